@@ -1,0 +1,33 @@
+"""A reflective learning memory for agents and task runners.
+
+The public names are resolved on first use, so that importing the package costs nothing and has no effect.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Briefing": "records",
+    "ExecutionScoreCard": "scoring",
+    "LearningLoopError": "errors",
+    "LearningOrchestrator": "orchestrator",
+    "LearningQueryInterface": "flows.query",
+    "PatternExtractor": "capture",
+    "Report": "records",
+    "Run": "orchestrator",
+    "Task": "records",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604  (the names are strings, resolved by __getattr__)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -1,0 +1,269 @@
+"""The composition root: a workspace and its settings become collaborators that know nothing of each other."""
+
+import contextlib
+import logging
+import os
+import random
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from learning_loop.capture import PatternExtractor, Redactor
+from learning_loop.decider import Decider
+from learning_loop.errors import LearningLoopError, NoteError, WorkspaceError
+from learning_loop.index import Document, LexicalIndex
+from learning_loop.ledger import Ledger
+from learning_loop.records import Clock, ExecutionRecord, new_id, utc_now
+from learning_loop.settings import Settings
+from learning_loop.workspace import Configuration, Note, NoteStore, Templates, Workspace, load_configuration
+
+log = logging.getLogger("learning_loop")
+
+SYNC_BATCH = 500
+
+
+@dataclass
+class App:
+    """One open workspace. Close it, or use it as a context manager."""
+
+    workspace: Workspace
+    configuration: Configuration
+    ledger: Ledger
+    index: LexicalIndex
+    redact: Redactor
+    extractor: PatternExtractor
+    decider: Decider
+    notes: NoteStore
+    clock: Clock
+    ids: Callable[[], str]
+    _background: "Background" = field(default_factory=lambda: Background())
+
+    @classmethod
+    def open(
+        cls,
+        workspace: Workspace,
+        *,
+        environ: Mapping[str, str] | None = None,
+        flags: Mapping[str, str] | None = None,
+        clock: Clock = utc_now,
+        rng: random.Random | None = None,
+    ) -> Self:
+        """Open a workspace: read its configuration, its ledger (made or migrated where due) and its index.
+
+        `environ` defaults to the process's environment and `rng`, which ids are drawn with, to the system's randomness.
+        Raise ConfigurationError or LedgerError.
+        """
+        environ = os.environ if environ is None else environ
+        source = rng or random.SystemRandom()
+        configuration = load_configuration(workspace.config, environ=environ, flags=flags)
+        settings = configuration.settings
+        redact = Redactor(patterns=settings.capture.redact, environ=environ)
+
+        def ids() -> str:
+            return new_id(clock(), source)
+
+        return cls(
+            workspace=workspace,
+            configuration=configuration,
+            ledger=Ledger.open(
+                workspace.ledger,
+                sanitize=redact,
+                clock=clock,
+                locks=workspace.locks,
+                durability=settings.ledger.durability,
+                busy_timeout_s=settings.ledger.busy_timeout_s,
+            ),
+            index=LexicalIndex(workspace.index / "lexical.db"),
+            redact=redact,
+            extractor=PatternExtractor(
+                workspace.memory, environ=environ, environment=settings.capture.environment, clock=clock
+            ),
+            decider=Decider(clock=clock, ids=ids),
+            notes=NoteStore(workspace),
+            clock=clock,
+            ids=ids,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish what runs in the background and close the files."""
+        self._background.close()
+        self.ledger.close()
+        self.index.close()
+
+    @property
+    def settings(self) -> Settings:
+        return self.configuration.settings
+
+    @cached_property
+    def templates(self) -> Templates:
+        return Templates(self.workspace.templates)
+
+    def later(self, name: str, work: Callable[[], Any]) -> None:
+        """Do `work` soon, off the caller's path; while one of that name waits, another is not added."""
+        self._background.submit(name, work)
+
+    def drain(self, timeout_s: float | None = None) -> None:
+        """Wait until everything in the background is done, at most so long."""
+        self._background.drain(timeout_s)
+
+    # ---------------------------------------------------------------------------------------------------------- index
+
+    def sync_index(self) -> list[NoteError]:
+        """Bring the index up to date with the notes as they stand and the ledger; return what could not be read."""
+        faults: list[NoteError] = []
+        self._sync_notes(faults)
+        seq = int(self.index.meta("seq") or 0)
+        while True:
+            records, seq = self.ledger.since(seq, SYNC_BATCH)
+            if not records:
+                return faults
+            self.index.update([execution_document(record) for record in records], meta={"seq": str(seq)})
+
+    def _sync_notes(self, faults: list[NoteError]) -> None:
+        known = self.index.marks()
+        documents, seen = [], set()
+        for path in self.notes.paths():
+            source = self.workspace.relative(path)
+            try:
+                mark = mark_of(path)
+                if known.get(source) == mark:
+                    seen.add(source)
+                    continue
+                documents.append(note_document(self.notes.read(source), mark))
+                seen.add(source)
+            except NoteError as error:
+                faults.append(error)
+            except OSError:
+                continue  # gone between the listing and the look
+        self.index.update(documents, gone=[source for source in known if source not in seen])
+
+    def index_note(self, note: Note) -> None:
+        """Make a note that was just written findable at once."""
+        self.index.update([note_document(note, mark_of(self.workspace.root / note.path))])
+
+
+def mark_of(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_mtime_ns}-{status.st_size}"
+
+
+def note_document(note: Note, mark: str) -> Document:
+    """Return a note as the index knows it."""
+    kind = note.meta.get("task_type"), note.meta.get("component")
+    context = [note.category, note.path.replace("/", " "), *(str(part) for part in kind if part), *note.texts("tags")]
+    return Document(
+        source=note.path,
+        id=note.id,
+        category=note.category,
+        title=note.title,
+        text=note.body,
+        summary=_summary(note),
+        context=" ".join(context),
+        at=note.created,
+        task_type=note.text("task_type"),
+        component=note.text("component"),
+        project=note.text("project"),
+        outcome=note.text("outcome"),
+        evidence=note.texts("evidence"),
+        mark=mark,
+    )
+
+
+def _summary(note: Note) -> str:
+    if given := note.meta.get("summary") or note.meta.get("description"):
+        return str(given)
+    for block in note.body.split("\n\n"):
+        text = " ".join(line.strip() for line in block.splitlines() if line.strip() and not line.startswith("#"))
+        if text:
+            return text[:300]
+    return note.title
+
+
+def execution_document(record: ExecutionRecord) -> Document:
+    """Return a finished execution as the index knows it."""
+    execution, outcome = record.execution, record.outcome
+    ending = [outcome.error_type, outcome.error_message] if outcome else []
+    parts = [execution.description, *(f"{name} {value}" for name, value in execution.parameters.items()), *ending]
+    score = record.score.overall if record.score else None
+    said = [
+        f"{record.status}",
+        f"score {score:.0f}" if score is not None else "score unknown",
+        *(part for part in ending if part),
+    ]
+    return Document(
+        source=f"execution:{execution.id}",
+        id=execution.id,
+        category="execution",
+        title=f"{execution.kind}: {execution.task_id} {record.status}",
+        text=" ".join(str(part) for part in parts if part),
+        summary="; ".join(said)[:300],
+        context=" ".join(part for part in (execution.task_type, execution.component, execution.agent, *execution.tags) if part),
+        at=execution.started_at,
+        task_type=execution.task_type,
+        component=execution.component,
+        project=execution.project,
+        outcome=record.status,
+        evidence=(execution.id,),
+    )
+
+
+class Background:
+    """One thread for what may wait; a fault there is logged, never raised. Python waits for it at exit."""
+
+    def __init__(self) -> None:
+        self._begin_afresh()
+
+    def _begin_afresh(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._waiting: dict[str, Future[None]] = {}
+
+    def submit(self, name: str, work: Callable[[], Any]) -> None:
+        if os.getpid() != self._pid:  # threads do not survive a fork
+            self._begin_afresh()
+        with self._lock:
+            waiting = self._waiting.get(name)
+            if waiting is not None and not waiting.running() and not waiting.done():
+                return
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="learning-loop")
+            with contextlib.suppress(RuntimeError):  # the interpreter is shutting down: what waits here is derived
+                self._waiting[name] = self._pool.submit(self._guarded, name, work)
+
+    def _guarded(self, name: str, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except (LearningLoopError, OSError) as error:
+            log.warning("%s: %s", name, error)
+
+    def drain(self, timeout_s: float | None) -> None:
+        wait(list(self._waiting.values()), timeout=timeout_s)
+
+    def close(self) -> None:
+        if os.getpid() == self._pid and self._pool is not None:
+            self._pool.shutdown(wait=True)
+            self._pool = None
+
+
+def find_workspace(start: Path | str | None, environ: Mapping[str, str]) -> Workspace:
+    """Return the workspace meant by `start`, by LEARNING_LOOP_WORKSPACE, or the one this folder lies in.
+
+    Raise WorkspaceError where there is none.
+    """
+    given = start or environ.get("LEARNING_LOOP_WORKSPACE")
+    found = Workspace.find(Path(given or "."))
+    if found is None or (given and found.root != Path(given).resolve()):
+        where = Path(given or ".").resolve()
+        raise WorkspaceError(f"{where} is no workspace: make it one with `learning-loop init {given or ''}`".rstrip(" `") + "`")
+    return found

@@ -1,0 +1,50 @@
+"""Every error this package raises, as one tree; each message says what to do next.
+
+LearningLoopError                exit code 1
+├── UsageError              2    the call or the arguments are wrong
+│   └── TaskError                a task cannot be understood
+├── WorkspaceError          3    the workspace is missing, or cannot be read or written
+│   ├── ConfigurationError  4    a file under config/, or a variable, cannot be used
+│   ├── NoteError                a note cannot be parsed
+│   └── TemplateError            a template cannot be found or rendered
+├── LedgerError             5    the ledger cannot be opened, read or written
+└── NotFoundError           6    no execution or note has this id
+"""
+
+
+class LearningLoopError(Exception):
+    """Root of the tree; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(LearningLoopError):
+    exit_code = 2
+
+
+class TaskError(UsageError):
+    pass
+
+
+class WorkspaceError(LearningLoopError):
+    exit_code = 3
+
+
+class ConfigurationError(WorkspaceError):
+    exit_code = 4
+
+
+class NoteError(WorkspaceError):
+    pass
+
+
+class TemplateError(WorkspaceError):
+    pass
+
+
+class LedgerError(LearningLoopError):
+    exit_code = 5
+
+
+class NotFoundError(LearningLoopError):
+    exit_code = 6

@@ -1,0 +1,18 @@
+"""The shared vocabulary: what a run is described by, how errors are told apart, what sets runs apart."""
+
+from learning_loop.features.contrast import Contrast, contrasts, differences
+from learning_loop.features.encoding import features_of, shape_of
+from learning_loop.features.errors import Explanation, error_line, explain, family, fingerprint
+
+__all__ = [
+    "Contrast",
+    "Explanation",
+    "contrasts",
+    "differences",
+    "error_line",
+    "explain",
+    "family",
+    "features_of",
+    "fingerprint",
+    "shape_of",
+]

@@ -1,0 +1,100 @@
+"""Error texts: the line that tells most, its family without volatile parts, and what the well-known ones mean."""
+
+import re
+from dataclasses import dataclass
+from hashlib import blake2b
+
+_VOLATILE = [  # in this order: each takes what the later ones would break up
+    (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE), "<url>"),
+    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"), "<time>"),
+    (re.compile(r"\b\d\d:\d\d:\d\d(?:[.,]\d+)?\b"), "<time>"),
+    (re.compile(r"(?:\b[A-Za-z]:|(?<![\w.]))(?:~|\.{1,2})?[\\/](?:[\w.@+~-]+[\\/])*[\w.@+~-]*"), "<path>"),
+    (re.compile(r"\b[\w.@+-]+(?:/[\w.@+-]+)+"), "<path>"),
+    (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"), "<host>"),
+    (re.compile(r"\b(?:[a-z0-9-]+\.)+(?:com|org|net|io|dev|local|internal|lan)(?::\d+)?\b", re.IGNORECASE), "<host>"),
+    (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<id>"),
+    (re.compile(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,}\b", re.IGNORECASE), "<id>"),
+    (re.compile(r"\d+(?:[.,]\d+)*"), "<n>"),
+]
+
+
+def family(text: str) -> str:
+    """Return an error's text with ids, paths, hosts, times and numbers replaced by their kinds, on one line."""
+    line = " ".join(text.split())[:2_000]
+    for pattern, kind in _VOLATILE:
+        line = pattern.sub(kind, line)
+    return line[:400]
+
+
+def fingerprint(error_type: str | None, message: str | None) -> str | None:
+    """Return the same short name for errors that differ in volatile parts only; None where nothing is known."""
+    if not error_type and not message:
+        return None
+    return blake2b(f"{error_type or ''}: {family(message or '')}".encode(), digest_size=6).hexdigest()
+
+
+_TELLING = [  # what a line of output must look like to be the error, most telling first
+    re.compile(r"^E\s{2,}(?:[\w.]+\.)?[A-Za-z]\w*(?:Error|Exception|Exit|Interrupt|Warning)\b.*"),
+    re.compile(r"^(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Warning|Timeout)\b(?::.*)?$"),
+    re.compile(r"^(?:ERROR|FATAL|FAILED|panic)\b[: ].*", re.IGNORECASE),
+    re.compile(
+        r".*(?:\berror\b|\bnot found\b|\bno such\b|\bdenied\b|\bunrecognized\b|\bcannot\b|\brefused\b|\btimed out\b).*",
+        re.IGNORECASE,
+    ),
+]
+_TYPE = re.compile(
+    r"^(?:E\s+)?(?:[\w.]+\.)?(?P<type>[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Warning|Timeout))\b:?\s*(?P<message>.*)$"
+)
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*(?:\x07|\x1b\\)|[@-_])")
+
+
+def error_line(output: str) -> tuple[str | None, str | None]:
+    """Return (error type or None, message or None) from a command's output: the last line that tells most."""
+    lines = [line.strip() for line in _ESCAPES.sub("", output).splitlines() if line.strip()]
+    for pattern in _TELLING:
+        for line in reversed(lines):
+            if pattern.match(line):
+                found = _TYPE.match(line)
+                return (found["type"], found["message"] or found["type"]) if found else (None, line)
+    return None, lines[-1] if lines else None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What an error text says by itself: `subject` is what it is about, e.g. `python:numpy`, `option:--fast`."""
+
+    kind: str
+    subject: str
+    text: str
+
+
+_KNOWN = [
+    (r"No module named ['\"]?(?P<x>[\w.]+)", "missing dependency", "python:{x}", "the Python package {x} is not installed"),
+    (r"cannot import name ['\"](?P<x>\w+)['\"] from ['\"](?P<y>[\w.]+)", "wrong version", "python:{y}", "{y} has no {x}: another version of it is installed than the code expects"),
+    (r"No matching distribution found for (?P<x>[\w.\-\[\]=<>!~]+)", "missing dependency", "python:{x}", "no installable version of {x} could be found"),
+    (r"(?:unrecognized arguments?|[Nn]o such option|unknown option|unrecognized option|invalid option)[:\s]+['\"`]?(?:-- ')?(?P<x>-{0,2}[\w-]+)", "wrong option", "option:{x}", "the command does not know the option {x}"),
+    (r"(?:can't open file|No such file or directory)[: ]+['\"](?P<x>[^'\"]+)", "missing file", "file:{x}", "the file {x} is not there"),
+    (r"(?P<x>[^\s:'\"]+): No such file or directory", "missing file", "file:{x}", "the file {x} is not there"),
+    (r"(?:file or directory not found|[Ff]ile not found): (?P<x>\S+)", "missing file", "file:{x}", "the file {x} is not there"),
+    (r"(?P<x>[\w./+-]+): (?:command )?not found|command not found: (?P<y>\S+)", "missing command", "command:{x}{y}", "the command {x}{y} is not on the PATH"),
+    (r"Permission denied:? ?['\"]?(?P<x>[^'\"\s]*)", "permission", "permission:{x}", "access to {x} is denied"),
+    (r"Connection refused|ConnectionRefusedError", "unreachable", "network:refused", "the service it calls does not answer (connection refused)"),
+    (r"Name or service not known|nodename nor servname|Temporary failure in name resolution", "unreachable", "network:name", "the name of the host it calls cannot be resolved"),
+    (r"No space left on device|disk is full|disk full", "full disk", "disk", "the disk is full"),
+    (r"MemoryError|Cannot allocate memory|out of memory|OutOfMemory", "out of memory", "memory", "memory ran out"),
+    (r"RATE_LIMIT_429|\b429\b.*[Rr]ate|[Rr]ate.?limit", "rate limit", "rate limit", "the service limits the rate of calls"),
+    (r"CONTEXT_EXCEEDED|context (?:length|window).*exceed|maximum context", "context exceeded", "context", "the input is longer than the model's context"),
+    (r"[Tt]imed? ?out|TimeoutError|TIMEOUT", "timeout", "timeout", "it ran out of time"),
+    (r"SyntaxError", "syntax", "syntax", "a source file does not parse"),
+]  # fmt: skip
+_EXPLAIN = [(re.compile(pattern), kind, subject, text) for pattern, kind, subject, text in _KNOWN]
+
+
+def explain(text: str) -> Explanation | None:
+    """Return what a well-known error means; None for any other."""
+    for pattern, kind, subject, sentence in _EXPLAIN:
+        if found := pattern.search(text):
+            names = {name: value or "" for name, value in found.groupdict().items()}
+            return Explanation(kind, subject.format(**names), sentence.format(**names))
+    return None

@@ -1,0 +1,119 @@
+"""Capture after: how a run ended, as one outcome."""
+
+import asyncio
+import sys
+import time
+from typing import Any
+
+from learning_loop.capture import Verdict, digest, plain, preview, read_result
+from learning_loop.features import error_line, fingerprint, shape_of
+from learning_loop.flows.run import Run, totals
+from learning_loop.records import Outcome
+from learning_loop.settings import Capture
+
+_CANCELLED = (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
+MOST_MESSAGE = 4_000
+
+
+def outcome_of(run: Run, ended: Any, settings: Capture) -> Outcome:
+    """Return how a run ended, from an exception or a result and from what was said on the way.
+
+    What the work said through `run.outcome(...)` outranks what its result says.
+    """
+    duration = run.elapsed_s
+    cpu = time.process_time() - run.cpu_started
+    error = ended if isinstance(ended, BaseException) else None
+    verdict = _verdict(run, None if error is not None else ended)
+    error_type, message = _error(error, verdict, run)
+    success = _success(error, verdict, ran=run.ran)
+    used = totals(run.usages)
+    done = [step.role for step in run.steps if step.status == "completed"]
+    points = [decision.point for decision in run.observed.decisions]
+    return Outcome(
+        execution_id=run.id,
+        task_type=run.task.type,
+        component=run.task.component,
+        project=run.task.project,
+        status=_status(error, success),
+        success=success,
+        ended_at=run.app.clock() if run.app else run.started_at,
+        score=verdict.score,
+        tests_passed=verdict.tests_passed,
+        tests_total=verdict.tests_total,
+        exit_code=verdict.exit_code,
+        error_type=error_type,
+        error_message=message[:MOST_MESSAGE] if message else None,
+        error_fingerprint=fingerprint(error_type, message) if success is False else None,
+        output_tail=_text(run.observed.outcomes.get("output_tail")),
+        result_digest=None if error is not None else digest(ended),
+        result_preview=None if error is not None else preview(ended, settings.preview_characters),
+        duration_s=run.observed.outcomes.get("duration_s", duration),
+        cpu_s=run.observed.outcomes.get("cpu_s", cpu),
+        peak_memory_bytes=run.observed.outcomes.get("peak_memory_bytes", _peak_memory()),
+        cost_usd=used.cost_usd,
+        tokens=used.tokens,
+        attempts=used.attempts,
+        fallback_rotations=used.fallback_rotations,
+        mean_latency_ms=used.mean_latency_ms,
+        shape=shape_of(plain(run.parameters), run.task.dependencies, done, points),
+    )
+
+
+def _verdict(run: Run, result: Any) -> Verdict:
+    given = read_result(result)
+    said = read_result(run.observed.outcomes)
+    run.warnings += [*given.faults, *said.faults]
+
+    def pick(name: str) -> Any:
+        value = getattr(said, name)
+        return getattr(given, name) if value is None else value
+
+    return Verdict(**{name: pick(name) for name in ("success", "score", "tests_passed", "tests_total", "exit_code")})
+
+
+def _success(error: BaseException | None, verdict: Verdict, *, ran: bool) -> bool | None:
+    if isinstance(error, _CANCELLED):
+        return None
+    if isinstance(error, SystemExit):
+        return error.code in (None, 0)
+    if error is not None:
+        return False
+    if verdict.success is not None:
+        return verdict.success
+    if verdict.exit_code is not None:
+        return verdict.exit_code == 0
+    if verdict.tests_total and verdict.tests_passed is not None:
+        return verdict.tests_passed == verdict.tests_total
+    return True if ran else None
+
+
+def _status(error: BaseException | None, success: bool | None) -> str:
+    if isinstance(error, _CANCELLED):
+        return "cancelled"
+    return {True: "succeeded", False: "failed", None: "unknown"}[success]
+
+
+def _error(error: BaseException | None, verdict: Verdict, run: Run) -> tuple[str | None, str | None]:
+    if error is not None:
+        text = run.guard.attempt("the exception's text", run.warnings, lambda: str(error))  # it may fail to say what it is
+        return type(error).__name__, text or type(error).__name__
+    if _success(None, verdict, ran=True):
+        return None, None
+    said = run.observed.outcomes
+    if said.get("error_message"):
+        return _text(said.get("error_type")), _text(said["error_message"])
+    return error_line(str(said["output_tail"])) if said.get("output_tail") else (None, None)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _peak_memory() -> int | None:
+    """Return the most memory this process has held so far, in bytes; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,65 @@
+"""The history of each kind of task, kept in memory and topped up from the ledger."""
+
+import threading
+from dataclasses import replace
+
+from learning_loop.app import App
+from learning_loop.records import Kind, Outcome
+from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
+
+MOST_KINDS = 2_000
+
+
+class Histories:
+    """Predicts a run before it starts and scores it after it ended, both from the ledger's history of its kind."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+        self._known: dict[Kind, History] = {}
+
+    def predict(self, kind: Kind) -> Prediction:
+        """Return what history predicts of the next run of a kind, backing off to its task type."""
+        with self._lock:
+            return self._of(kind).predict()
+
+    def score(self, task_id: str, kind: Kind, outcome: Outcome, prediction: Prediction) -> ExecutionScoreCard:
+        """Score a run that is not in the ledger yet against those that are."""
+        settings = self._app.settings
+        with self._lock:
+            history = self._chosen(kind)
+            return score_run(
+                task_id,
+                outcome,
+                history,
+                prediction,
+                scoring=settings.scoring,
+                thresholds=settings.reflection_triggers.thresholds,
+            )
+
+    def _of(self, kind: Kind) -> History:
+        """Read what is new of a kind, and of its type where the kind itself is too little known."""
+        if self._top_up(kind).thin and kind.component is not None:
+            self._top_up(replace(kind, component=None))
+        return self._chosen(kind)
+
+    def _chosen(self, kind: Kind) -> History:
+        own = self._known.get(kind) or self._top_up(kind)
+        coarser = self._known.get(replace(kind, component=None))
+        return coarser if own.thin and coarser is not None and not coarser.thin else own
+
+    def _top_up(self, kind: Kind) -> History:
+        scoring, ledger = self._app.settings.scoring, self._app.ledger
+        history = self._known.get(kind)
+        if history is not None:
+            history.add(ledger.past_runs(kind, after_seq=history.last_seq, limit=scoring.window))
+            return history
+        history = History(
+            str(kind), window=scoring.window, minimum=scoring.minimum_history, baseline_runs=scoring.baseline_runs
+        )
+        history.add(ledger.past_runs(kind, limit=scoring.window))
+        history.baseline = ledger.first_durations(kind, scoring.baseline_runs)
+        if len(self._known) >= MOST_KINDS:
+            self._known.clear()  # a cache: what is needed again is read again
+        self._known[kind] = history
+        return history

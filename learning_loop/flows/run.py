@@ -1,0 +1,233 @@
+"""A run: what the wrapped work sees of the loop, and where it notes what happens."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from learning_loop.app import App
+from learning_loop.capture import Observed, digest, plain
+from learning_loop.errors import UsageError
+from learning_loop.flows.guard import Guard
+from learning_loop.records import (
+    ERROR_CODES,
+    Briefing,
+    Checkpoint,
+    Decision,
+    Execution,
+    Kind,
+    Report,
+    Step,
+    Task,
+    Usage,
+    UsageTotals,
+)
+from learning_loop.scoring import Prediction
+
+CURRENT: ContextVar["Run | None"] = ContextVar("learning_loop_run", default=None)
+
+
+@dataclass(slots=True, kw_only=True)
+class StepRecorder:
+    """One step of a run's workflow, open until it is completed or failed."""
+
+    run: "Run"
+    id: str
+    role: str
+    file_path: str | None
+    started_at: datetime
+    started: float
+    output_hash: str | None = None
+    repeats: str | None = None
+
+    def attempt(self, model: str, **usage: Any) -> None:
+        """Note one call of a model as an attempt at this step; takes what `Run.usage` takes."""
+        self.run.usage(model, step=self.id, **usage)
+
+    def output(self, value: Any) -> bool:
+        """Note what the step gave; true where an earlier step of this run gave the same."""
+        self.output_hash = digest(value)
+        self.repeats = next((step.step_id for step in self.run.steps if step.output_hash == self.output_hash), None)
+        return self.repeats is not None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
+        self.run.close_step(self, "failed" if error is not None else "completed")
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """One execution under way. Its methods may be called from any thread and never raise, unless the loop is strict."""
+
+    id: str
+    task: Task
+    app: App | None
+    guard: Guard
+    finish: Callable[["Run", Any], Report]
+    started_at: datetime
+    parent_id: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    briefing: Briefing = field(default_factory=Briefing)
+    prediction: Prediction | None = None
+    execution: Execution | None = None
+    result: Any = None
+    report: Report | None = None
+    warnings: list[str] = field(default_factory=list)
+    observed: Observed = field(default_factory=Observed)
+    usages: list[Usage] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+    cpu_started: float = field(default_factory=time.process_time)
+    ran: bool = True
+    _token: Token["Run | None"] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return self.task.kind
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self.started
+
+    # ------------------------------------------------------------------------------------------- what the work may say
+
+    def decide(self, point: str, options: Sequence[str], **context: Any) -> str:
+        """Return one of the options, chosen and logged at this decision point; the first where choosing fails."""
+        with self.guard("decision", self.warnings):
+            if self.app is not None:
+                decision = self.app.decider.decide(point, list(options), context=plain(context), execution_id=self.id)
+                self.observed.decisions.append(decision)
+                return decision.chosen
+        return options[0]
+
+    def decided(self, point: str, chosen: str, alternatives: Sequence[str] = (), **context: Any) -> None:
+        """Note a choice that the work made by itself, and what else it could have chosen."""
+        with self.guard("decision", self.warnings):
+            if self.app is not None:
+                found = self.app.decider.observed(
+                    point, str(chosen), list(alternatives), context=plain(context), execution_id=self.id
+                )
+                self.observed.decisions.append(found)
+
+    def checkpoint(self, name: str, **data: Any) -> None:
+        """Note that the work has come so far; skipped where mid_task checkpoints are switched off."""
+        with self.guard("checkpoint", self.warnings):
+            if self.app is not None and self.app.settings.reflection_triggers.checkpoints.mid_task:
+                self.note_checkpoint(name, data)
+
+    def note_checkpoint(self, name: str, data: Mapping[str, Any]) -> None:
+        if self.app is not None:
+            moment = self.app.clock()
+            self.observed.checkpoints.append(
+                Checkpoint(execution_id=self.id, name=name, at=moment, elapsed_s=self.elapsed_s, data=plain(data))
+            )
+
+    def deviation(self, text: str) -> None:
+        """Note where the work went another way than planned."""
+        self.observed.deviations.append(str(text))
+
+    def discovery(self, text: str) -> None:
+        """Note something worth knowing that the work came upon."""
+        self.observed.discoveries.append(str(text))
+
+    def outcome(self, **measures: Any) -> None:
+        """Say how it went: `success`, `score` (0-100), `tests_passed`, `tests_total`, `exit_code`, or any measure of your own."""
+        self.observed.outcomes.update(measures)
+
+    def usage(
+        self,
+        model: str,
+        *,
+        provider: str | None = None,
+        tokens: int | None = None,
+        latency_ms: float | None = None,
+        cost_usd: float | None = None,
+        success: bool = True,
+        error_code: str | None = None,
+        error_message: str | None = None,
+        step: str | None = None,
+    ) -> None:
+        """Note one call of a model; `error_code` is RATE_LIMIT_429, CONTEXT_EXCEEDED, TIMEOUT or API_ERROR."""
+        with self.guard("usage", self.warnings):
+            if error_code is not None and error_code not in ERROR_CODES:
+                problem = f"{error_code!r} is no error code: use one of {', '.join(ERROR_CODES)}; it was noted as API_ERROR"
+                self.guard.warn(f"usage: {problem}", self.warnings, UsageError(problem))
+                error_code = "API_ERROR"
+            self.usages.append(
+                Usage(
+                    execution_id=self.id,
+                    step_id=step,
+                    model=str(model),
+                    provider=provider,
+                    tokens=tokens,
+                    latency_ms=latency_ms,
+                    cost_usd=cost_usd,
+                    success=success and error_code is None,
+                    error_code=error_code,
+                    error_message=error_message,
+                    at=self._now(),
+                )
+            )
+
+    def step(self, role: str, *, id: str | None = None, file_path: str | None = None) -> StepRecorder:  # noqa: A002
+        """Open a step of the workflow, to be used as a context manager: it fails where its block raises."""
+        name = id or f"step-{len(self.steps) + 1}"
+        return StepRecorder(
+            run=self, id=name, role=role, file_path=file_path, started_at=self._now(), started=time.perf_counter()
+        )
+
+    def close_step(self, step: StepRecorder, status: str) -> None:
+        with self.guard("step", self.warnings):
+            self.steps.append(
+                Step(
+                    execution_id=self.id,
+                    step_id=step.id,
+                    role=step.role,
+                    status=status,
+                    file_path=step.file_path,
+                    output_hash=step.output_hash,
+                    repeats=step.repeats,
+                    started_at=step.started_at,
+                    ended_at=self._now(),
+                    duration_ms=(time.perf_counter() - step.started) * 1000,
+                )
+            )
+
+    def _now(self) -> datetime:
+        return self.app.clock() if self.app is not None else self.started_at
+
+    # --------------------------------------------------------------------------------------------- as a context manager
+
+    def __enter__(self) -> Self:
+        self._token = CURRENT.set(self)
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
+        if self._token is not None:
+            CURRENT.reset(self._token)
+            self._token = None
+        self.finish(self, error if error is not None else self.result)
+
+
+def totals(usages: Sequence[Usage]) -> UsageTotals:
+    """Sum up the usage of an execution. A fallback rotation is a failed attempt followed by one with another model."""
+    costs, tokens = [use.cost_usd for use in usages], [use.tokens for use in usages]
+    latencies = [use.latency_ms for use in usages if use.latency_ms is not None]
+    rotations = 0
+    for step in dict.fromkeys(use.step_id for use in usages):
+        of_step = [use for use in usages if use.step_id == step]
+        rotations += sum(not a.success and a.model != b.model for a, b in zip(of_step, of_step[1:], strict=False))
+    return UsageTotals(
+        cost_usd=sum(costs) if costs and None not in costs else None,  # type: ignore[arg-type]
+        tokens=sum(tokens) if tokens and None not in tokens else None,  # type: ignore[arg-type]
+        attempts=len(usages),
+        successful_attempts=sum(use.success for use in usages),
+        failed_attempts=sum(not use.success for use in usages),
+        fallback_rotations=rotations,
+        mean_latency_ms=sum(latencies) / len(latencies) if latencies else None,
+    )

@@ -1,0 +1,511 @@
+"""The ledger: append records in one transaction, read them back, and the few things that may erase them."""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from learning_loop.errors import LedgerError, NotFoundError
+from learning_loop.ledger import tables
+from learning_loop.records import (
+    Checkpoint,
+    Clock,
+    Decision,
+    Event,
+    Execution,
+    ExecutionRecord,
+    Feedback,
+    Kind,
+    NoteVersion,
+    Outcome,
+    PastRun,
+    Phase,
+    Score,
+    Step,
+    Usage,
+)
+
+_INHERITED: list[Any] = []  # a parent's connections: closing them in a forked child would disturb the parent's files
+EVERYTHING = (Phase, Checkpoint, Decision, Usage, Step, Feedback)  # that may be read with an execution
+_INSERTS = {kind: table.insert() for kind, table in tables.TABLE_OF.items()}
+_FIELDS = {kind: tuple(item.name for item in fields(kind)) for kind in tables.TABLE_OF}
+_START = tables.running.insert()
+_FINISH = tables.running.delete().where(tables.running.c.execution_id == sa.bindparam("ended"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which executions are meant; what is None does not narrow. `kind` holds its project to be exactly that one."""
+
+    kind: Kind | None = None
+    type: str | None = None
+    component: str | None = None
+    project: str | None = None
+    agent: str | None = None
+    task_id: str | None = None
+    status: str | None = None
+    fingerprint: str | None = None
+    sprint: str | None = None
+    since: datetime | None = None
+    before: datetime | None = None
+
+
+class Ledger:
+    """Append-only evidence. Safe from many threads and processes, and after a fork.
+
+    Every row passes `sanitize` on its way to disk. A database fault is raised as LedgerError.
+    """
+
+    def __init__(self, path: Path, engine: sa.Engine, *, sanitize: Callable[[Any], Any], clock: Clock) -> None:
+        self.path = path
+        self._engine = engine
+        self._sanitize = sanitize
+        self._clock = clock
+        self._begin_afresh()
+
+    def _begin_afresh(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._writer: sa.Connection | None = None
+
+    # ---------------------------------------------------------------------------------------------------- open, close
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        sanitize: Callable[[Any], Any],
+        clock: Clock,
+        locks: Path,
+        durability: str = "normal",
+        busy_timeout_s: float = 60.0,
+    ) -> Self:
+        """Open the ledger, made or migrated where that is due, and mark the executions of dead processes.
+
+        Raise LedgerError where the file is no ledger, is damaged, or was written by a newer version.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(f"cannot make {path.parent}: {error.strerror}. Choose a workspace you may write to") from None
+        engine = sa.create_engine(
+            f"sqlite:///{path}",
+            connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
+            pool_size=8,
+            max_overflow=-1,
+        )
+
+        @sa.event.listens_for(engine, "connect")
+        def _connect(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # transactions begin where we say, as IMMEDIATE
+            connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
+            connection.execute("PRAGMA foreign_keys = ON")
+
+        @sa.event.listens_for(engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            if connection.get_execution_options().get("immediate"):  # reads stay in autocommit: each its own snapshot
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        ledger = cls(path, engine, sanitize=sanitize, clock=clock)
+        with ledger._faults():
+            ledger._migrate(locks)
+            ledger._mark_interrupted()
+        return ledger
+
+    def close(self) -> None:
+        self._after_fork()
+        with self._lock:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+        self._engine.dispose()
+
+    def _after_fork(self) -> None:
+        if os.getpid() != self._pid:
+            _INHERITED.append((self._writer, self._engine.pool))
+            self._engine.dispose(close=False)
+            self._begin_afresh()
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            raise LedgerError(f"{self.path}: {reason}. {_mend(reason)}") from error
+
+    def _migrate(self, locks: Path) -> None:
+        found = self._version()
+        if found == tables.HEAD:
+            return
+        if found is not None and found > tables.HEAD:
+            raise LedgerError(f"{self.path}: was written by a newer version (schema {found}): upgrade learning-loop")
+        from alembic import command
+        from alembic.config import Config
+        from filelock import FileLock
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+        locks.mkdir(parents=True, exist_ok=True)
+        with (
+            FileLock(locks / "migrate.lock"),
+            self._engine.connect().execution_options(immediate=True) as connection,
+            connection.begin(),
+        ):
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def _version(self) -> str | None:
+        with self._read() as connection:
+            if not connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").scalar():
+                return None
+            found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            return None if found is None else str(found)
+
+    def _mark_interrupted(self) -> None:
+        running = tables.running
+        with self._read() as connection:
+            rows = connection.execute(sa.select(running).where(running.c.host == socket.gethostname())).all()
+        dead = [row.execution_id for row in rows if not _alive(row.pid, row.process_started_at)]
+        for execution_id in dead:
+            execution = self.execution(execution_id).execution
+            with self._write() as connection:
+                claimed = connection.execute(running.delete().where(running.c.execution_id == execution_id)).rowcount
+                if claimed:  # another process may have marked it meanwhile
+                    outcome = Outcome(
+                        execution_id=execution_id,
+                        task_type=execution.task_type,
+                        component=execution.component,
+                        project=execution.project,
+                        status="interrupted",
+                        success=None,
+                        ended_at=self._clock(),
+                        error_message="the process died before the run ended",
+                    )
+                    self._insert(connection, [outcome])
+
+    # ---------------------------------------------------------------------------------------------------------- write
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        self._after_fork()
+        with self._lock, self._faults():
+            if self._writer is None:
+                self._writer = self._engine.connect().execution_options(immediate=True)
+            with self._writer.begin():
+                yield self._writer
+
+    def append(self, *rows: Any) -> None:
+        """Write records of any kinds in one transaction; when it returns they survive the death of the process."""
+        if rows:
+            with self._write() as connection:
+                self._insert(connection, rows)
+
+    def start(self, execution: Execution, *rows: Any) -> None:
+        """Write an execution that is about to run, with what was captured before."""
+        presence = {name: getattr(execution, name) for name in ("host", "pid", "process_started_at")}
+        with self._write() as connection:
+            self._insert(connection, [execution, *rows])
+            connection.execute(_START, {"execution_id": execution.id, **presence})
+
+    def finish(self, outcome: Outcome, *rows: Any) -> None:
+        """Write how an execution ended, with everything noted during it."""
+        with self._write() as connection:
+            self._insert(connection, [outcome, *rows])
+            connection.execute(_FINISH, {"ended": outcome.execution_id})
+
+    def _insert(self, connection: sa.Connection, rows: Sequence[Any]) -> None:
+        groups: dict[type, list[dict[str, Any]]] = {}
+        for row in rows:
+            kind = type(row)
+            values = {name: self._sanitize(getattr(row, name)) for name in _FIELDS[kind]}
+            groups.setdefault(kind, []).append(values)
+        for kind, group in groups.items():
+            connection.execute(_INSERTS[kind], group)
+
+    # ----------------------------------------------------------------------------------------------------------- read
+
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        self._after_fork()
+        with self._faults(), self._engine.connect() as connection:
+            yield connection
+
+    def resolve(self, text: str) -> str:
+        """Return the id of the one execution that has this id, starts or ends with it; raise NotFoundError."""
+        column = tables.executions.c.id
+        with self._read() as connection:
+            if connection.execute(sa.select(column).where(column == text)).scalar():
+                return text
+            fitting = column.startswith(text, autoescape=True) | column.endswith(text, autoescape=True)
+            found = connection.execute(sa.select(column).where(fitting).limit(3)).scalars().all() if len(text) > 2 else []
+        if len(found) == 1:
+            return str(found[0])
+        if found:
+            raise NotFoundError(f"{text!r} is the start or end of several executions ({', '.join(found)}): give more of the id")
+        raise NotFoundError(f"there is no execution {text!r}: see `learning-loop executions list`")
+
+    def execution(self, execution_id: str) -> ExecutionRecord:
+        """Return one execution with everything on record about it; raise NotFoundError."""
+        found = self._records([tables.executions.c.id == execution_id], limit=1, parts=EVERYTHING)
+        if not found:
+            raise NotFoundError(f"there is no execution {execution_id!r}: see `learning-loop executions list`")
+        return found[0]
+
+    def executions(self, wanted: Filter | None = None, *, limit: int = 50, parts: Sequence[type] = ()) -> list[ExecutionRecord]:
+        """Return the newest executions that a filter lets through; `parts` are kinds of records to read with them."""
+        return self._records(_conditions(wanted or Filter()), limit=limit, parts=parts)
+
+    def since(self, seq: int, limit: int) -> tuple[list[ExecutionRecord], int]:
+        """Return finished executions whose outcome came after place `seq`, oldest first, and the last place read."""
+        column = tables.outcomes.c.seq
+        with self._read() as connection:
+            rows = connection.execute(
+                sa.select(tables.outcomes.c.execution_id, column).where(column > seq).order_by(column).limit(limit)
+            ).all()
+        if not rows:
+            return [], seq
+        found = self._records([tables.executions.c.id.in_([row[0] for row in rows])], limit=limit, parts=())
+        return found[::-1], int(rows[-1][1])
+
+    def _records(
+        self, conditions: Sequence[sa.ColumnElement[bool]], *, limit: int, parts: Sequence[type]
+    ) -> list[ExecutionRecord]:
+        e, o = tables.executions, tables.outcomes
+        statement = (
+            sa.select(*e.c, *[column.label(f"o_{column.name}") for column in o.c])
+            .select_from(e.outerjoin(o, o.c.execution_id == e.c.id))
+            .where(*conditions)
+            .order_by(e.c.seq.desc())
+            .limit(limit)
+        )
+        with self._read() as connection:
+            rows = connection.execute(statement).mappings().all()
+            ids = [row["id"] for row in rows]
+            scores = {score.execution_id: score for score in self._of(connection, Score, ids)}  # the newest wins
+            noted: dict[type, dict[str, list[Any]]] = {}
+            for kind in parts:
+                for item in self._of(connection, kind, ids):
+                    noted.setdefault(kind, {}).setdefault(item.execution_id, []).append(item)
+        found = []
+        for row in rows:
+            execution = Execution(**{name: row[name] for name in _FIELDS[Execution]})
+            ended = row["o_execution_id"] is not None
+            found.append(
+                ExecutionRecord(
+                    execution=execution,
+                    outcome=Outcome(**{name: row[f"o_{name}"] for name in _FIELDS[Outcome]}) if ended else None,
+                    score=scores.get(execution.id),
+                    phases=tuple(noted.get(Phase, {}).get(execution.id, ())),
+                    checkpoints=tuple(noted.get(Checkpoint, {}).get(execution.id, ())),
+                    decisions=tuple(noted.get(Decision, {}).get(execution.id, ())),
+                    usage=tuple(noted.get(Usage, {}).get(execution.id, ())),
+                    steps=tuple(noted.get(Step, {}).get(execution.id, ())),
+                    feedback=tuple(noted.get(Feedback, {}).get(execution.id, ())),
+                )
+            )
+        return found
+
+    def _of(self, connection: sa.Connection, kind: type, ids: Sequence[str]) -> Iterator[Any]:
+        table = tables.TABLE_OF[kind]
+        for start in range(0, len(ids), 500):
+            chosen = table.c.execution_id.in_(ids[start : start + 500])
+            for row in connection.execute(sa.select(table).where(chosen).order_by(table.c.seq)).mappings():
+                yield kind(**{name: row[name] for name in _FIELDS[kind]})
+
+    def past_runs(self, kind: Kind, *, after_seq: int = 0, limit: int = 200) -> list[PastRun]:
+        """Return the newest finished runs of a kind after place `after_seq`, oldest first; no component means any."""
+        statement = _PAST if kind.component is None else _PAST_OF_COMPONENT
+        bound = {"type": kind.type, "component": kind.component, "project": kind.project, "after": after_seq, "most": limit}
+        with self._read() as connection:
+            rows = connection.execute(statement, bound).all()
+        return [PastRun(row.seq, row.success, row.duration_s, row.cost_usd, frozenset(row.shape)) for row in reversed(rows)]
+
+    def first_durations(self, kind: Kind, limit: int) -> list[float]:
+        """Return the durations of the first successful runs of a kind: the frozen baseline, in seconds."""
+        o = tables.outcomes.c
+        statement = (
+            sa.select(o.duration_s)
+            .where(*_of_kind(kind.type, kind.component, kind.project), o.success.is_(True), o.duration_s.is_not(None))
+            .order_by(o.seq)
+            .limit(limit)
+        )
+        with self._read() as connection:
+            return [float(value) for value in connection.execute(statement).scalars()]
+
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Return the task types, components and agents this ledger knows."""
+        with self._read() as connection:
+            return {
+                name: tuple(str(value) for value in connection.execute(sa.select(column).distinct()).scalars() if value)
+                for name, column in (
+                    ("type", tables.outcomes.c.task_type),
+                    ("component", tables.outcomes.c.component),
+                    ("agent", tables.executions.c.agent),
+                )
+            }
+
+    def counts(self) -> dict[str, int]:
+        """Return how many executions there are by status, those still running among them."""
+        o = tables.outcomes.c
+        with self._read() as connection:
+            found = {
+                str(row[0]): int(row[1]) for row in connection.execute(sa.select(o.status, sa.func.count()).group_by(o.status))
+            }
+            found["running"] = int(connection.execute(sa.select(sa.func.count()).select_from(tables.running)).scalar_one())
+        return found
+
+    def mean_score(self, last: int) -> tuple[float | None, int]:
+        """Return the mean overall score of the newest `last` scores, and how many it rests on."""
+        newest = sa.select(tables.scores.c.overall).order_by(tables.scores.c.seq.desc()).limit(last).subquery()
+        with self._read() as connection:
+            mean, count = connection.execute(sa.select(sa.func.avg(newest.c.overall), sa.func.count(newest.c.overall))).one()
+        return (None if mean is None else float(mean)), int(count)
+
+    def note_versions(self, *, subject: str | None = None, note_id: str | None = None) -> list[NoteVersion]:
+        """Return what the loop wrote on a subject, or of a note, the newest first."""
+        n = tables.note_versions.c
+        chosen = n.subject == subject if subject is not None else n.note_id == note_id
+        with self._read() as connection:
+            rows = connection.execute(sa.select(tables.note_versions).where(chosen).order_by(n.seq.desc())).mappings()
+            return [NoteVersion(**{name: row[name] for name in _FIELDS[NoteVersion]}) for row in rows]
+
+    def events(self, kind: str, subject: str | None = None) -> list[Event]:
+        e = tables.events.c
+        chosen = [e.kind == kind, *([e.subject == subject] if subject is not None else [])]
+        with self._read() as connection:
+            rows = connection.execute(sa.select(tables.events).where(*chosen).order_by(e.seq)).mappings()
+            return [Event(**{name: row[name] for name in _FIELDS[Event]}) for row in rows]
+
+    def faults(self) -> list[str]:
+        """Return what the database's own check finds wrong: nothing, in a sound ledger."""
+        with self._read() as connection:
+            found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check")]
+            found += [f"row without its parent in {row[0]}" for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]
+        return [line for line in found if line != "ok"]
+
+    # ---------------------------------------------------------------------------------------------------------- erase
+
+    def forget(self, execution_id: str, *, reason: str) -> None:
+        """Erase an execution's content for good, leaving its id and a tombstone; its children stay."""
+        with self._write() as connection:
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            self._insert(connection, [self._tombstone(execution_id, {"what": "execution", "reason": reason})])
+            for table in tables.OF_EXECUTION:
+                connection.execute(table.delete().where(table.c.execution_id == execution_id))
+            connection.execute(tables.running.delete().where(tables.running.c.execution_id == execution_id))
+            blank = {"task_id": "(forgotten)", "task_type": "(forgotten)", "parameters": {}, "host": "", "pid": 0}
+            blank |= dict.fromkeys(("dependencies", "assumptions", "tags"), ())
+            nothing = ("component", "agent", "description", "project", "sprint", "inputs_digest", "inputs_preview")
+            blank |= dict.fromkeys(nothing) | {"process_started_at": None}
+            connection.execute(tables.executions.update().where(tables.executions.c.id == execution_id).values(blank))
+        self._wipe()
+
+    def forget_note(self, note_id: str, *, reason: str) -> None:
+        """Erase what the ledger holds of a note, leaving a tombstone."""
+        with self._write() as connection:
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            self._insert(connection, [self._tombstone(note_id, {"what": "note", "reason": reason})])
+            connection.execute(tables.note_versions.delete().where(tables.note_versions.c.note_id == note_id))
+        self._wipe()
+
+    def forgotten(self, subject: str) -> bool:
+        return bool(self.events("forgotten", subject))
+
+    def _tombstone(self, subject: str, data: dict[str, Any]) -> Event:
+        return Event(kind="forgotten", subject=subject, at=self._clock(), data=data)
+
+    def _wipe(self) -> None:
+        """Fold the write-ahead log into the file, so that no erased page is left in it."""
+        with self._read() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def copy_to(self, target: Path) -> None:
+        """Write a consistent copy of the ledger to a file, while others go on writing."""
+        import sqlite3
+
+        with self._read() as connection, contextlib.closing(sqlite3.connect(target)) as copy:
+            source = connection.connection.driver_connection
+            if not isinstance(source, sqlite3.Connection):
+                raise LedgerError("only a SQLite ledger can be copied to a file")
+            source.backup(copy)
+
+
+def _of_kind(task_type: Any, component: Any, project: Any) -> list[sa.ColumnElement[bool]]:
+    o = tables.outcomes.c
+    found = [o.task_type == task_type, o.project.is_not_distinct_from(project)]
+    return found if component is None else [*found, o.component == component]
+
+
+def _past(component: Any) -> sa.Select[Any]:
+    o = tables.outcomes.c
+    return (
+        sa.select(o.seq, o.success, o.duration_s, o.cost_usd, o.shape)
+        .where(*_of_kind(sa.bindparam("type"), component, sa.bindparam("project")), o.status != "interrupted")
+        .where(o.seq > sa.bindparam("after"))
+        .order_by(o.seq.desc())
+        .limit(sa.bindparam("most"))
+    )
+
+
+_PAST = _past(None)
+_PAST_OF_COMPONENT = _past(sa.bindparam("component"))
+
+
+def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
+    e, o = tables.executions.c, tables.outcomes.c
+    exact: dict[Any, Any] = {
+        e.task_type: wanted.type,
+        e.component: wanted.component,
+        e.project: wanted.project,
+        e.agent: wanted.agent,
+        e.task_id: wanted.task_id,
+        e.sprint: wanted.sprint,
+        o.error_fingerprint: wanted.fingerprint,
+    }
+    found = [column == value for column, value in exact.items() if value is not None]
+    if wanted.kind is not None:
+        found += [e.task_type == wanted.kind.type, e.project.is_not_distinct_from(wanted.kind.project)]
+        found += [e.component == wanted.kind.component] if wanted.kind.component is not None else []
+    if wanted.status is not None:
+        found.append(o.execution_id.is_(None) if wanted.status == "running" else o.status == wanted.status)
+    if wanted.since is not None:
+        found.append(e.started_at >= wanted.since)
+    if wanted.before is not None:
+        found.append(e.started_at < wanted.before)
+    return found
+
+
+def _alive(pid: int, started_at: float | None) -> bool:
+    """Say whether this very process still runs, and not another that got its number."""
+    import psutil
+
+    try:
+        return started_at is None or abs(psutil.Process(pid).create_time() - started_at) < 1.0
+    except psutil.Error:
+        return False
+
+
+def _mend(reason: str) -> str:
+    """Return what to do about a database fault."""
+    known = {
+        "locked": "Another process holds it for long: try again, or raise ledger.busy_timeout_s",
+        "full": "Free disk space, then run again: nothing that was written is lost",
+        "readonly": "Make the workspace's metrics/ folder writable",
+        "unable to open": "Make the workspace's metrics/ folder readable and writable",
+        "malformed": "It is damaged: restore a backup with `learning-loop restore FILE`, or move it away to start afresh",
+        "not a database": "It is damaged: restore a backup with `learning-loop restore FILE`, or move it away to start afresh",
+        "append-only": "Records are never changed; `learning-loop forget ID` erases one",
+    }
+    return next((advice for sign, advice in known.items() if sign in reason), "See `learning-loop doctor`")

@@ -1,0 +1,480 @@
+"""READ THIS FIRST: the loop, top to bottom.
+
+`begin` recalls and captures before, the wrapped work runs, `finish` captures after, scores, reflects and reports. The
+wrappers are `with loop.run(task) as run:` and three forms of it: `execute_with_learning`, `aexecute_with_learning` and
+`@loop.task`. Whatever goes wrong in learning is caught by one guard: the work's result or exception stays what it was.
+"""
+
+import asyncio
+import inspect
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from learning_loop.app import App
+from learning_loop.capture import GitState, digest, git_state, plain, preview
+from learning_loop.errors import TaskError, UsageError, WorkspaceError
+from learning_loop.flows.ending import outcome_of
+from learning_loop.flows.feedback import give_feedback, measure
+from learning_loop.flows.guard import Guard
+from learning_loop.flows.history import Histories
+from learning_loop.flows.memory import LessonMemory
+from learning_loop.flows.query import LearningQueryInterface
+from learning_loop.flows.reflect import Reflection, Reflector
+from learning_loop.flows.run import CURRENT, Run
+from learning_loop.flows.wrap import wrapped
+from learning_loop.records import Briefing, Clock, Execution, Outcome, Phase, Report, RootCause, Score, Task, new_id, utc_now
+from learning_loop.retrieval import Answer
+from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
+from learning_loop.settings import Capture, Scoring, Thresholds
+from learning_loop.workspace import Workspace
+
+GIT_FRESH_S = 1.0  # runs that begin within so long share one look at git
+INDEX_FRESH_S = 1.0  # how far the index may lag behind what others write; a query brings it up to date first
+STATE_WAIT_S = 2.0  # how long a reflection waits for the state that is gathered off the path
+REOPEN_AFTER_S = 5.0  # after a workspace could not be opened, runs go unrecorded this long before the next try
+
+
+class LearningOrchestrator:
+    """Goes round a task runner: recalls, records, scores, reflects, and never gets in its way.
+
+    `runner` takes `(task)` or `(task, run)`; a subclass may define `execute_task` instead. `workspace` is a folder; left
+    out, it is LEARNING_LOOP_WORKSPACE or the workspace that the current folder lies in, made here where there is none.
+    With `strict`, faults of learning are raised. Safe from many threads, and after a fork.
+    """
+
+    def __init__(
+        self,
+        runner: Callable[..., Any] | None = None,
+        *,
+        workspace: str | Path | None = None,
+        strict: bool = False,
+        environ: Mapping[str, str] | None = None,
+        flags: Mapping[str, str] | None = None,
+        clock: Clock = utc_now,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._runner = runner or getattr(self, "execute_task", None)
+        self._takes_run = _takes_run(self._runner)
+        self._folder = workspace
+        self._environ = os.environ if environ is None else environ
+        self._flags = flags
+        self._clock = clock
+        self._rng = rng or random.SystemRandom()
+        self._guard = Guard(strict=strict)
+        self._opening = threading.Lock()
+        self._parts: _Parts | None = None
+        self._failed_at = -REOPEN_AFTER_S
+        self._failure = ""
+        self.current_sprint: str | None = None
+        self._open([])
+
+    # ------------------------------------------------------------------------------------------------- going round work
+
+    def execute_with_learning(self, task: Any) -> Report:
+        """Run one task through the runner and report; an exception of the runner is recorded and raised unchanged."""
+        with self.run(task) as run:
+            run.result = self._execute(task, run)
+            if inspect.isawaitable(run.result):
+                run.ran = False
+                self._guard.warn("the runner is async and was not awaited: use aexecute_with_learning", run.warnings)
+        return self.finish(run)
+
+    async def aexecute_with_learning(self, task: Any) -> Report:
+        """Do the same round an async runner, or a sync one; the event loop is not held up by the ledger."""
+        run = await asyncio.to_thread(self.begin, task)
+        token = CURRENT.set(run)
+        ended: Any = None
+        try:
+            ended = self._execute(task, run)
+            if inspect.isawaitable(ended):
+                ended = await ended
+        except BaseException as error:
+            ended = error
+            raise
+        finally:
+            CURRENT.reset(token)
+            self.finish(run, ended)
+        return self.finish(run)
+
+    def run(self, task: Any) -> Run:
+        """Begin a task as a context manager: `with loop.run(task) as run: run.result = ...`."""
+        return self.begin(task)
+
+    def task(self, function: Callable[..., Any] | None = None, /, **fields: Any) -> Any:
+        """Wrap a function, coroutine or generator function: each call is a run, its arguments are the parameters.
+
+        `@loop.task` and `@loop.task(type="etl", component="orders")` both work; `id` may be a function of the arguments.
+        """
+        decorate = wrapped(self.begin, self._guard, fields)
+        return decorate if function is None else decorate(function)
+
+    def _execute(self, task: Any, run: Run) -> Any:
+        if self._runner is None:
+            run.ran = False
+            self._guard.warn(
+                "there is no runner and no execute_task: nothing was run, so nothing is known of how it went", run.warnings
+            )
+            return None
+        return self._runner(task, run) if self._takes_run else self._runner(task)
+
+    @property
+    def current_run(self) -> Run | None:
+        """The run that this code is part of, if any."""
+        return CURRENT.get()
+
+    # ------------------------------------------------------------------------------------------------------------ begin
+
+    def begin(self, task: Any) -> Run:
+        """Recall, capture before, and commit the execution as started; the caller then does the work and calls `finish`."""
+        warnings: list[str] = []
+        parts = self._open(warnings)
+        run = Run(
+            id=new_id(self._clock(), self._rng),
+            task=self._read_task(task, warnings),
+            app=parts.app if parts else None,
+            guard=self._guard,
+            finish=self.finish,
+            started_at=self._clock(),
+            warnings=warnings,
+        )
+        run.parameters = dict(run.task.parameters)
+        parent = CURRENT.get()
+        run.parent_id = parent.id if parent is not None and parent.app is run.app and parent.execution is not None else None
+        if parts is not None:
+            parts.refresh_index()
+            if parts.learns and parts.app.settings.recall.enabled:
+                run.briefing = self._guard.attempt(
+                    "recall", warnings, lambda: parts.query.get_similar_executions(run.task), Briefing()
+                )
+            run.prediction = self._guard.attempt("history", warnings, lambda: parts.histories.predict(run.kind))
+            with self._guard("capture before", warnings):
+                self._capture_before(parts, run, task)
+        run.started, run.cpu_started = time.perf_counter(), time.process_time()
+        return run
+
+    def _read_task(self, task: Any, warnings: list[str]) -> Task:
+        try:
+            read = Task.of(task)
+        except TaskError as error:
+            if self._guard.strict:
+                raise
+            self._guard.warn(str(error), warnings, error)
+            read = _salvaged(task, f"unnamed-{new_id(self._clock(), self._rng)[-8:]}")
+        return replace(read, sprint=self.current_sprint) if read.sprint is None and self.current_sprint else read
+
+    def _capture_before(self, parts: "_Parts", run: Run, given: Any) -> None:
+        app, task = parts.app, run.task
+        parameters = plain(run.parameters)
+        execution = Execution(
+            id=run.id,
+            task_id=task.id,
+            task_type=task.type,
+            component=task.component,
+            agent=task.agent,
+            description=task.description,
+            parameters=parameters,
+            dependencies=task.dependencies,
+            assumptions=task.assumptions,
+            tags=task.tags,
+            project=task.project,
+            sprint=task.sprint,
+            parent_id=run.parent_id,
+            critical=task.critical,
+            inputs_digest=digest(parameters),
+            inputs_preview=preview(given, app.settings.capture.preview_characters),
+            started_at=run.started_at,
+            host=_HOST,
+            pid=os.getpid(),
+            process_started_at=_process_started_at(),
+        )
+        rows = []
+        if app.settings.reflection_triggers.checkpoints.pre_task:
+            captured = app.extractor.capture_execution_metadata(task, "pre")["data"]
+            captured |= {"predicted": _predicted(run.prediction), "briefing": [hit.source for hit in run.briefing.notes]}
+            rows.append(Phase(execution_id=run.id, phase="pre", at=run.started_at, data=captured))
+        app.ledger.start(execution, *rows)
+        run.execution = execution
+        if app.settings.capture.git:
+            parts.git.wanted(run.id)
+
+    # ----------------------------------------------------------------------------------------------------------- finish
+
+    def finish(self, run: Run, ended: Any = None) -> Report:
+        """Capture after, score, commit, reflect, and report. `ended` is the work's result, or the exception it raised.
+
+        A second call returns the report of the first.
+        """
+        if run.report is not None:
+            return run.report
+        result = None if isinstance(ended, BaseException) else ended
+        run.observed.elapsed_s = run.elapsed_s
+        settings = run.app.settings.capture if run.app else Capture()
+        outcome = self._guard.attempt("capture after", run.warnings, lambda: outcome_of(run, ended, settings))
+        card, reflection = ExecutionScoreCard(task_id=run.task.id), Reflection()
+        if outcome is not None:
+            card = self._score(run, outcome)
+            parts = self._parts
+            if parts is not None and run.execution is not None and self._recorded(parts, run, outcome, card) and parts.learns:
+                reflection = self._reflect(parts, run, outcome, card)
+        run.report = Report(
+            execution_id=run.id,
+            result=result,
+            score=card.calculate_overall_score(),
+            card=card,
+            outcome=outcome,
+            learnings=tuple([*reflection.learnings, *run.observed.discoveries]),
+            improvements=tuple(dict.fromkeys(reflection.improvements)),
+            notes=tuple(dict.fromkeys(reflection.notes)),
+            warnings=tuple(run.warnings),
+        )
+        return run.report
+
+    def _score(self, run: Run, outcome: Outcome) -> ExecutionScoreCard:
+        """Score against history, or without one where it cannot be read."""
+        parts, prediction = self._parts, run.prediction or Prediction(None, 0, None)
+        card: ExecutionScoreCard | None = None
+        if parts is not None:
+            card = self._guard.attempt(
+                "scoring", run.warnings, lambda: parts.histories.score(run.task.id, run.kind, outcome, prediction)
+            )
+        if card is None:
+            alone = History(level="none", window=1, minimum=1, baseline_runs=0)
+            card = score_run(run.task.id, outcome, alone, prediction, scoring=Scoring(), thresholds=Thresholds())
+        card.metadata = {
+            "timestamp": outcome.ended_at.isoformat(),
+            "agent": run.task.agent,
+            "task_type": run.task.type,
+            "execution_time": outcome.duration_s,
+        }
+        return card
+
+    def _recorded(self, parts: "_Parts", run: Run, outcome: Outcome, card: ExecutionScoreCard) -> bool:
+        """Commit everything about the end of a run at once; false where that failed."""
+        with self._guard("recording", run.warnings):
+            app = parts.app
+            checkpoints = app.settings.reflection_triggers.checkpoints
+            phases = [*(["during"] if checkpoints.mid_task else []), *(["post"] if checkpoints.post_task else [])]
+            own = {name: plain(value) for name, value in run.observed.outcomes.items() if name not in _IN_OUTCOME}
+            run.observed.outcomes = {"status": outcome.status, "success": outcome.success, **own}
+            measures = [measure(run.id, name, value, source="run", at=outcome.ended_at) for name, value in own.items()]
+            captured = [
+                Phase(
+                    execution_id=run.id,
+                    phase=phase,
+                    at=outcome.ended_at,
+                    data=app.extractor.capture_execution_metadata(run.task, phase, run.observed)["data"],
+                )
+                for phase in phases
+            ]
+            app.ledger.finish(
+                outcome,
+                *captured,
+                *run.observed.checkpoints,
+                *run.observed.decisions,
+                *run.usages,
+                *run.steps,
+                *measures,
+                card.record(run.id, scoring=app.settings.scoring.version, at=outcome.ended_at),
+            )
+            parts.refresh_index()
+            return True
+        return False
+
+    def _reflect(self, parts: "_Parts", run: Run, outcome: Outcome, card: ExecutionScoreCard) -> Reflection:
+        """Carry out every reflection that is due."""
+        found, triggers = Reflection(), card.triggers()
+        if any(trigger.action != "extract_template" for trigger in triggers):
+            parts.app.drain(STATE_WAIT_S)
+        for action, reason in triggers:
+            with self._guard(action, run.warnings):
+                self.perform_reflection(action, reason, outcome, found)
+        return found
+
+    def perform_reflection(self, action: str, reason: str, outcome: Outcome, into: Reflection) -> None:
+        """Carry out one reflection on a recorded execution; override it to add to what the loop does."""
+        self._must().reflector.perform_reflection(action, reason, outcome, into)
+
+    # ------------------------------------------------------------------------------------------- asking and telling it
+
+    @property
+    def query_interface(self) -> LearningQueryInterface:
+        return self._must().query
+
+    def query(self, text: str, **options: Any) -> Answer:
+        """Answer a question in plain words; see `LearningQueryInterface.query`."""
+        return self.query_interface.query(text, **options)
+
+    def root_cause_analysis(self, task_id: str) -> RootCause:
+        """Return the likely causes of how a past run went, by its execution's or its task's id."""
+        return self._must().reflector.root_cause_analysis(task_id)
+
+    def feedback(self, execution_id: str, metric: str, value: Any, *, source: str = "person") -> Score | None:
+        """Add a measure to a past execution; return its new score where accuracy rests on that metric."""
+        return give_feedback(self._must().app, execution_id, metric, value, source=source)
+
+    @cached_property
+    def memory(self) -> LessonMemory:
+        """The lessons of this workspace by category; change it as a mapping, then call `save_memory`."""
+        return LessonMemory.load(self._must().app)
+
+    def save_memory(self) -> list[str]:
+        """Write every new lesson as a note and return the paths."""
+        return self.memory.save(self._must().app)
+
+    @property
+    def pattern_extractor(self) -> Any:
+        return self._must().app.extractor
+
+    @property
+    def workspace(self) -> Path:
+        return self._must().app.workspace.root
+
+    # ------------------------------------------------------------------------------------------------------ open, close
+
+    def close(self) -> None:
+        """Finish what runs in the background and close the files; a later run opens them again."""
+        with self._opening:
+            if self._parts is not None:
+                self._parts.app.close()
+                self._parts = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self, warnings: list[str]) -> "_Parts | None":
+        """Return the open workspace; where it cannot be opened, None and a warning, and the next try a little later."""
+        if self._parts is not None:
+            return self._parts
+        with self._opening:
+            if self._parts is None and time.monotonic() - self._failed_at < REOPEN_AFTER_S:
+                warnings.append(self._failure)
+            elif self._parts is None:
+                try:
+                    with self._guard("opening the workspace", warnings):
+                        self._parts = _Parts(self._open_app())
+                finally:
+                    if self._parts is None:
+                        self._failed_at, self._failure = time.monotonic(), warnings[-1] if warnings else ""
+            return self._parts
+
+    def _open_app(self) -> App:
+        given = self._folder or self._environ.get("LEARNING_LOOP_WORKSPACE")
+        workspace = Workspace.find(Path.cwd()) if given is None else Workspace(Path(given).resolve())
+        if workspace is None or not workspace.config.is_dir():
+            workspace, _ = Workspace.init(workspace.root if workspace else Path.cwd())
+        return App.open(workspace, environ=self._environ, flags=self._flags, clock=self._clock, rng=self._rng)
+
+    def _must(self) -> "_Parts":
+        warnings: list[str] = []
+        parts = self._open(warnings)
+        if parts is None:
+            raise WorkspaceError(warnings[-1] if warnings else "the workspace cannot be opened: see `learning-loop doctor`")
+        return parts
+
+
+class _Parts:
+    """An open workspace with what the orchestrator drives."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.learns = app.settings.mode != "disabled"
+        self.query = LearningQueryInterface(app)
+        self.histories = Histories(app)
+        self.reflector = Reflector(app)
+        self.git = _GitWatch(app)
+        self._refreshed_at = -INDEX_FRESH_S
+        self.refresh_index()
+
+    def refresh_index(self) -> None:
+        """Bring the index up to date in the background, at most once a second: notes edited by hand, runs that ended."""
+        if time.monotonic() - self._refreshed_at >= INDEX_FRESH_S:
+            self._refreshed_at = time.monotonic()
+            self.app.later("index", self.app.sync_index)
+
+
+class _GitWatch:
+    """Asks git off the path and adds its answer to the runs that began meanwhile."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._waiting: list[str] = []
+        self._seen: tuple[float, GitState | None] = (-GIT_FRESH_S, None)
+
+    def wanted(self, execution_id: str) -> None:
+        self._waiting.append(execution_id)
+        self._app.later("state", self._gather)
+
+    def _gather(self) -> None:
+        if time.monotonic() - self._seen[0] >= GIT_FRESH_S:
+            self._seen = (time.monotonic(), git_state(Path.cwd()))
+        found, waiting = self._seen[1], []
+        while self._waiting:
+            waiting.append(self._waiting.pop())
+        if found is not None:
+            data = {"initial_state": {"git": found.data}}
+            self._app.ledger.append(
+                *(Phase(execution_id=run, phase="state", at=self._app.clock(), data=data) for run in waiting)
+            )
+
+
+_HOST = socket.gethostname()
+_IN_OUTCOME = frozenset(Outcome.__dataclass_fields__)
+_STARTED: dict[int, float | None] = {}
+
+
+def _process_started_at() -> float | None:
+    """Return when this process started, as the system tells it: with the pid it names the process for ever."""
+    pid = os.getpid()
+    if pid not in _STARTED:
+        import psutil
+
+        _STARTED[pid] = psutil.Process(pid).create_time()
+    return _STARTED[pid]
+
+
+def _predicted(prediction: Prediction | None) -> dict[str, Any] | None:
+    if prediction is None:
+        return None
+    import math
+
+    duration = prediction.log_duration
+    return {
+        "success": prediction.success,
+        "runs": prediction.runs,
+        "duration_s": math.exp(duration.centre) if duration else None,
+        "duration_runs": duration.n if duration else 0,
+    }
+
+
+def _takes_run(runner: Callable[..., Any] | None) -> bool:
+    """Say whether a runner takes `(task, run)`; one whose signature is hidden takes `(task)`."""
+    if runner is None:
+        return False
+    try:
+        parameters = list(inspect.signature(runner).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    positional = [item for item in parameters if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
+    required = [item for item in positional if item.default is item.empty]
+    return len(required) >= 2 or (len(positional) >= 2 and positional[1].name == "run")
+
+
+def _salvaged(task: Any, name: str) -> Task:
+    """Return what can be read of a task that cannot be read as it is, so that its run is recorded all the same."""
+    fields: dict[str, Any] = {}
+    for field in ("id", "type", "component"):
+        value = task.get(field) if isinstance(task, Mapping) else getattr(task, field, None)
+        if isinstance(value, str) and value:
+            fields[field] = value
+    return Task(**{"id": name, **fields})

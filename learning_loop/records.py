@@ -1,0 +1,498 @@
+"""The nouns: frozen, built once at the border; `None` means unknown.
+
+A record whose name is a table's (see `ledger/tables.py`) has that table's columns as its fields.
+"""
+
+import dataclasses
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from learning_loop.errors import TaskError
+
+Clock = Callable[[], datetime]
+
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no letter or digit that is read as another
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id(now: datetime, rng: random.Random) -> str:
+    """Return an id that sorts by time and that two machines can make at once without a clash.
+
+    The form is `YYYYMMDD-HHMMSS-xxxxxxxx` in UTC; the tail carries 39 random bits.
+    """
+    tail = rng.getrandbits(39)
+    letters = []
+    for _ in range(8):
+        tail, digit = divmod(tail, len(_ALPHABET))
+        letters.append(_ALPHABET[digit])
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{''.join(letters)}"
+
+
+def slug(text: str, limit: int = 48) -> str:
+    """Return `text` as a file or tag name: lower case words joined by hyphens, never empty."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:limit].strip("-") or "untitled"
+
+
+# --------------------------------------------------------------------------------------------------------------- work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What executions are compared by: the same type of task on the same component of the same project."""
+
+    type: str = "task"
+    component: str | None = None
+    project: str | None = None
+
+    def __str__(self) -> str:
+        return " / ".join(part for part in (self.project, self.type, self.component) if part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One piece of work, as far as learning is concerned; the runner gets the caller's own object.
+
+    `dependencies` are `python:NAME[SPEC]`, `file:PATH` or `command:NAME`; the prefix may be left out.
+    """
+
+    id: str
+    type: str = "task"
+    component: str | None = None
+    agent: str | None = None
+    description: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    dependencies: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    project: str | None = None
+    sprint: str | None = None
+    critical: bool = False
+    idempotent: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(type=self.type, component=self.component, project=self.project)
+
+    @classmethod
+    def of(cls, task: Any) -> Self:
+        """Read a task from a mapping, a dataclass, a pydantic model or any object with these attributes.
+
+        What a mapping or a model carries beyond these fields counts as a parameter. Raise TaskError where a field has
+        a type that cannot be used, or the id is missing.
+        """
+        if isinstance(task, cls):
+            return task
+        given = _fields_of(task)
+        known = {name: given.pop(name) for name in _TASK_FIELDS if given.get(name) is not None}
+        if "type" not in known and isinstance(given.get("task_type"), str):
+            known["type"] = given.pop("task_type")
+        values: dict[str, Any] = {}
+        for name, value in known.items():
+            values[name] = _TASK_FIELDS[name](name, value)
+        if not values.get("id"):
+            raise TaskError(
+                f"the task has no id: give it one, e.g. {{'id': 'build-42', 'type': {values.get('type', 'build')!r}}}"
+            )
+        extra = {str(name): value for name, value in given.items() if value is not None and name not in _TASK_FIELDS}
+        return cls(**{**values, "parameters": {**extra, **values.get("parameters", {})}})
+
+
+def _fields_of(task: Any) -> dict[str, Any]:
+    if isinstance(task, Mapping):
+        return dict(task)
+    if dataclasses.is_dataclass(task) and not isinstance(task, type):
+        return {item.name: getattr(task, item.name) for item in dataclasses.fields(task)}
+    if isinstance(fields := getattr(type(task), "model_fields", None), Mapping):  # a pydantic model
+        return {name: getattr(task, name) for name in fields}
+    return {name: value for name in (*_TASK_FIELDS, "task_type") if (value := getattr(task, name, None)) is not None}
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    raise TaskError(f"the task's {name} must be text, not {type(value).__name__}")
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list | tuple | set | frozenset):
+        return tuple(_text(name, item) for item in (sorted(value, key=str) if isinstance(value, set | frozenset) else value))
+    raise TaskError(f"the task's {name} must be a list of texts, not {type(value).__name__}")
+
+
+def _mapping(name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return {str(key): item for key, item in value.items()}
+    raise TaskError(f"the task's {name} must be a mapping, not {type(value).__name__}")
+
+
+def _flag(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise TaskError(f"the task's {name} must be true or false, not {type(value).__name__}")
+
+
+_TASK_FIELDS: dict[str, Callable[[str, Any], Any]] = {
+    "id": _text,
+    "type": _text,
+    "component": _text,
+    "agent": _text,
+    "description": _text,
+    "parameters": _mapping,
+    "dependencies": _texts,
+    "assumptions": _texts,
+    "tags": _texts,
+    "project": _text,
+    "sprint": _text,
+    "critical": _flag,
+    "idempotent": _flag,
+}
+
+
+# ----------------------------------------------------------------------------------------------------------- evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """A started task: written before the runner runs, never changed afterwards."""
+
+    id: str
+    task_id: str
+    task_type: str
+    component: str | None
+    agent: str | None
+    description: str | None
+    parameters: Mapping[str, Any]
+    dependencies: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    tags: tuple[str, ...]
+    project: str | None
+    sprint: str | None
+    parent_id: str | None
+    critical: bool
+    inputs_digest: str | None
+    inputs_preview: str | None
+    started_at: datetime
+    host: str
+    pid: int
+    process_started_at: float | None
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(type=self.task_type, component=self.component, project=self.project)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """What was captured at one phase: `pre`, `state` (slow parts of pre, gathered off the path), `during`, `post`."""
+
+    execution_id: str
+    phase: str
+    at: datetime
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    execution_id: str
+    name: str
+    at: datetime
+    elapsed_s: float
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One choice at a named decision point, with the distribution it was drawn from.
+
+    `probabilities` and `propensity` are None where the wrapped work chose by itself: how likely it was is not known.
+    """
+
+    id: str
+    execution_id: str | None
+    point: str
+    alternatives: tuple[str, ...]
+    probabilities: tuple[float, ...] | None
+    chosen: str
+    propensity: float | None
+    policy: str
+    context: Mapping[str, Any]
+    at: datetime
+    latency_us: float | None
+
+
+ERROR_CODES = ("RATE_LIMIT_429", "CONTEXT_EXCEEDED", "TIMEOUT", "API_ERROR")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """One call of a model, successful or not; `step_id` where it was an attempt at a step."""
+
+    execution_id: str
+    step_id: str | None
+    model: str
+    provider: str | None
+    tokens: int | None
+    latency_ms: float | None
+    cost_usd: float | None
+    success: bool
+    error_code: str | None
+    error_message: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a workflow; `repeats` names an earlier step of the same run whose output was the same."""
+
+    execution_id: str
+    step_id: str
+    role: str
+    status: str
+    file_path: str | None
+    output_hash: str | None
+    repeats: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    duration_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageTotals:
+    """Sums over the usage of one execution; a sum of which any part is unknown is unknown."""
+
+    cost_usd: float | None
+    tokens: int | None
+    attempts: int
+    successful_attempts: int
+    failed_attempts: int
+    fallback_rotations: int
+    mean_latency_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an execution ended: `succeeded`, `failed`, `cancelled`, `interrupted` (its process died) or `unknown`.
+
+    `task_type`, `component` and `project` repeat the execution's, so that one index serves the history of a kind.
+    `score` is the runner's own (0-100). Durations are seconds; `peak_memory_bytes` is the process's high-water mark.
+    """
+
+    execution_id: str
+    task_type: str
+    component: str | None
+    project: str | None
+    status: str
+    success: bool | None
+    ended_at: datetime
+    score: float | None = None
+    tests_passed: int | None = None
+    tests_total: int | None = None
+    exit_code: int | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    error_fingerprint: str | None = None
+    output_tail: str | None = None
+    result_digest: str | None = None
+    result_preview: str | None = None
+    duration_s: float | None = None
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
+    cost_usd: float | None = None
+    tokens: int | None = None
+    attempts: int = 0
+    fallback_rotations: int = 0
+    mean_latency_ms: float | None = None
+    shape: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """A measure of an execution that came during it or days later: `source` says from whom."""
+
+    execution_id: str
+    metric: str
+    value: float | None
+    text: str | None
+    source: str
+    at: datetime
+
+
+DIMENSIONS = ("accuracy", "efficiency", "reusability", "surprise")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """A score card as stored: 0-100 or None each, with the version of the scoring that made it."""
+
+    execution_id: str
+    scoring: str
+    at: datetime
+    accuracy: float | None
+    efficiency: float | None
+    reusability: float | None
+    surprise: float | None
+    overall: float | None
+    basis: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteVersion:
+    """A note as the loop wrote it; a file that differs from every version is a person's.
+
+    `subject` says what the note is about, so that the next finding on it revises the same note.
+    """
+
+    note_id: str
+    path: str
+    subject: str
+    digest: str
+    execution_id: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Anything a person or the loop did that must be remembered: what was forgotten, restored, acknowledged."""
+
+    kind: str
+    subject: str
+    at: datetime
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionRecord:
+    """One execution with what is on record about it; the lists are empty where they were not asked for."""
+
+    execution: Execution
+    outcome: Outcome | None
+    score: Score | None = None
+    phases: tuple[Phase, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    usage: tuple[Usage, ...] = ()
+    steps: tuple[Step, ...] = ()
+    feedback: tuple[Feedback, ...] = ()
+
+    @property
+    def status(self) -> str:
+        return self.outcome.status if self.outcome else "running"
+
+    def noted(self, phase: str, key: str) -> Any:
+        """Return what a phase recorded under a key, the newest first; None where it recorded nothing."""
+        for item in reversed(self.phases):
+            if item.phase == phase and key in item.data:
+                return item.data[key]
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """The little of a finished run that scoring needs, many of them at a time; `seq` is its place in the ledger."""
+
+    seq: int
+    success: bool | None
+    duration_s: float | None
+    cost_usd: float | None
+    shape: frozenset[str]
+
+
+# ---------------------------------------------------------------------------------------------------------- knowledge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """One thing that was found: `source` is a note's path in the workspace, or `execution:ID`."""
+
+    id: str
+    source: str
+    category: str
+    title: str
+    text: str
+    score: float
+    at: datetime | None = None
+    task_type: str | None = None
+    component: str | None = None
+    outcome: str | None = None
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Briefing:
+    """What was brought back before a run: possibly nothing, which is better than noise."""
+
+    notes: tuple[Hit, ...] = ()
+    executions: tuple[Hit, ...] = ()
+    kind: Kind | None = None
+    render: Callable[["Briefing"], str] | None = field(default=None, repr=False, compare=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.notes or self.executions)
+
+    @property
+    def markdown(self) -> str:
+        """The briefing as markdown, fenced as data; empty where nothing is known."""
+        return self.render(self) if self and self.render else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One statement about a run and the executions it rests on. `subject` names what it is about."""
+
+    kind: str
+    subject: str
+    text: str
+    executions: tuple[str, ...]
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootCause:
+    """What the evidence says about why a run went as it did, the likeliest first; empty where it says nothing."""
+
+    execution_id: str
+    fingerprint: str | None
+    error: str | None
+    findings: tuple[Finding, ...]
+    compared_with: int
+
+    @property
+    def summary(self) -> str:
+        if self.findings:
+            return self.findings[0].text
+        return f"unknown: nothing sets this run apart from the {self.compared_with} others of its kind on record"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a run gave and taught; its parts answer by name and by key, as `report["score"]`."""
+
+    execution_id: str
+    result: Any = field(repr=False)
+    score: float | None
+    card: Any
+    outcome: Outcome | None
+    learnings: tuple[str, ...] = ()
+    improvements: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self.keys():
+            return getattr(self, key)
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(item.name for item in dataclasses.fields(self))

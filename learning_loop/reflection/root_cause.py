@@ -1,0 +1,200 @@
+"""Root cause from evidence: what the error says, what changed since it last worked, what failures have in common."""
+
+from collections.abc import Sequence
+
+from learning_loop.features import contrasts, differences, explain, features_of
+from learning_loop.records import ExecutionRecord, Finding, RootCause
+
+MOST_FINDINGS = 6
+PASSING = ("state:git.changed_files", "state:git.branch")  # vary from run to run without meaning anything
+
+# How much each kind of evidence weighs by itself. Findings on the same subject add up, so that two independent signs
+# of one cause outrank either; the order is what matters, from what was checked to what merely differs.
+CHECKED, SAID, MENDED, COMMON, CHANGED, CHANGED_STATE, CHANGED_CODE, SEEN = 1.0, 0.9, 0.85, 0.8, 0.6, 0.35, 0.3, 0.1
+
+
+def root_cause(record: ExecutionRecord, others: Sequence[ExecutionRecord], same_error: Sequence[ExecutionRecord]) -> RootCause:
+    """Return the likeliest causes of how a run went, each with the executions it rests on.
+
+    `others` are earlier runs of the same kind, newest first; `same_error` are runs of any kind with the same error.
+    """
+    outcome = record.outcome
+    message = (outcome.error_message or outcome.output_tail or "") if outcome else ""
+    failed = [other for other in others if other.outcome and other.outcome.success is False]
+    succeeded = [other for other in others if other.outcome and other.outcome.success]
+    findings = [
+        *_missing(record, succeeded),
+        *_said(record, message),
+        *_mended(record, failed, succeeded),
+        *_common(record, failed, succeeded),
+        *(differences_from(record, succeeded[0], "the last success") if succeeded else ()),
+    ]
+    merged = _merge(findings)
+    if seen := _recurrence(record, same_error):
+        merged.append(seen)
+    return RootCause(
+        execution_id=record.execution.id,
+        fingerprint=outcome.error_fingerprint if outcome else None,
+        error=_error(record),
+        findings=tuple(merged[:MOST_FINDINGS]),
+        compared_with=len(others),
+    )
+
+
+def _error(record: ExecutionRecord) -> str | None:
+    outcome = record.outcome
+    if outcome is None or not (outcome.error_type or outcome.error_message):
+        return None
+    return ": ".join(part for part in (outcome.error_type, outcome.error_message) if part)
+
+
+def _missing(record: ExecutionRecord, succeeded: Sequence[ExecutionRecord]) -> list[Finding]:
+    """Declared dependencies that were found missing before the run."""
+    found = []
+    for name, check in (record.noted("pre", "dependencies") or {}).items():
+        if check.get("satisfied"):
+            continue
+        text, executions = check.get("reason") or f"{name} is missing", [record.execution.id]
+        earlier = next(
+            (run for run in succeeded if (run.noted("pre", "dependencies") or {}).get(name, {}).get("satisfied")), None
+        )
+        if earlier:
+            text += "; it was there in the last success"
+            executions.append(earlier.execution.id)
+        subject = name if ":" in name else f"{check.get('sort', 'python')}:{name}"
+        found.append(
+            Finding(kind="missing dependency", subject=subject, text=text, executions=tuple(executions), weight=CHECKED)
+        )
+    return found
+
+
+def _said(record: ExecutionRecord, message: str) -> list[Finding]:
+    """What a well-known error means."""
+    known = explain(f"{record.outcome.error_type or ''}: {message}" if record.outcome else message)
+    if known is None:
+        return []
+    return [Finding(kind=known.kind, subject=known.subject, text=known.text, executions=(record.execution.id,), weight=SAID)]
+
+
+def _mended(record: ExecutionRecord, failed: Sequence[ExecutionRecord], succeeded: Sequence[ExecutionRecord]) -> list[Finding]:
+    """What changed when the same error last went away."""
+    mark = record.outcome.error_fingerprint if record.outcome else None
+    before = next((run for run in failed if mark and run.outcome and run.outcome.error_fingerprint == mark), None)
+    if before is None:
+        return []
+    later = [run for run in succeeded if run.execution.started_at > before.execution.started_at]
+    if not later:
+        return []
+    after = min(later, key=lambda run: run.execution.started_at)
+    here = features_of(record)
+    changed = [
+        (name, old, new)
+        for name, old, new in differences(features_of(after), features_of(before))
+        if name not in PASSING and here.get(name) == old and not name.startswith("state:git")
+    ]
+    return [
+        Finding(
+            kind="mended before",
+            subject=name,
+            text=f"the same error went away when {spoken(name)} {_change(old, new)}",
+            executions=(before.execution.id, after.execution.id),
+            weight=MENDED,
+        )
+        for name, old, new in changed[:2]
+    ]
+
+
+def _common(record: ExecutionRecord, failed: Sequence[ExecutionRecord], succeeded: Sequence[ExecutionRecord]) -> list[Finding]:
+    """What this run shares with the failures of its kind and not with the successes."""
+    if len(failed) < 1 or not succeeded:
+        return []
+    group = [record, *failed]
+    here = features_of(record)
+    found = []
+    for contrast in contrasts([features_of(run) for run in group], [features_of(run) for run in succeeded]):
+        if here.get(contrast.feature) != contrast.value or contrast.feature in PASSING:
+            continue
+        sharing = [run.execution.id for run in group if features_of(run).get(contrast.feature) == contrast.value]
+        text = (
+            f"{spoken(contrast.feature)} = {short(contrast.value)} in {contrast.with_count} of {contrast.with_total} failures "
+            f"and {contrast.without_count} of {contrast.without_total} successes (Fisher p = {contrast.p_value:.2g})"
+        )
+        found.append(
+            Finding(
+                kind="common to failures", subject=contrast.feature, text=text, executions=tuple(sharing[:20]), weight=COMMON
+            )
+        )
+    return found[:3]
+
+
+def differences_from(record: ExecutionRecord, reference: ExecutionRecord, name: str) -> list[Finding]:
+    """Return what differs between a run and one that went well, as findings."""
+    found = []
+    for feature, old, new in differences(features_of(record), features_of(reference)):
+        if feature in PASSING:
+            continue
+        code = feature.startswith(("state:git", "git"))
+        weight = CHANGED_CODE if code else CHANGED_STATE if feature.startswith("state:") else CHANGED
+        text = f"since {name}, {spoken(feature)} {_change(old, new)}"
+        ids = (record.execution.id, reference.execution.id)
+        found.append(Finding(kind="changed", subject=feature, text=text, executions=ids, weight=weight))
+    return found
+
+
+def _merge(findings: Sequence[Finding]) -> list[Finding]:
+    """Join findings on one subject: their weights add up, the heaviest one leads."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(finding.subject.removeprefix("dependency:"), []).append(finding)
+    merged = []
+    for group in groups.values():
+        group.sort(key=lambda finding: -finding.weight)
+        texts = list(dict.fromkeys(finding.text for finding in group))
+        lead = next((text for text in texts[1:] if text.startswith(texts[0])), texts[0])  # the fuller of two that begin alike
+        rest = [text for text in texts if text not in lead]
+        ids = tuple(dict.fromkeys(execution for finding in group for execution in finding.executions))
+        merged.append(
+            Finding(
+                kind=group[0].kind,
+                subject=group[0].subject,
+                text="; ".join([lead, *rest]),
+                executions=ids,
+                weight=sum(finding.weight for finding in group),
+            )
+        )
+    return sorted(merged, key=lambda finding: -finding.weight)
+
+
+def _recurrence(record: ExecutionRecord, same_error: Sequence[ExecutionRecord]) -> Finding | None:
+    earlier = [run for run in same_error if run.execution.id != record.execution.id]
+    if not earlier:
+        return None
+    kinds = sorted({str(run.execution.kind) for run in earlier})
+    newest, oldest = earlier[0].execution, earlier[-1].execution
+    when = (
+        f"{oldest.started_at:%Y-%m-%d %H:%M}" + (f" to {newest.started_at:%Y-%m-%d %H:%M}" if len(earlier) > 1 else "") + " UTC"
+    )
+    times = "once" if len(earlier) == 1 else f"{len(earlier)} times"
+    text = f"the same error was seen {times} before ({when}; {', '.join(kinds[:4])})"
+    ids = tuple(run.execution.id for run in earlier[:20])
+    return Finding(kind="recurrence", subject="error", text=text, executions=ids, weight=SEEN)
+
+
+def spoken(feature: str) -> str:
+    """Return a feature's name as people say it."""
+    sort, _, name = feature.partition(":")
+    return {"state": name.replace(".", " "), "agent": "the agent"}.get(sort, f"{sort} {name}".strip())
+
+
+def short(value: str | None) -> str:
+    if value is None:
+        return "absent"
+    return value if len(value) <= 60 else f"{value[:57]}…"
+
+
+def _change(old: str | None, new: str | None) -> str:
+    if old is None:
+        return f"was added ({short(new)})"
+    if new is None:
+        return f"was removed (it was {short(old)})"
+    return f"changed from {short(old)} to {short(new)}"

@@ -1,0 +1,91 @@
+"""What is known of earlier runs of a kind before a run starts, and what it predicts."""
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from learning_loop.records import PastRun
+from learning_loop.stats.robust import Spread, median, spread
+
+LEAST_SCALE = 0.1  # of a logarithm: durations that vary less than 10 % are not known to vary less
+JITTER_S = 0.005  # what a scheduler adds or saves by chance: shorter differences in duration say nothing
+PREDICTION_RUNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What is expected of the next run: the probability of success and the logarithm of its duration in seconds."""
+
+    success: float | None
+    runs: int
+    log_duration: Spread | None
+
+
+@dataclass(slots=True)
+class History:
+    """The newest runs of one kind, and the durations of its first good ones, which stay what later ones are measured by.
+
+    `level` names the kind; `minimum` is how many runs it takes to judge a duration or a cost.
+    """
+
+    level: str
+    window: int
+    minimum: int
+    baseline_runs: int
+    baseline: list[float] = field(default_factory=list)
+    last_seq: int = 0
+    outcomes: deque[bool] = field(init=False)
+    durations: deque[float] = field(init=False)
+    costs: deque[float] = field(init=False)
+    _shapes: deque[frozenset[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outcomes = deque(maxlen=self.window)
+        self.durations = deque(maxlen=self.window)
+        self.costs = deque(maxlen=self.window)
+        self._shapes = deque(maxlen=self.window)
+
+    def add(self, runs: Iterable[PastRun]) -> None:
+        """Take in newer runs, oldest first: the successful ones say how long, how dear and how shaped such work is."""
+        for run in runs:
+            self.last_seq = max(self.last_seq, run.seq)
+            if run.success is None:
+                continue
+            self.outcomes.append(run.success)
+            if not run.success:
+                continue
+            if run.duration_s is not None:
+                self.durations.append(run.duration_s)
+                if len(self.baseline) < self.baseline_runs:
+                    self.baseline.append(run.duration_s)
+            if run.cost_usd is not None:
+                self.costs.append(run.cost_usd)
+            if run.shape and run.shape not in self._shapes:
+                self._shapes.append(run.shape)
+
+    @property
+    def shapes(self) -> tuple[frozenset[str], ...]:
+        return tuple(self._shapes)
+
+    @property
+    def thin(self) -> bool:
+        """Say whether there are too few runs to judge one more by."""
+        return len(self.durations) < self.minimum
+
+    @property
+    def successes(self) -> int:
+        return sum(self.outcomes)
+
+    def predict(self) -> Prediction:
+        """Predict the next run: Jeffreys' estimate of its success, robust centre and scale of its log duration.
+
+        Fewer than five runs predict nothing.
+        """
+        runs = len(self.outcomes)
+        success = (self.successes + 0.5) / (runs + 1) if runs >= PREDICTION_RUNS else None
+        logs = [math.log(value) for value in self.durations if value > 0]
+        if len(logs) < PREDICTION_RUNS:
+            return Prediction(success, runs, None)
+        floor = LEAST_SCALE + JITTER_S / math.exp(median(logs))
+        return Prediction(success, runs, spread(logs, floor=floor))

@@ -1,0 +1,160 @@
+"""Typed configuration: what may be set, within which limits. Files are read by `workspace/config.py`."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Recall(_Section):
+    """What is brought back before a run."""
+
+    enabled: bool = True
+    notes: Annotated[int, Field(ge=0, le=50)] = 5
+    executions: Annotated[int, Field(ge=0, le=50)] = 3
+    token_budget: Annotated[int, Field(ge=0, le=100_000)] = 800
+
+
+class Capture(_Section):
+    """What is written down about a run."""
+
+    git: bool = True
+    environment: tuple[str, ...] = ("CI", "LANG", "LC_ALL", "TZ", "PYTHONHASHSEED", "PYTHONOPTIMIZE")
+    preview_characters: Annotated[int, Field(ge=0, le=100_000)] = 2_000
+    output_tail_bytes: Annotated[int, Field(ge=0, le=10_000_000)] = 16_384
+    redact: tuple[str, ...] = ()
+
+    @field_validator("redact")
+    @classmethod
+    def _compiles(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        import re
+
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return patterns
+
+
+class LedgerSettings(_Section):
+    """How evidence is kept. `durability: full` also survives loss of power, at one disk flush a commit."""
+
+    durability: Literal["normal", "full"] = "normal"
+    busy_timeout_s: Annotated[float, Field(gt=0, le=600)] = 60.0
+    retention_days: Annotated[int, Field(ge=1)] | None = None
+
+
+class Reflection(_Section):
+    """When runs are similar enough, or many enough, to conclude from."""
+
+    compare_with: Annotated[int, Field(ge=5, le=5_000)] = 200
+    template_after: Annotated[int, Field(ge=3, le=1_000)] = 3
+
+
+class Scoring(_Section):
+    """Which dimensions make the overall score, and how history is read for them."""
+
+    preset: str = "balanced"
+    presets: dict[str, dict[Literal["accuracy", "efficiency", "reusability", "surprise"], Annotated[float, Field(ge=0)]]] = {
+        "balanced": {"accuracy": 0.5, "efficiency": 0.3, "reusability": 0.2},
+    }
+    window: Annotated[int, Field(ge=10, le=10_000)] = 200
+    baseline_runs: Annotated[int, Field(ge=3, le=1_000)] = 20
+    minimum_history: Annotated[int, Field(ge=3, le=100)] = 3
+
+    @model_validator(mode="after")
+    def _preset_exists(self) -> Self:
+        if self.preset not in self.presets:
+            raise ValueError(f"preset {self.preset!r} is not among presets: {', '.join(sorted(self.presets))}")
+        if not sum(self.weights.values()):
+            raise ValueError(f"preset {self.preset!r} gives every dimension the weight 0: give at least one a weight")
+        return self
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return {str(name): weight for name, weight in self.presets[self.preset].items()}
+
+    @property
+    def version(self) -> str:
+        """What a score is stamped with: scores of different versions are not comparable."""
+        parts = "+".join(f"{name}:{weight:g}" for name, weight in sorted(self.weights.items()))
+        return f"1/{self.preset}/{parts}/{self.window}"
+
+
+class Checkpoints(_Section):
+    pre_task: bool = True
+    mid_task: bool = True
+    post_task: bool = True
+    sprint_review: bool = True
+
+
+class Thresholds(_Section):
+    low_performance: Percent = 60
+    high_performance: Percent = 90
+    high_surprise: Percent = 70
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low_performance > self.high_performance:
+            raise ValueError("low_performance must not be above high_performance")
+        return self
+
+
+class SynthesisSchedule(_Section):
+    """When synthesis runs: `weekly` as weekday_HH:MM, `monthly` as last_WEEKDAY; none switches one off."""
+
+    weekly: str | None = "sunday_23:00"
+    monthly: str | None = "last_friday"
+
+    @field_validator("weekly")
+    @classmethod
+    def _weekly(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        day, _, time = value.partition("_")
+        hour, _, minute = time.partition(":")
+        if day not in WEEKDAYS or not (hour.isdigit() and minute.isdigit() and int(hour) < 24 and int(minute) < 60):
+            raise ValueError(f"{value!r} is no weekly time: write it as sunday_23:00")
+        return value
+
+    @field_validator("monthly")
+    @classmethod
+    def _monthly(cls, value: str | None) -> str | None:
+        if value is not None and value.removeprefix("last_") not in WEEKDAYS:
+            raise ValueError(f"{value!r} is no day of a month: write it as last_friday")
+        return value
+
+
+class ReflectionTriggers(_Section):
+    checkpoints: Checkpoints = Checkpoints()
+    thresholds: Thresholds = Thresholds()
+    synthesis_schedule: SynthesisSchedule = SynthesisSchedule()
+
+    @field_validator("checkpoints", mode="before")
+    @classmethod
+    def _one_mapping(cls, value: Any) -> Any:
+        """Accept checkpoints as a list of one-key mappings as well as one mapping."""
+        if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+            return {name: flag for item in value for name, flag in item.items()}
+        return value
+
+
+class Settings(_Section):
+    """Everything that can be configured; each section stands in the file its name suggests."""
+
+    mode: Literal["disabled", "shadow", "ab_test", "production"] = "production"
+    recall: Recall = Recall()
+    capture: Capture = Capture()
+    ledger: LedgerSettings = LedgerSettings()
+    reflection: Reflection = Reflection()
+    scoring: Scoring = Scoring()
+    reflection_triggers: ReflectionTriggers = ReflectionTriggers()

@@ -1,0 +1,61 @@
+"""Jinja2 templates: a workspace file overrides the packaged one of the same name and may extend it as `default:name`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from learning_loop.errors import TemplateError
+from learning_loop.workspace.files import DEFAULTS
+
+
+class Templates:
+    """Renders the templates of one workspace. What is passed in is only ever a value, never a template."""
+
+    def __init__(self, folder: Path) -> None:
+        packaged = jinja2.FileSystemLoader(DEFAULTS / "templates")
+        own = jinja2.FileSystemLoader(folder)
+        self._environment = jinja2.Environment(
+            loader=jinja2.ChoiceLoader([own, packaged, jinja2.PrefixLoader({"default": packaged}, delimiter=":")]),
+            undefined=jinja2.StrictUndefined,
+            autoescape=False,  # noqa: S701  (markdown, not HTML)
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        self._environment.filters |= {"day": _day, "line": _line, "number": _number, "seconds": _seconds}
+
+    def render(self, name: str, **values: Any) -> str:
+        """Return the text; raise TemplateError with file and line where a template is wrong."""
+        try:
+            return self._environment.get_template(name).render(**values)
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateError(f"templates/{error.name or name}:{error.lineno}: {error.message}") from None
+        except jinja2.TemplateError as error:
+            raise TemplateError(
+                f"templates/{name}: {error.message}. Compare it with the packaged one: `learning-loop doctor`"
+            ) from None
+
+
+def _day(value: datetime | None) -> str:
+    return "unknown" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _line(value: str, limit: int = 300) -> str:
+    """Return text as one line that markdown shows as it is."""
+    text = " ".join(str(value).split())
+    return (text[: limit - 1] + "…" if len(text) > limit else text).replace("`", "'")
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.0f}"
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.1f} ms"
