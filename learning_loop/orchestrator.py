@@ -33,7 +33,7 @@ from learning_loop.flows.wrap import wrapped
 from learning_loop.records import Briefing, Clock, Execution, Outcome, Phase, Report, RootCause, Score, Task, new_id, utc_now
 from learning_loop.retrieval import Answer
 from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
-from learning_loop.settings import Capture, Scoring, Thresholds
+from learning_loop.settings import Scoring, Settings, Thresholds
 from learning_loop.workspace import Workspace
 
 GIT_FRESH_S = 1.0  # runs that begin within so long share one look at git
@@ -172,7 +172,7 @@ class LearningOrchestrator:
 
     def _capture_before(self, parts: "_Parts", run: Run, given: Any) -> None:
         app, task = parts.app, run.task
-        parameters = plain(run.parameters)
+        parameters = app.redact(plain(run.parameters))
         execution = Execution(
             id=run.id,
             task_id=task.id,
@@ -216,7 +216,7 @@ class LearningOrchestrator:
             return run.report
         result = None if isinstance(ended, BaseException) else ended
         run.observed.elapsed_s = run.elapsed_s
-        settings = run.app.settings.capture if run.app else Capture()
+        settings = self.settings.capture
         outcome = self._guard.attempt("capture after", run.warnings, lambda: outcome_of(run, ended, settings))
         card, reflection = ExecutionScoreCard(task_id=run.task.id), Reflection()
         if outcome is not None:
@@ -332,6 +332,12 @@ class LearningOrchestrator:
     @property
     def pattern_extractor(self) -> Any:
         return self._must().app.extractor
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; the defaults where the workspace cannot be opened."""
+        parts = self._open([])
+        return parts.app.settings if parts is not None else Settings()
 
     @property
     def workspace(self) -> Path:

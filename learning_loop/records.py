@@ -400,6 +400,7 @@ class PastRun:
     """The little of a finished run that scoring needs, many of them at a time; `seq` is its place in the ledger."""
 
     seq: int
+    component: str | None
     success: bool | None
     duration_s: float | None
     cost_usd: float | None

@@ -1,5 +1,6 @@
 """Secrets are taken out of everything before it reaches disk."""
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +39,7 @@ class Redactor:
     """
 
     def __init__(self, *, patterns: tuple[str, ...] = (), environ: Mapping[str, str] | None = None) -> None:
-        values = {value for name, value in (environ or {}).items() if len(value) >= 8 and is_secret_name(name)}
+        values = {value for name, value in (environ or {}).items() if _is_secret_value(name, value)}
         own = [re.escape(value) for value in sorted(values, key=len, reverse=True)] + list(patterns)
         self._own = re.compile("|".join(f"(?:{pattern})" for pattern in own)) if own else None
 
@@ -71,6 +72,11 @@ class Redactor:
 def _replace(found: re.Match[str]) -> str:
     kept = found["lead"] or found["name"] or found["flag"] or ""
     return kept + REDACTED
+
+
+def _is_secret_value(name: str, value: str) -> bool:
+    """Say whether a variable holds a secret; PWD and SSH_AUTH_SOCK only sound like it, their values are paths."""
+    return len(value) >= 8 and is_secret_name(name) and not os.path.exists(value)
 
 
 def is_secret_name(name: str) -> bool:

@@ -70,6 +70,7 @@ class Explanation:
 
 
 _KNOWN = [
+    (r"File \"(?P<x>[^\"\n]+)\", line (?P<y>\d+)\n[^\n]*\n[ \t]*[\^~ ]+\n(?:Sorry: )?(?:SyntaxError|IndentationError)", "syntax", "file:{x}", "{x} does not parse, from line {y} on"),
     (r"No module named ['\"]?(?P<x>[\w.]+)", "missing dependency", "python:{x}", "the Python package {x} is not installed"),
     (r"cannot import name ['\"](?P<x>\w+)['\"] from ['\"](?P<y>[\w.]+)", "wrong version", "python:{y}", "{y} has no {x}: another version of it is installed than the code expects"),
     (r"No matching distribution found for (?P<x>[\w.\-\[\]=<>!~]+)", "missing dependency", "python:{x}", "no installable version of {x} could be found"),

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import Any
 
-from learning_loop.capture import Verdict, digest, plain, preview, read_result
+from learning_loop.capture import Verdict, digest, preview, read_result
 from learning_loop.features import error_line, fingerprint, shape_of
 from learning_loop.flows.run import Run, totals
 from learning_loop.records import Outcome
@@ -55,7 +55,7 @@ def outcome_of(run: Run, ended: Any, settings: Capture) -> Outcome:
         attempts=used.attempts,
         fallback_rotations=used.fallback_rotations,
         mean_latency_ms=used.mean_latency_ms,
-        shape=shape_of(plain(run.parameters), run.task.dependencies, done, points),
+        shape=shape_of(run.execution.parameters, run.task.dependencies, done, points) if run.execution else (),
     )
 
 

@@ -19,9 +19,13 @@ class Histories:
         self._known: dict[Kind, History] = {}
 
     def predict(self, kind: Kind) -> Prediction:
-        """Return what history predicts of the next run of a kind, backing off to its task type."""
+        """Return what history predicts of the next run of a kind: its success backing off to its task type.
+
+        Its duration does not back off: how long other components take says little of this one.
+        """
         with self._lock:
-            return self._of(kind).predict()
+            found = self._of(kind).predict()
+            return replace(found, log_duration=self._known[kind].predict().log_duration)
 
     def score(self, task_id: str, kind: Kind, outcome: Outcome, prediction: Prediction) -> ExecutionScoreCard:
         """Score a run that is not in the ledger yet against those that are."""
@@ -46,7 +50,7 @@ class Histories:
     def _chosen(self, kind: Kind) -> History:
         own = self._known.get(kind) or self._top_up(kind)
         coarser = self._known.get(replace(kind, component=None))
-        return coarser if own.thin and coarser is not None and not coarser.thin else own
+        return coarser if own.thin and coarser is not None and coarser.broad else own
 
     def _top_up(self, kind: Kind) -> History:
         scoring, ledger = self._app.settings.scoring, self._app.ledger

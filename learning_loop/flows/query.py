@@ -1,6 +1,7 @@
 """Asking the memory: a question in plain words, or what is like a task that is about to run."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from learning_loop.app import App
@@ -9,6 +10,7 @@ from learning_loop.ledger import Filter
 from learning_loop.records import Briefing, Hit, Task
 from learning_loop.retrieval import Answer, Question, format_insights, read_question, terms
 
+EXECUTION_WEIGHT = 0.5  # what was concluded from runs comes before the runs themselves
 _OPPOSITE = {"failed": "succeeded", "succeeded": "failed"}
 _CATEGORIES = {  # what people mean by a word, in kinds of notes
     ("pattern", "failed"): ("pattern", "reflection", "gotcha"),
@@ -64,6 +66,8 @@ class LearningQueryInterface:
             found = self._app.index.newest(scope, limit=max(k, 50))
         else:
             found = self._app.index.search(words, Scope(categories=categories, project=project), limit=max(4 * k, 50))
+        found = [replace(hit, score=hit.score * EXECUTION_WEIGHT) if hit.category == "execution" else hit for hit in found]
+        found.sort(key=lambda hit: -hit.score)
         if question.outcome:
             found = [hit for hit in found if hit.outcome != _OPPOSITE.get(question.outcome or "")]
             found.sort(key=lambda hit: (hit.outcome != question.outcome, -hit.score))

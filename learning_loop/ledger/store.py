@@ -330,7 +330,10 @@ class Ledger:
         bound = {"type": kind.type, "component": kind.component, "project": kind.project, "after": after_seq, "most": limit}
         with self._read() as connection:
             rows = connection.execute(statement, bound).all()
-        return [PastRun(row.seq, row.success, row.duration_s, row.cost_usd, frozenset(row.shape)) for row in reversed(rows)]
+        return [
+            PastRun(row.seq, row.component, row.success, row.duration_s, row.cost_usd, frozenset(row.shape))
+            for row in reversed(rows)
+        ]
 
     def first_durations(self, kind: Kind, limit: int) -> list[float]:
         """Return the durations of the first successful runs of a kind: the frozen baseline, in seconds."""
@@ -451,7 +454,7 @@ def _of_kind(task_type: Any, component: Any, project: Any) -> list[sa.ColumnElem
 def _past(component: Any) -> sa.Select[Any]:
     o = tables.outcomes.c
     return (
-        sa.select(o.seq, o.success, o.duration_s, o.cost_usd, o.shape)
+        sa.select(o.seq, o.component, o.success, o.duration_s, o.cost_usd, o.shape)
         .where(*_of_kind(sa.bindparam("type"), component, sa.bindparam("project")), o.status != "interrupted")
         .where(o.seq > sa.bindparam("after"))
         .order_by(o.seq.desc())

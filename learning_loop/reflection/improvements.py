@@ -17,7 +17,7 @@ _ADVICE = {
     "rate limit": "call less often, or retry with a growing pause",
     "context exceeded": "shorten or split the input",
     "timeout": "allow more time, or do less in one run",
-    "syntax": "mend the file that does not parse",
+    "syntax": "mend {x}, which does not parse",
 }
 
 

@@ -70,7 +70,16 @@ def _missing(record: ExecutionRecord, succeeded: Sequence[ExecutionRecord]) -> l
 
 def _said(record: ExecutionRecord, message: str) -> list[Finding]:
     """What a well-known error means."""
-    known = explain(f"{record.outcome.error_type or ''}: {message}" if record.outcome else message)
+    outcome = record.outcome
+    known = explain(f"{outcome.error_type or ''}: {message}" if outcome else message)
+    if (
+        known
+        and known.kind == "syntax"
+        and outcome
+        and (fuller := explain(outcome.output_tail or ""))
+        and fuller.kind == "syntax"
+    ):
+        known = fuller  # the output names the file
     if known is None:
         return []
     return [Finding(kind=known.kind, subject=known.subject, text=known.text, executions=(record.execution.id,), weight=SAID)]
@@ -149,6 +158,8 @@ def _merge(findings: Sequence[Finding]) -> list[Finding]:
     merged = []
     for group in groups.values():
         group.sort(key=lambda finding: -finding.weight)
+        if group[0].kind == "missing dependency":  # that it changed from present to missing says no more
+            group = [finding for finding in group if finding.kind != "changed"]
         texts = list(dict.fromkeys(finding.text for finding in group))
         lead = next((text for text in texts[1:] if text.startswith(texts[0])), texts[0])  # the fuller of two that begin alike
         rest = [text for text in texts if text not in lead]

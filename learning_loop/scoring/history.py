@@ -11,6 +11,7 @@ from learning_loop.stats.robust import Spread, median, spread
 LEAST_SCALE = 0.1  # of a logarithm: durations that vary less than 10 % are not known to vary less
 JITTER_S = 0.005  # what a scheduler adds or saves by chance: shorter differences in duration say nothing
 PREDICTION_RUNS = 5
+LEAST_COMPONENTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class History:
     baseline_runs: int
     baseline: list[float] = field(default_factory=list)
     last_seq: int = 0
+    components: set[str | None] = field(default_factory=set)
     outcomes: deque[bool] = field(init=False)
     durations: deque[float] = field(init=False)
     costs: deque[float] = field(init=False)
@@ -55,6 +57,7 @@ class History:
             self.outcomes.append(run.success)
             if not run.success:
                 continue
+            self.components.add(run.component)
             if run.duration_s is not None:
                 self.durations.append(run.duration_s)
                 if len(self.baseline) < self.baseline_runs:
@@ -72,6 +75,11 @@ class History:
     def thin(self) -> bool:
         """Say whether there are too few runs to judge one more by."""
         return len(self.durations) < self.minimum
+
+    @property
+    def broad(self) -> bool:
+        """Say whether these runs stand for their type: components differ, so that one or two say nothing of a third."""
+        return not self.thin and len(self.components) >= LEAST_COMPONENTS
 
     @property
     def successes(self) -> int:

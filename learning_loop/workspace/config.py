@@ -51,7 +51,9 @@ def load_configuration(folder: Path, *, environ: Mapping[str, str], flags: Mappi
             _put(values, origins, key, environ[variable], f"environment {variable}")
     for key, text in (flags or {}).items():
         if key not in known:
-            raise ConfigurationError(f"there is no setting {key!r}{_nearest(key, known)}: see `learning-loop config show`")
+            raise ConfigurationError(
+                f"there is no setting {key!r}{_nearest(key, known) or ': see `learning-loop config show`'}"
+            )
         _put(values, origins, key, text, "flag --set")
     try:
         settings = Settings.model_validate(values)

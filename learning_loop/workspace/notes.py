@@ -1,5 +1,6 @@
 """Notes: markdown files with YAML front matter. Parsing and writing is an identity, byte for byte."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -163,20 +164,18 @@ def _place_of(front: str, name: str) -> tuple[int, int]:
 
 
 class NoteStore:
-    """The notes of a workspace: everything ending in .md under memory/, and the extracted templates."""
+    """The notes of a workspace: everything ending in .md under memory/ but a README, and the extracted templates."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
     def paths(self) -> Iterator[Path]:
         """Yield every note's file, in no particular order; links that lead out of the workspace are passed over."""
-        from os import walk
-
         for top in (self.workspace.memory, self.workspace.successful_patterns):
-            for folder, folders, names in walk(top):
+            for folder, folders, names in os.walk(top):
                 folders[:] = [name for name in folders if not name.startswith(".")]
                 for name in names:
-                    if name.endswith(".md") and not name.startswith("."):
+                    if name.endswith(".md") and not name.startswith(".") and name != "README.md":
                         yield Path(folder, name)
 
     def read(self, path: str | Path) -> Note:

@@ -37,6 +37,15 @@ class Templates:
                 f"templates/{name}: {error.message}. Compare it with the packaged one: `learning-loop doctor`"
             ) from None
 
+    def check(self, name: str) -> None:
+        """Parse a template without rendering it; raise TemplateError with file and line."""
+        try:
+            self._environment.get_template(name)
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateError(f"templates/{error.name or name}:{error.lineno}: {error.message}") from None
+        except UnicodeDecodeError:
+            raise TemplateError(f"templates/{name}: is not UTF-8 text: save it as UTF-8") from None
+
 
 def _day(value: datetime | None) -> str:
     return "unknown" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,1 @@
+"""What `learning-loop init` writes: data, no code."""

@@ -1,0 +1,102 @@
+"""What is missing, customised, unreadable or out of date in a workspace, and how to mend it."""
+
+import os
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from learning_loop.app import App
+from learning_loop.errors import LearningLoopError, NoteError, TemplateError
+from learning_loop.records import Briefing, Clock
+from learning_loop.workspace import Templates, Workspace, load_configuration
+from learning_loop.workspace.files import FOLDERS, default_files
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """One thing the doctor found: `level` is ok, info (as it should be, but worth knowing), warning or error."""
+
+    level: str
+    what: str
+    mend: str | None = None
+
+
+def examine(
+    workspace: Workspace, *, environ: Mapping[str, str], clock: Clock, rng: random.Random | None = None
+) -> list[Symptom]:
+    """Look at a whole workspace; never change it, but for opening its ledger and index."""
+    found = [*_files(workspace), *_configuration(workspace, environ), *_templates(workspace)]
+    try:
+        with App.open(workspace, environ=environ, clock=clock, rng=rng) as app:
+            found += [*_ledger(app), *_notes(app)]
+    except LearningLoopError as error:
+        if not any(str(error) == symptom.what for symptom in found):
+            found.append(Symptom("error", str(error)))
+    found += _packages()
+    return found or [Symptom("ok", "everything is in order")]
+
+
+def _files(workspace: Workspace) -> Iterator[Symptom]:
+    for folder in FOLDERS:
+        if not (workspace.root / folder).is_dir():
+            yield Symptom("warning", f"{folder}/ is missing", "learning-loop init")
+        elif not os.access(workspace.root / folder, os.W_OK):
+            yield Symptom("error", f"{folder}/ is not writable", f"chmod u+w {folder}")
+    for name, packaged in default_files().items():
+        path = workspace.root / name
+        if not path.exists():
+            yield Symptom("info", f"{name} is missing: the packaged one is used", "learning-loop init writes it")
+        elif name.startswith(("config/", "templates/")) and path.read_bytes() != packaged:
+            yield Symptom("info", f"{name} is customised")
+
+
+def _configuration(workspace: Workspace, environ: Mapping[str, str]) -> Iterator[Symptom]:
+    try:
+        load_configuration(workspace.config, environ=environ)
+    except LearningLoopError as error:
+        yield Symptom("error", str(error), "mend that line; `learning-loop config show --origin` shows what is in force")
+
+
+def _templates(workspace: Workspace) -> Iterator[Symptom]:
+    templates = Templates(workspace.templates)
+    for name in default_files():
+        if name.startswith("templates/") and name.endswith(".j2"):
+            short = name.removeprefix("templates/")
+            try:
+                templates.check(short)
+            except TemplateError as error:
+                yield Symptom("error", str(error), f"mend it, or delete {name} to use the packaged one")
+    try:
+        templates.render("briefing.md.j2", briefing=Briefing())
+    except TemplateError as error:
+        yield Symptom("error", str(error), "mend it, or delete templates/briefing.md.j2 to use the packaged one")
+
+
+def _ledger(app: App) -> Iterator[Symptom]:
+    for fault in app.ledger.faults()[:5]:
+        yield Symptom("error", f"metrics/ledger.db: {fault}", "learning-loop restore FILE")
+    counts = app.ledger.counts()
+    if interrupted := counts.get("interrupted"):
+        yield Symptom("info", f"{interrupted} executions were interrupted: their process died before they ended")
+
+
+def _notes(app: App) -> Iterator[Symptom]:
+    seen: dict[str, str] = {}
+    for note in app.notes.all():
+        if isinstance(note, NoteError):
+            yield Symptom("warning", str(note), "until then it is left out of every answer")
+        elif note.id in seen:
+            yield Symptom("warning", f"{note.path} has the same id as {seen[note.id]}", "give one of them another id")
+        else:
+            seen[note.id] = note.path
+    for path in app.workspace.memory.rglob("*.tmp"):
+        yield Symptom("info", f"{app.workspace.relative(path)} was left by a write that was cut off", "delete it")
+    yield Symptom("info", "questions are answered by full-text search")
+
+
+def _packages() -> Iterator[Symptom]:
+    from importlib.util import find_spec
+
+    for name, meaning in (("sentence_transformers", "no model can be loaded"), ("faiss", "vectors cannot be searched")):
+        if find_spec(name) is None:
+            yield Symptom("info", f"{name} is not installed: {meaning}", "scripts/install, or pip install learning-loop")

@@ -1,0 +1,94 @@
+"""Erasing what a person wants gone: from the ledger, the notes and the index, leaving a tombstone."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from learning_loop.app import App
+from learning_loop.errors import NotFoundError
+from learning_loop.flows.reflect import Reflection, Reflector
+from learning_loop.ledger import Filter
+from learning_loop.workspace import Note, atomic_write
+from learning_loop.workspace.notes import digest_of
+
+_ACTIONS = {"reflection": "mandatory_reflection", "decision": "update_architecture", "template": "extract_template"}
+
+
+@dataclass
+class Forgotten:
+    """What was erased, and what was written again without it."""
+
+    id: str
+    erased: list[str] = field(default_factory=list)
+    rewritten: list[str] = field(default_factory=list)
+
+
+def forget(app: App, name: str, *, reason: str) -> Forgotten:
+    """Erase an execution's or a note's content everywhere; `name` is an id, or a note's path.
+
+    The loop's own notes that rest on the execution are erased and, where other runs support them, written again from
+    those; in notes of people only the lines that name it go. Raise NotFoundError.
+    """
+    app.sync_index()
+    path = app.index.path_of(name) or (name if (app.workspace.root / name).is_file() else None)
+    found = _note(app, path, reason) if path else _execution(app, app.ledger.resolve(name), reason)
+    app.index.delete()  # derived: made anew, so that no page of it remembers
+    app.sync_index()
+    return found
+
+
+def forget_expired(app: App) -> list[Forgotten]:
+    """Forget every execution older than `ledger.retention_days`; none where that is not set."""
+    days = app.settings.ledger.retention_days
+    if days is None:
+        return []
+    old = app.ledger.executions(Filter(before=app.clock() - timedelta(days=days)), limit=1_000_000)
+    due = [run.execution.id for run in old if run.outcome is not None]
+    return [forget(app, execution_id, reason=f"older than {days} days") for execution_id in due]
+
+
+def _note(app: App, path: str, reason: str) -> Forgotten:
+    if not path.startswith(("memory/", "templates/successful-patterns/")):
+        raise NotFoundError(f"{path} is no note: notes stand in memory/ and templates/successful-patterns/")
+    note_id = app.notes.read(path).id
+    (app.workspace.root / path).unlink()
+    app.ledger.forget_note(note_id, reason=reason)
+    return Forgotten(note_id, erased=[path])
+
+
+def _execution(app: App, execution_id: str, reason: str) -> Forgotten:
+    found = Forgotten(execution_id, erased=[f"execution:{execution_id}"])
+    again: list[tuple[str, list[str]]] = []
+    for path in app.index.citing(execution_id):
+        note = app.notes.read(path)
+        versions = {version.digest for version in app.ledger.note_versions(note_id=note.id)}
+        if digest_of(note.content) in versions and note.category in _ACTIONS:
+            (app.workspace.root / path).unlink()
+            app.ledger.forget_note(note.id, reason=f"it rested on {execution_id}")
+            found.erased.append(path)
+            again.append((_ACTIONS[note.category], [run for run in note.texts("evidence") if run != execution_id]))
+        else:
+            atomic_write(app.workspace.root / path, _without(note, execution_id).content)
+            found.rewritten.append(path)
+    app.ledger.forget(execution_id, reason=reason)
+    found.rewritten += _written_again(app, again)
+    return found
+
+
+def _written_again(app: App, again: list[tuple[str, list[str]]]) -> list[str]:
+    """Reflect anew on the newest run that is left of each erased note's evidence."""
+    reflector, into = Reflector(app), Reflection()
+    for action, evidence in again:
+        for execution_id in reversed(evidence):
+            record = app.ledger.execution(execution_id)
+            if record.outcome is not None and not app.ledger.forgotten(execution_id):
+                reflector.perform_reflection(action, "written again after a run was forgotten", record.outcome, into)
+                break
+    return into.notes
+
+
+def _without(note: Note, execution_id: str) -> Note:
+    """Return a person's note without the lines, and the evidence, that name an execution."""
+    evidence = [run for run in note.texts("evidence") if run != execution_id]
+    changed = note.with_meta(evidence=evidence) if "evidence" in note.meta else note
+    lines = [line for line in note.body.splitlines(keepends=True) if execution_id not in line]
+    return Note(path=note.path, head=changed.head, body="".join(lines), meta=changed.meta)
