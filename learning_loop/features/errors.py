@@ -78,7 +78,7 @@ _KNOWN = [
     (r"(?:can't open file|No such file or directory)[: ]+['\"](?P<x>[^'\"]+)", "missing file", "file:{x}", "the file {x} is not there"),
     (r"(?P<x>[^\s:'\"]+): No such file or directory", "missing file", "file:{x}", "the file {x} is not there"),
     (r"(?:file or directory not found|[Ff]ile not found): (?P<x>\S+)", "missing file", "file:{x}", "the file {x} is not there"),
-    (r"(?P<x>[\w./+-]+): (?:command )?not found|command not found: (?P<y>\S+)", "missing command", "command:{x}{y}", "the command {x}{y} is not on the PATH"),
+    (r"command not found: (?P<y>\S+)|(?P<x>[\w./+-]+): (?:command )?not found(?!:)", "missing command", "command:{x}{y}", "the command {x}{y} is not on the PATH"),
     (r"Permission denied:? ?['\"]?(?P<x>[^'\"\s]*)", "permission", "permission:{x}", "access to {x} is denied"),
     (r"Connection refused|ConnectionRefusedError", "unreachable", "network:refused", "the service it calls does not answer (connection refused)"),
     (r"Name or service not known|nodename nor servname|Temporary failure in name resolution", "unreachable", "network:name", "the name of the host it calls cannot be resolved"),
