@@ -31,11 +31,35 @@ def wrapped(begin: Begin, guard: Guard, fields: Mapping[str, Any]) -> Callable[[
 
         @functools.wraps(function)
         def generated(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-            return _generated(begin, describe(args, kwargs), function(*args, **kwargs))
+            return (yield from _generated(begin(describe(args, kwargs)), function(*args, **kwargs)))
 
         @functools.wraps(function)
-        def generated_async(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-            return _generated_async(begin, describe(args, kwargs), function(*args, **kwargs))
+        async def generated_async(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            run = begin(describe(args, kwargs))
+            inner = function(*args, **kwargs)
+            ended: Any = None
+            try:
+                step: Callable[[], Any] = functools.partial(inner.asend, None)
+                while True:
+                    token = CURRENT.set(run)
+                    try:
+                        item = await step()
+                    except StopAsyncIteration:
+                        return
+                    finally:
+                        CURRENT.reset(token)
+                    try:
+                        step = functools.partial(inner.asend, (yield item))
+                    except GeneratorExit:
+                        await inner.aclose()
+                        raise
+                    except BaseException as thrown:  # noqa: BLE001  (handed to the generator it was thrown at)
+                        step = functools.partial(inner.athrow, thrown)
+            except BaseException as error:
+                ended = error
+                raise
+            finally:
+                run.finish(run, ended)
 
         if inspect.iscoroutinefunction(function):
             return awaited_call
@@ -65,9 +89,8 @@ def _describer(function: Callable[..., Any], guard: Guard, fields: Mapping[str, 
     return describe
 
 
-def _generated(begin: Begin, task: Any, inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+def _generated(run: Run, inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Pass a generator through; its run is current only while its own code runs, not while the consumer's does."""
-    run = begin(task)
     ended: Any = None
     try:
         step: Callable[[], Any] = functools.partial(next, inner)
@@ -87,34 +110,6 @@ def _generated(begin: Begin, task: Any, inner: Generator[Any, Any, Any]) -> Gene
                 raise
             except BaseException as thrown:  # noqa: BLE001  (handed to the generator it was thrown at)
                 step = functools.partial(inner.throw, thrown)
-    except BaseException as error:
-        ended = error
-        raise
-    finally:
-        run.finish(run, ended)
-
-
-async def _generated_async(begin: Begin, task: Any, inner: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
-    """Do the same for an async generator."""
-    run = begin(task)
-    ended: Any = None
-    try:
-        step: Callable[[], Any] = functools.partial(inner.asend, None)
-        while True:
-            token = CURRENT.set(run)
-            try:
-                item = await step()
-            except StopAsyncIteration:
-                return
-            finally:
-                CURRENT.reset(token)
-            try:
-                step = functools.partial(inner.asend, (yield item))
-            except GeneratorExit:
-                await inner.aclose()
-                raise
-            except BaseException as thrown:  # noqa: BLE001  (handed to the generator it was thrown at)
-                step = functools.partial(inner.athrow, thrown)
     except BaseException as error:
         ended = error
         raise
