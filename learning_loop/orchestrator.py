@@ -402,6 +402,10 @@ class _Parts:
         self._refreshed_at = -INDEX_FRESH_S
         self.refresh_index()
 
+    def brief(self, task: Task) -> Briefing:
+        """Recall, on the path of a run: from the index as it stands."""
+        return self.query.get_similar_executions(task, fresh=False)
+
     def refresh_index(self) -> None:
         """Bring the index up to date in the background, at most once a second: notes edited by hand, runs that ended."""
         if time.monotonic() - self._refreshed_at >= INDEX_FRESH_S:

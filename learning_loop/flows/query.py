@@ -56,7 +56,9 @@ class LearningQueryInterface:
             return []
         citing = set(self._app.index.citing(newest[0].id))
         notes = self._app.index.newest(Scope(other_than=("execution",), project=project), limit=10_000) if citing else []
-        return [newest[0], *(note for note in notes if note.source in citing)]
+        found = [note for note in notes if note.source in citing]
+        found.sort(key=lambda note: newest[0].id not in note.evidence)  # what rests on it before what only names it
+        return [newest[0], *found]
 
     def _search(self, question: Question, project: str | None, k: int) -> list[Hit]:
         categories = self._categories(question)
@@ -79,9 +81,14 @@ class LearningQueryInterface:
             found += _CATEGORIES.get((kind, question.outcome)) or _CATEGORIES.get((kind, None)) or (kind,)
         return tuple(dict.fromkeys(found))
 
-    def get_similar_executions(self, current_task: Any) -> Briefing:
-        """Return what is known of tasks like this one: notes and past executions, false where there are none."""
+    def get_similar_executions(self, current_task: Any, *, fresh: bool = True) -> Briefing:
+        """Return what is known of tasks like this one: notes and past executions, false where there are none.
+
+        Unless `fresh`, the index is taken as it is: at most a second behind what others wrote.
+        """
         task = Task.of(current_task)
+        if fresh:
+            self._app.sync_index()
         limits = self._app.settings.recall
         words = _words_of(task)
         notes = self._app.index.search(

@@ -1,0 +1,153 @@
+import io
+import tarfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from learning_loop import LearningOrchestrator
+from learning_loop.app import App
+from learning_loop.errors import NotFoundError, UsageError
+from learning_loop.flows.backup import backup, restore
+from learning_loop.flows.forget import forget, forget_expired
+from learning_loop.workspace import Workspace
+from tests.conftest import MakeLoop, SteppingClock
+
+MARK = "zebra-crossing-7431"
+TASK = {"id": "t", "type": "build", "component": "wheel"}
+
+
+def failing(task: dict[str, Any]) -> None:
+    raise ValueError(task["description"])
+
+
+def fail(loop: LearningOrchestrator, description: str) -> str:
+    with pytest.raises(ValueError):
+        loop.execute_with_learning({**TASK, "description": description})
+    return loop._must().app.ledger.executions(limit=1)[0].execution.id
+
+
+def holding(root: Path, mark: str) -> list[str]:
+    return [
+        path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and mark.encode() in path.read_bytes()
+    ]
+
+
+def test_forgetting_an_execution_leaves_its_id_a_tombstone_and_nothing_else(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(failing)
+    kept = fail(loop, "ordinary trouble")
+    gone = fail(loop, f"secret customer {MARK}")
+    app = loop._must().app
+    loop.query("customer")
+    assert len(holding(workspace.root, MARK)) >= 3
+    found = forget(app, gone, reason="asked by Ann")
+    assert found.erased[0] == f"execution:{gone}"
+    loop.close()
+    assert holding(workspace.root, MARK) == []
+    with App.open(workspace, environ={}) as again:
+        assert again.ledger.forgotten(gone)
+        assert again.ledger.events("forgotten", gone)[0].data["reason"] == "asked by Ann"
+        assert again.ledger.execution(gone).execution.task_id == "(forgotten)"
+        assert again.ledger.execution(gone).outcome is None
+        assert again.ledger.execution(kept).outcome is not None
+        assert again.ledger.faults() == []
+    assert holding(workspace.root / "memory", "ordinary trouble")
+
+
+def test_what_other_runs_support_is_written_again_without_the_forgotten_one(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(failing)
+    first = fail(loop, "job 1 lost")
+    second = fail(loop, "job 2 lost")
+    found = forget(loop._must().app, second, reason="r")
+    assert len(found.rewritten) == 1
+    text = (workspace.root / found.rewritten[0]).read_text()
+    assert first in text
+    assert second not in text
+    assert "job 2" not in text
+
+
+def test_a_persons_note_only_loses_the_lines_that_name_the_execution(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(failing)
+    gone = fail(loop, "x")
+    note = workspace.memory / "mine.md"
+    note.write_text(
+        f"---\ntitle: Mine   # as I like it\nevidence: [{gone}, other]\n---\n# Mine\n\nkeep this\nsee {gone}\nand this\n"
+    )
+    forget(loop._must().app, gone, reason="r")
+    assert note.read_text() == "---\ntitle: Mine   # as I like it\nevidence:\n- other\n---\n# Mine\n\nkeep this\nand this\n"
+
+
+def test_a_note_is_forgotten_by_id_or_path(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(failing)
+    fail(loop, MARK)
+    path = next((workspace.memory / "short-term").glob("*.md"))
+    found = forget(loop._must().app, workspace.relative(path), reason="r")
+    assert not path.exists()
+    assert loop._must().app.ledger.forgotten(found.id)
+    assert holding(workspace.memory, MARK) == []
+    with pytest.raises(NotFoundError, match="no note"):
+        forget(loop._must().app, "config/scoring.yaml", reason="r")
+    with pytest.raises(NotFoundError):
+        forget(loop._must().app, "nonesuch", reason="r")
+
+
+def test_retention_is_off_until_it_is_set(workspace: Workspace, make_loop: MakeLoop, clock: SteppingClock) -> None:
+    loop = make_loop(failing)
+    old = fail(loop, "old")
+    clock.now = datetime(2026, 6, 1, tzinfo=UTC)
+    new = fail(loop, "new")
+    assert forget_expired(loop._must().app) == []
+    limited = make_loop(failing, flags={"ledger.retention_days": "30"})
+    assert [found.id for found in forget_expired(limited._must().app)] == [old]
+    assert forget_expired(limited._must().app) == []
+    assert limited._must().app.ledger.execution(new).outcome
+
+
+def test_a_backup_comes_back_whole(make_loop: MakeLoop, workspace: Workspace, tmp_path: Path, clock: SteppingClock) -> None:
+    loop = make_loop(failing)
+    execution = fail(loop, "trouble")
+    (workspace.config / "scoring.yaml").write_text("scoring:\n  window: 50\n")
+    archive = backup(loop._must().app, tmp_path / "b.tar.gz")
+    with pytest.raises(UsageError, match="is there already"):
+        backup(loop._must().app, archive)
+    fail(loop, "after the backup")
+    target = tmp_path / "restored"
+    assert restore(archive, target, replace=False, clock=clock) is None
+    with App.open(Workspace(target), environ={}) as app:
+        assert [record.execution.id for record in app.ledger.executions()] == [execution]
+        assert app.settings.scoring.window == 50
+        assert app.sync_index() == []
+    assert len(list((target / "memory" / "short-term").glob("*.md"))) == 1
+
+
+def test_a_restore_keeps_aside_what_it_replaces_and_asks_first(
+    make_loop: MakeLoop, workspace: Workspace, tmp_path: Path, clock: SteppingClock
+) -> None:
+    loop = make_loop(failing)
+    archive = backup(loop._must().app, tmp_path / "b.tar.gz")
+    fail(loop, MARK)
+    loop.close()
+    with pytest.raises(UsageError, match="--replace"):
+        restore(archive, workspace.root, replace=False, clock=clock)
+    aside = restore(archive, workspace.root, replace=True, clock=clock)
+    assert aside
+    assert holding(aside, MARK)
+    assert not holding(workspace.memory, MARK)
+    with App.open(workspace, environ={}) as app:
+        assert app.ledger.executions() == []
+
+
+def test_what_is_no_backup_changes_nothing(workspace: Workspace, tmp_path: Path, clock: SteppingClock) -> None:
+    rubbish = tmp_path / "rubbish.tar.gz"
+    rubbish.write_bytes(b"rubbish")
+    foreign = tmp_path / "foreign.tar.gz"
+    with tarfile.open(foreign, "w:gz") as archive:
+        entry = tarfile.TarInfo("../../escape.txt")
+        entry.size = 1
+        archive.addfile(entry, io.BytesIO(b"x"))
+    for path in (rubbish, foreign):
+        with pytest.raises(UsageError):
+            restore(path, workspace.root, replace=True, clock=clock)
+    assert (workspace.config / "learning_loop.yaml").exists()
+    assert not (tmp_path / "escape.txt").exists()
