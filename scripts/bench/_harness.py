@@ -1,0 +1,98 @@
+"""What the benches share: options, progress, percentiles, goals, and one table or one JSON object at the end."""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from learning_loop import __version__
+
+
+@dataclass
+class Bench:
+    """One bench under way: its rows and the goals they are held against."""
+
+    name: str
+    quick: bool
+    data: Path | None
+    seed: int
+    as_json: bool
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    goals: list[dict[str, Any]] = field(default_factory=list)
+
+    def row(self, **values: Any) -> None:
+        self.rows.append(values)
+
+    def goal(self, name: str, measured: float, at_most: float) -> None:
+        """Hold a figure against its limit."""
+        self.goals.append({"name": name, "measured": round(measured, 4), "goal": f"<= {at_most:g}", "met": measured <= at_most})
+
+    def progress(self, items: Iterable[Any], label: str, total: int) -> Iterator[Any]:
+        """Yield items, saying on a terminal how far it is and how long it will take."""
+        started = time.monotonic()
+        for number, item in enumerate(items, 1):
+            yield item
+            if sys.stderr.isatty():
+                left = (time.monotonic() - started) / number * (total - number)
+                sys.stderr.write(f"\r{label}: {number}/{total}, {left:.0f} s left   ")
+        if sys.stderr.isatty():
+            sys.stderr.write("\r" + " " * 60 + "\r")
+
+
+def percentile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def run(name: str, description: str, work: Callable[[Bench], None]) -> None:
+    """Read the options, do the work, print, and end with 1 where a goal is missed or 2 where it could not run."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="end within 50 s on two cores, at a smaller size")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--data", type=Path, help="a folder of data sets, where the bench takes one")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    bench = Bench(name, quick=given.quick, data=given.data, seed=given.seed, as_json=given.json)
+    try:
+        work(bench)
+    except (ImportError, OSError) as error:
+        print(f"{name} could not run: {error}", file=sys.stderr)
+        sys.exit(2)
+    _print(bench)
+    sys.exit(0 if all(goal["met"] for goal in bench.goals) else 1)
+
+
+def _print(bench: Bench) -> None:
+    machine = {"system": platform.platform(), "python": platform.python_version(), "cores": __import__("os").cpu_count()}
+    if bench.as_json:
+        found = {
+            "bench": bench.name,
+            "version": __version__,
+            "machine": machine,
+            "quick": bench.quick,
+            "rows": bench.rows,
+            "goals": bench.goals,
+        }
+        print(json.dumps(found, indent=2))
+        return
+    print(
+        f"{bench.name} {__version__} ({machine['system']}, Python {machine['python']}, {machine['cores']} cores){' quick' if bench.quick else ''}"
+    )
+    columns = list(dict.fromkeys(name for row in bench.rows for name in row))
+    cells = [
+        columns,
+        *[
+            [f"{row.get(name, ''):.3f}" if isinstance(row.get(name), float) else str(row.get(name, "")) for name in columns]
+            for row in bench.rows
+        ],
+    ]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
+    for line in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for goal in bench.goals:
+        print(f"{'met   ' if goal['met'] else 'MISSED'}  {goal['name']}: {goal['measured']} (goal {goal['goal']})")
