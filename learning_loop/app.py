@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from learning_loop.workspace import Configuration, Note, NoteStore, Templates, W
 log = logging.getLogger("learning_loop")
 
 SYNC_BATCH = 500
+UPKEEP_SHARE = 200
 
 
 @dataclass
@@ -40,6 +42,7 @@ class App:
     notes: NoteStore
     clock: Clock
     ids: Callable[[], str]
+    _look_again_at: float = 0.0
     _background: "Background" = field(default_factory=lambda: Background())
 
     @classmethod
@@ -122,12 +125,28 @@ class App:
         """Bring the index up to date with the notes as they stand and the ledger; return what could not be read."""
         faults: list[NoteError] = []
         self._sync_notes(faults)
+        self._sync_executions()
+        return faults
+
+    def _sync_executions(self) -> None:
         seq = int(self.index.meta("seq") or 0)
         while True:
             records, seq = self.ledger.since(seq, SYNC_BATCH)
             if not records:
-                return faults
+                return
             self.index.update([execution_document(record) for record in records], meta={"seq": str(seq)})
+
+    def upkeep(self) -> None:
+        """Do what may wait: bring the index up to date and the ledger's log into its file.
+
+        Looking through the notes takes the longer the more there are: it is done at most one two-hundredth of the time.
+        """
+        started = time.monotonic()
+        if started >= self._look_again_at:
+            self._sync_notes([])
+            self._look_again_at = started + UPKEEP_SHARE * (time.monotonic() - started)
+        self._sync_executions()
+        self.ledger.checkpoint()
 
     def _sync_notes(self, faults: list[NoteError]) -> None:
         known = self.index.marks()

@@ -37,7 +37,7 @@ from learning_loop.settings import Scoring, Settings, Thresholds
 from learning_loop.workspace import Workspace
 
 GIT_FRESH_S = 1.0  # runs that begin within so long share one look at git
-INDEX_FRESH_S = 1.0  # how far the index may lag behind what others write; a query brings it up to date first
+UPKEEP_S = 1.0  # how far the index may lag behind what others write; a query brings it up to date first
 STATE_WAIT_S = 2.0  # how long a reflection waits for the state that is gathered off the path
 REOPEN_AFTER_S = 5.0  # after a workspace could not be opened, runs go unrecorded this long before the next try
 
@@ -149,11 +149,9 @@ class LearningOrchestrator:
         parent = CURRENT.get()
         run.parent_id = parent.id if parent is not None and parent.app is run.app and parent.execution is not None else None
         if parts is not None:
-            parts.refresh_index()
+            parts.keep_up()
             if parts.learns and parts.app.settings.recall.enabled:
-                run.briefing = self._guard.attempt(
-                    "recall", warnings, lambda: parts.query.get_similar_executions(run.task), Briefing()
-                )
+                run.briefing = self._guard.attempt("recall", warnings, lambda: parts.brief(run.task), Briefing())
             run.prediction = self._guard.attempt("history", warnings, lambda: parts.histories.predict(run.kind))
             with self._guard("capture before", warnings):
                 self._capture_before(parts, run, task)
@@ -198,12 +196,12 @@ class LearningOrchestrator:
         rows = []
         if app.settings.reflection_triggers.checkpoints.pre_task:
             captured = app.extractor.capture_execution_metadata(task, "pre")["data"]
+            if app.settings.capture.git:
+                captured["initial_state"] = {**captured["initial_state"], **parts.git.state_for(run.id)}
             captured |= {"predicted": _predicted(run.prediction), "briefing": [hit.source for hit in run.briefing.notes]}
             rows.append(Phase(execution_id=run.id, phase="pre", at=run.started_at, data=captured))
         app.ledger.start(execution, *rows)
         run.execution = execution
-        if app.settings.capture.git:
-            parts.git.wanted(run.id)
 
     # ----------------------------------------------------------------------------------------------------------- finish
 
@@ -274,7 +272,8 @@ class LearningOrchestrator:
                 )
                 for phase in phases
             ]
-            app.ledger.finish(
+            parts.histories.record(
+                run.kind,
                 outcome,
                 *captured,
                 *run.observed.checkpoints,
@@ -284,7 +283,7 @@ class LearningOrchestrator:
                 *measures,
                 card.record(run.id, scoring=app.settings.scoring.version, at=outcome.ended_at),
             )
-            parts.refresh_index()
+            parts.keep_up()
             return True
         return False
 
@@ -399,36 +398,41 @@ class _Parts:
         self.histories = Histories(app)
         self.reflector = Reflector(app)
         self.git = _GitWatch(app)
-        self._refreshed_at = -INDEX_FRESH_S
-        self.refresh_index()
+        self._kept_up_at = -UPKEEP_S
+        self.keep_up()
 
     def brief(self, task: Task) -> Briefing:
         """Recall, on the path of a run: from the index as it stands."""
         return self.query.get_similar_executions(task, fresh=False)
 
-    def refresh_index(self) -> None:
-        """Bring the index up to date in the background, at most once a second: notes edited by hand, runs that ended."""
-        if time.monotonic() - self._refreshed_at >= INDEX_FRESH_S:
-            self._refreshed_at = time.monotonic()
-            self.app.later("index", self.app.sync_index)
+    def keep_up(self) -> None:
+        """Do what may wait in the background, at most once a second: take notes edited by hand and ended runs into the index."""
+        if time.monotonic() - self._kept_up_at >= UPKEEP_S:
+            self._kept_up_at = time.monotonic()
+            self.app.later("upkeep", self.app.upkeep)
 
 
 class _GitWatch:
-    """Asks git off the path and adds its answer to the runs that began meanwhile."""
+    """Asks git off the path: a run that begins soon after takes the answer along, an earlier one gets it added."""
 
     def __init__(self, app: App) -> None:
         self._app = app
         self._waiting: list[str] = []
         self._seen: tuple[float, GitState | None] = (-GIT_FRESH_S, None)
 
-    def wanted(self, execution_id: str) -> None:
+    def state_for(self, execution_id: str) -> dict[str, Any]:
+        """Return what git said less than a second ago, or nothing yet: then it is added to this execution later."""
+        at, found = self._seen
+        if time.monotonic() - at < GIT_FRESH_S:
+            return {"git": found.data} if found else {}
         self._waiting.append(execution_id)
         self._app.later("state", self._gather)
+        return {}
 
     def _gather(self) -> None:
-        if time.monotonic() - self._seen[0] >= GIT_FRESH_S:
-            self._seen = (time.monotonic(), git_state(Path.cwd()))
-        found, waiting = self._seen[1], []
+        found = git_state(Path.cwd())
+        self._seen = (time.monotonic(), found)
+        waiting = []
         while self._waiting:
             waiting.append(self._waiting.pop())
         if found is not None:

@@ -21,7 +21,7 @@ _TEXT = re.compile(
     r"|\bhf_[A-Za-z0-9]{20,}\b|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
     r"|(?P<lead>\b(?:bearer|basic)\s+)(?P<header>[\w.~+/-]{8,}=*)"
     r"|(?P<name>\b[\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)s?[\"']?\s*[=:]\s*)"
-    r"(?P<value>\"[^\"\n]{3,}\"|'[^'\n]{3,}'|[^\s,;&'\"\])}]{3,})"
+    r"(?!\[redacted\])(?P<value>\"[^\"\n]{3,}\"|'[^'\n]{3,}'|[^\s,;&'\"\])}]{3,})"
     r"|(?P<flag>--(?:[\w-]*-)?(?:password|passwd|secret|token|api-?key)\s+)(?P<argument>\S{3,})",
     re.IGNORECASE | re.DOTALL,
 )

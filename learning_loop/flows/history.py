@@ -1,13 +1,16 @@
 """The history of each kind of task, kept in memory and topped up from the ledger."""
 
 import threading
+import time
 from dataclasses import replace
+from typing import Any
 
 from learning_loop.app import App
 from learning_loop.records import Kind, Outcome
 from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
 
 MOST_KINDS = 2_000
+FRESH_S = 1.0  # how far a history may lag behind what other processes record
 
 
 class Histories:
@@ -17,6 +20,7 @@ class Histories:
         self._app = app
         self._lock = threading.Lock()
         self._known: dict[Kind, History] = {}
+        self._read_at: dict[Kind, float] = {}  # when a history was last complete; our own runs are added as they end
 
     def predict(self, kind: Kind) -> Prediction:
         """Return what history predicts of the next run of a kind: its success backing off to its task type.
@@ -24,8 +28,9 @@ class Histories:
         Its duration does not back off: how long other components take says little of this one.
         """
         with self._lock:
-            found = self._of(kind).predict()
-            return replace(found, log_duration=self._known[kind].predict().log_duration)
+            chosen, own = self._of(kind), self._known[kind]
+            found = chosen.predict()
+            return found if chosen is own else replace(found, log_duration=own.predict().log_duration)
 
     def score(self, task_id: str, kind: Kind, outcome: Outcome, prediction: Prediction) -> ExecutionScoreCard:
         """Score a run that is not in the ledger yet against those that are."""
@@ -41,6 +46,16 @@ class Histories:
                 thresholds=settings.reflection_triggers.thresholds,
             )
 
+    def record(self, kind: Kind, outcome: Outcome, *rows: Any) -> None:
+        """Commit how a run ended, and take it into the histories that are complete but for it."""
+        with self._lock:
+            run = self._app.ledger.finish(outcome, *rows)
+            if run is None:  # others write as well
+                self._read_at.clear()
+                return
+            for name in {kind, replace(kind, component=None)} & set(self._read_at):
+                self._known[name].add([run])
+
     def _of(self, kind: Kind) -> History:
         """Read what is new of a kind, and of its type where the kind itself is too little known."""
         if self._top_up(kind).thin and kind.component is not None:
@@ -55,8 +70,11 @@ class Histories:
     def _top_up(self, kind: Kind) -> History:
         scoring, ledger = self._app.settings.scoring, self._app.ledger
         history = self._known.get(kind)
+        now = time.monotonic()
         if history is not None:
-            history.add(ledger.past_runs(kind, after_seq=history.last_seq, limit=scoring.window))
+            if now - self._read_at.get(kind, now - FRESH_S) >= FRESH_S:
+                history.add(ledger.past_runs(kind, after_seq=history.last_seq, limit=scoring.window))
+                self._read_at[kind] = now
             return history
         history = History(
             str(kind), window=scoring.window, minimum=scoring.minimum_history, baseline_runs=scoring.baseline_runs
@@ -65,5 +83,6 @@ class Histories:
         history.baseline = ledger.first_durations(kind, scoring.baseline_runs)
         if len(self._known) >= MOST_KINDS:
             self._known.clear()  # a cache: what is needed again is read again
-        self._known[kind] = history
+            self._read_at.clear()
+        self._known[kind], self._read_at[kind] = history, now
         return history

@@ -25,16 +25,31 @@ CREATE TABLE IF NOT EXISTS docs (
 );
 CREATE INDEX IF NOT EXISTS docs_kind ON docs (category, task_type, component, at);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
+"""
+_CREATE_WORDS = """
+CREATE VIRTUAL TABLE IF NOT EXISTS {words} USING fts5(
     title, context, text, content='docs', content_rowid='rowid', tokenize='porter unicode61 remove_diacritics 2'
 );
-CREATE TRIGGER IF NOT EXISTS docs_added AFTER INSERT ON docs BEGIN
-    INSERT INTO words(rowid, title, context, text) VALUES (new.rowid, new.title, new.context, new.text);
+CREATE TRIGGER IF NOT EXISTS {words}_added AFTER INSERT ON docs WHEN {which} BEGIN
+    INSERT INTO {words}(rowid, title, context, text) VALUES (new.rowid, new.title, new.context, new.text);
 END;
-CREATE TRIGGER IF NOT EXISTS docs_removed AFTER DELETE ON docs BEGIN
-    INSERT INTO words(words, rowid, title, context, text) VALUES ('delete', old.rowid, old.title, old.context, old.text);
+CREATE TRIGGER IF NOT EXISTS {words}_removed AFTER DELETE ON docs WHEN {which} BEGIN
+    INSERT INTO {words}({words}, rowid, title, context, text) VALUES ('delete', old.rowid, old.title, old.context, old.text);
 END;
 """
+_WORDS = {  # one for notes, one for executions: there are many more of those, and a briefing searches only among notes
+    "note_words": "{row}.category <> 'execution'",
+    "run_words": "{row}.category = 'execution'",
+}
+
+
+def _schema() -> str:
+    script = _CREATE
+    for words, which in _WORDS.items():
+        added, removed = which.format(row="new"), which.format(row="old")
+        first, _, second = _CREATE_WORDS.replace("{words}", words).rpartition("{which}")
+        script += first.replace("{which}", added) + removed + second
+    return script
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +83,9 @@ class Scope:
     project: str | None = None
     other_than: tuple[str, ...] = ()
     fitting: Kind | None = None  # notes on this kind of task, on its component or type in general, or on none in particular
+
+    def category_fits(self, category: str) -> bool:
+        return category not in self.other_than and (not self.categories or category in self.categories)
 
 
 class LexicalIndex:
@@ -115,12 +133,15 @@ class LexicalIndex:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = OFF")  # derived: a crash of the machine costs a rebuild, no more
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version != SCHEMA:
-                drop = "".join(f"DROP TABLE IF EXISTS {name};" for name in ("words", "docs", "meta")) if version else ""
-                connection.executescript(f"BEGIN IMMEDIATE; {drop} {_CREATE} PRAGMA user_version = {SCHEMA}; COMMIT;")
+            if _version(connection) != SCHEMA:
+                from filelock import FileLock
+
+                with FileLock(self.path.with_suffix(".lock")):  # two that switch to WAL at once get `locked` without a wait
+                    if (version := _version(connection)) != SCHEMA:
+                        connection.execute("PRAGMA journal_mode = WAL")
+                        drop = "".join(f"DROP TABLE IF EXISTS {name};" for name in (*_WORDS, "docs", "meta")) if version else ""
+                        connection.executescript(f"BEGIN IMMEDIATE; {drop} {_schema()} PRAGMA user_version = {SCHEMA}; COMMIT;")
         except BaseException:
             connection.close()
             raise
@@ -204,15 +225,18 @@ class LexicalIndex:
             return []
         match = " OR ".join(f'"{term}"' for term in (term.replace('"', "") for term in terms) if term)
         conditions, values = _where(scope)
-        statement = (
-            f"SELECT {_COLUMNS}, -bm25(words, {', '.join(map(str, WEIGHTS))}) AS strength FROM words JOIN docs ON docs.rowid = words.rowid "  # noqa: S608
-            f"WHERE words MATCH ? {conditions} ORDER BY strength DESC LIMIT ?"
-        )
+        runs, notes = scope.category_fits("execution"), scope.categories != ("execution",)
+        found: list[Hit] = []
         with self._faults():
-            return [
-                _hit(row, row[-1] / (row[-1] + SATURATION))
-                for row in self._connection.execute(statement, (match, *values, limit))
-            ]
+            for words in [*(["note_words"] if notes else []), *(["run_words"] if runs else [])]:
+                statement = (
+                    f"SELECT {_COLUMNS}, -bm25({words}, {', '.join(map(str, WEIGHTS))}) AS strength "  # noqa: S608
+                    f"FROM {words} JOIN docs ON docs.rowid = {words}.rowid "
+                    f"WHERE {words} MATCH ? {conditions} ORDER BY strength DESC LIMIT ?"
+                )
+                rows = self._connection.execute(statement, (match, *values, limit))
+                found += [_hit(row, row[-1] / (row[-1] + SATURATION)) for row in rows]
+        return sorted(found, key=lambda hit: -hit.score)[:limit]
 
     def newest(self, scope: Scope, *, limit: int) -> list[Hit]:
         """Return what lies in the scope, newest first, all with the same score."""
@@ -220,6 +244,10 @@ class LexicalIndex:
         statement = f"SELECT {_COLUMNS} FROM docs WHERE 1 {conditions} ORDER BY at DESC LIMIT ?"  # noqa: S608
         with self._faults():
             return [_hit(row, 0.5) for row in self._connection.execute(statement, (*values, limit))]
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 _INHERITED: list[sqlite3.Connection] = []  # a parent's connections, which a forked child must not close

@@ -35,6 +35,7 @@ from learning_loop.records import (
 
 _INHERITED: list[Any] = []  # a parent's connections: closing them in a forked child would disturb the parent's files
 EVERYTHING = (Phase, Checkpoint, Decision, Usage, Step, Feedback)  # that may be read with an execution
+WAL_PAGES = 10_000  # `checkpoint` folds the log in off the path of runs; only a log this long is folded in by a commit
 _INSERTS = {kind: table.insert() for kind, table in tables.TABLE_OF.items()}
 _FIELDS = {kind: tuple(item.name for item in fields(kind)) for kind in tables.TABLE_OF}
 _START = tables.running.insert()
@@ -75,6 +76,7 @@ class Ledger:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._writer: sa.Connection | None = None
+        self._others: Any = None  # SQLite's count of what other connections wrote, as of our last write
 
     # ---------------------------------------------------------------------------------------------------- open, close
 
@@ -108,9 +110,9 @@ class Ledger:
         def _connect(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # transactions begin where we say, as IMMEDIATE
             connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
 
         @sa.event.listens_for(engine, "begin")
         def _begin(connection: sa.Connection) -> None:
@@ -158,13 +160,12 @@ class Ledger:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
         locks.mkdir(parents=True, exist_ok=True)
-        with (
-            FileLock(locks / "migrate.lock"),
-            self._engine.connect().execution_options(immediate=True) as connection,
-            connection.begin(),
-        ):
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        with FileLock(locks / "migrate.lock"):
+            with self._read() as connection:  # the file keeps it; two that switch to WAL at once get `locked` without a wait
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            with self._engine.connect().execution_options(immediate=True) as connection, connection.begin():
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
 
     def _version(self) -> str | None:
         with self._read() as connection:
@@ -219,20 +220,35 @@ class Ledger:
             self._insert(connection, [execution, *rows])
             connection.execute(_START, {"execution_id": execution.id, **presence})
 
-    def finish(self, outcome: Outcome, *rows: Any) -> None:
-        """Write how an execution ended, with everything noted during it."""
-        with self._write() as connection:
-            self._insert(connection, [outcome, *rows])
-            connection.execute(_FINISH, {"ended": outcome.execution_id})
+    def finish(self, outcome: Outcome, *rows: Any) -> PastRun | None:
+        """Write how an execution ended, with everything noted during it.
 
-    def _insert(self, connection: sa.Connection, rows: Sequence[Any]) -> None:
+        Return it as the newest past run where nobody else has written since this ledger last did; None where somebody
+        has, so that the history must be read again.
+        """
+        with self._write() as connection:
+            version = connection.exec_driver_sql("PRAGMA data_version").scalar()
+            alone, self._others = version == self._others, version
+            self._insert(connection, rows)
+            seq = self._insert(connection, [outcome])
+            connection.execute(_FINISH, {"ended": outcome.execution_id})
+        if not alone or seq is None:
+            return None
+        return PastRun(seq, outcome.component, outcome.success, outcome.duration_s, outcome.cost_usd, frozenset(outcome.shape))
+
+    def _insert(self, connection: sa.Connection, rows: Sequence[Any]) -> int | None:
+        """Insert rows of any kinds; return the place of a single one."""
         groups: dict[type, list[dict[str, Any]]] = {}
         for row in rows:
             kind = type(row)
             values = {name: self._sanitize(getattr(row, name)) for name in _FIELDS[kind]}
             groups.setdefault(kind, []).append(values)
+        seq = None
         for kind, group in groups.items():
-            connection.execute(_INSERTS[kind], group)
+            one = len(group) == 1
+            done = connection.execute(_INSERTS[kind], group[0] if one else group)
+            seq = done.lastrowid if one else None
+        return seq
 
     # ----------------------------------------------------------------------------------------------------------- read
 
@@ -428,6 +444,11 @@ class Ledger:
 
     def _tombstone(self, subject: str, data: dict[str, Any]) -> Event:
         return Event(kind="forgotten", subject=subject, at=self._clock(), data=data)
+
+    def checkpoint(self) -> None:
+        """Fold the write-ahead log into the file as far as nobody is in the way; waits for nobody."""
+        with self._read() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _wipe(self) -> None:
         """Fold the write-ahead log into the file, so that no erased page is left in it."""

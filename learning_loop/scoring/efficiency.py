@@ -29,9 +29,10 @@ def efficiency(outcome: Outcome, history: History) -> tuple[float | None, str]:
         if len(known) < history.minimum:
             parts.append((None, f"{name}: {len(known)} earlier runs, {history.minimum} needed"))
             continue
-        usual = median(known)
+        ordered = sorted(known)
+        usual = quantile(ordered, 0.5)
         parts.append(
-            (_place(value, known, jitter), f"{name} {_ratio(value, usual)} the usual of {len(known)} runs of {history.level}")
+            (_place(value, ordered, jitter), f"{name} {_ratio(value, usual)} the usual of {len(known)} runs of {history.level}")
         )
     if outcome.duration_s is not None and len(history.baseline) >= history.minimum:
         parts.append(
@@ -47,8 +48,7 @@ def _ratio(value: float, usual: float) -> str:
     return f"{value / usual:.2f} x" if usual > 0 else "as against 0:"
 
 
-def _place(value: float, known: Sequence[float], jitter: float) -> float:
-    ordered = sorted(known)
+def _place(value: float, ordered: Sequence[float], jitter: float) -> float:
     middle = quantile(ordered, 0.5)
     if middle <= 0:
         return 75.0 if value <= 0 else 0.0

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from learning_loop.records import PastRun
-from learning_loop.stats.robust import Spread, median, spread
+from learning_loop.stats.robust import Spread, spread
 
 LEAST_SCALE = 0.1  # of a logarithm: durations that vary less than 10 % are not known to vary less
 JITTER_S = 0.005  # what a scheduler adds or saves by chance: shorter differences in duration say nothing
+SHORTEST_S = 1e-6
 PREDICTION_RUNS = 5
 LEAST_COMPONENTS = 3
 
@@ -40,12 +41,14 @@ class History:
     outcomes: deque[bool] = field(init=False)
     durations: deque[float] = field(init=False)
     costs: deque[float] = field(init=False)
+    _logs: deque[float] = field(init=False)
     _shapes: deque[frozenset[str]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.outcomes = deque(maxlen=self.window)
         self.durations = deque(maxlen=self.window)
         self.costs = deque(maxlen=self.window)
+        self._logs = deque(maxlen=self.window)
         self._shapes = deque(maxlen=self.window)
 
     def add(self, runs: Iterable[PastRun]) -> None:
@@ -60,6 +63,7 @@ class History:
             self.components.add(run.component)
             if run.duration_s is not None:
                 self.durations.append(run.duration_s)
+                self._logs.append(math.log(max(run.duration_s, SHORTEST_S)))
                 if len(self.baseline) < self.baseline_runs:
                     self.baseline.append(run.duration_s)
             if run.cost_usd is not None:
@@ -92,8 +96,7 @@ class History:
         """
         runs = len(self.outcomes)
         success = (self.successes + 0.5) / (runs + 1) if runs >= PREDICTION_RUNS else None
-        logs = [math.log(value) for value in self.durations if value > 0]
-        if len(logs) < PREDICTION_RUNS:
+        if len(self.durations) < PREDICTION_RUNS:
             return Prediction(success, runs, None)
-        floor = LEAST_SCALE + JITTER_S / math.exp(median(logs))
-        return Prediction(success, runs, spread(logs, floor=floor))
+        known = spread(self._logs, floor=lambda centre: LEAST_SCALE + JITTER_S / math.exp(centre))
+        return Prediction(success, runs, known)

@@ -1,7 +1,7 @@
 """Order statistics and tail probabilities of small samples."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 MAD_TO_SIGMA = 1.4826  # makes the median absolute deviation consistent for a normal scale
@@ -28,9 +28,10 @@ class Spread:
     scale: float
 
 
-def spread(values: Sequence[float], *, floor: float) -> Spread:
-    """Return median and scaled median absolute deviation, the latter at least `floor`."""
+def spread(values: Sequence[float], *, floor: float | Callable[[float], float]) -> Spread:
+    """Return median and scaled median absolute deviation, the latter at least `floor`, which may depend on the median."""
     centre = median(values)
+    floor = floor(centre) if callable(floor) else floor
     scale = MAD_TO_SIGMA * median([abs(value - centre) for value in values])
     return Spread(n=len(values), centre=centre, scale=max(scale, floor))
 
