@@ -25,7 +25,7 @@ from learning_loop.workspace import Configuration, Note, NoteStore, Templates, W
 log = logging.getLogger("learning_loop")
 
 SYNC_BATCH = 500
-UPKEEP_SHARE = 200
+UPKEEP_SHARE, UPKEEP_RUNS = 200, 25
 
 
 @dataclass
@@ -128,24 +128,27 @@ class App:
         self._sync_executions()
         return faults
 
-    def _sync_executions(self) -> None:
+    def _sync_executions(self, most: int | None = None) -> None:
         seq = int(self.index.meta("seq") or 0)
         while True:
-            records, seq = self.ledger.since(seq, SYNC_BATCH)
+            records, seq = self.ledger.since(seq, most or SYNC_BATCH)
             if not records:
                 return
             self.index.update([execution_document(record) for record in records], meta={"seq": str(seq)})
+            if most is not None:
+                return
 
     def upkeep(self) -> None:
         """Do what may wait: bring the index up to date and the ledger's log into its file.
 
-        Looking through the notes takes the longer the more there are: it is done at most one two-hundredth of the time.
+        It stays small, for it shares the interpreter with the runs: looking through the notes takes at most one
+        two-hundredth of the time, and twenty-five executions at most are taken in; a question takes in the rest.
         """
         started = time.monotonic()
         if started >= self._look_again_at:
             self._sync_notes([])
             self._look_again_at = started + UPKEEP_SHARE * (time.monotonic() - started)
-        self._sync_executions()
+        self._sync_executions(most=UPKEEP_RUNS)
         self.ledger.checkpoint()
 
     def _sync_notes(self, faults: list[NoteError]) -> None:

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from learning_loop.app import App
+from learning_loop.app import UPKEEP_RUNS, App
 from learning_loop.capture import GitState, digest, git_state, plain, preview
 from learning_loop.errors import TaskError, UsageError, WorkspaceError
 from learning_loop.flows.ending import outcome_of
@@ -37,7 +37,7 @@ from learning_loop.settings import Scoring, Settings, Thresholds
 from learning_loop.workspace import Workspace
 
 GIT_FRESH_S = 1.0  # runs that begin within so long share one look at git
-UPKEEP_S = 1.0  # how far the index may lag behind what others write; a query brings it up to date first
+UPKEEP_S, BUSY_UPKEEP_S = 1.0, 10.0  # how far the index may lag behind; a query brings it up to date first
 STATE_WAIT_S = 2.0  # how long a reflection waits for the state that is gathered off the path
 REOPEN_AFTER_S = 5.0  # after a workspace could not be opened, runs go unrecorded this long before the next try
 
@@ -216,7 +216,7 @@ class LearningOrchestrator:
         run.observed.elapsed_s = run.elapsed_s
         settings = self.settings.capture
         outcome = self._guard.attempt("capture after", run.warnings, lambda: outcome_of(run, ended, settings))
-        card, reflection = ExecutionScoreCard(task_id=run.task.id), Reflection()
+        card, reflection = None, Reflection()
         if outcome is not None:
             card = self._score(run, outcome)
             parts = self._parts
@@ -225,8 +225,8 @@ class LearningOrchestrator:
         run.report = Report(
             execution_id=run.id,
             result=result,
-            score=card.calculate_overall_score(),
-            card=card,
+            score=card.calculate_overall_score() if card else None,
+            card=card or ExecutionScoreCard(run.task.id),
             outcome=outcome,
             learnings=tuple([*reflection.learnings, *run.observed.discoveries]),
             improvements=tuple(dict.fromkeys(reflection.improvements)),
@@ -394,11 +394,11 @@ class _Parts:
     def __init__(self, app: App) -> None:
         self.app = app
         self.learns = app.settings.mode != "disabled"
-        self.query = LearningQueryInterface(app)
         self.histories = Histories(app)
+        self.query = LearningQueryInterface(app, self.histories)
         self.reflector = Reflector(app)
         self.git = _GitWatch(app)
-        self._kept_up_at = -UPKEEP_S
+        self._kept_up_at, self._runs = -UPKEEP_S, 0
         self.keep_up()
 
     def brief(self, task: Task) -> Briefing:
@@ -406,9 +406,14 @@ class _Parts:
         return self.query.get_similar_executions(task, fresh=False)
 
     def keep_up(self) -> None:
-        """Do what may wait in the background, at most once a second: take notes edited by hand and ended runs into the index."""
-        if time.monotonic() - self._kept_up_at >= UPKEEP_S:
-            self._kept_up_at = time.monotonic()
+        """Do what may wait in the background: take notes edited by hand and ended runs into the index.
+
+        Once a second; where runs follow so quickly that they would feel it, less often.
+        """
+        self._runs += 1
+        waited = time.monotonic() - self._kept_up_at
+        if waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):
+            self._kept_up_at, self._runs = time.monotonic(), 0
             self.app.later("upkeep", self.app.upkeep)
 
 

@@ -397,11 +397,15 @@ class ExecutionRecord:
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """The little of a finished run that scoring needs, many of them at a time; `seq` is its place in the ledger."""
+    """The little of a finished run that scoring and briefings need, many at a time; `seq` is its place in the ledger."""
 
     seq: int
+    execution_id: str
     component: str | None
+    status: str
     success: bool | None
+    ended_at: datetime
+    error_message: str | None
     duration_s: float | None
     cost_usd: float | None
     shape: frozenset[str]

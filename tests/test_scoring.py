@@ -22,14 +22,27 @@ def outcome(**fields: Any) -> Outcome:
     return Outcome(**{**known, "ended_at": datetime(2026, 1, 1, tzinfo=UTC), **fields})
 
 
+def past(seq: int, **fields: Any) -> PastRun:
+    known = {
+        "execution_id": str(seq),
+        "component": "c",
+        "status": "succeeded",
+        "success": True,
+        "error_message": None,
+        "shape": frozenset(),
+    }
+    moment = {"ended_at": datetime(2026, 1, 1, tzinfo=UTC), "duration_s": None, "cost_usd": None}
+    return PastRun(seq=seq, **{**known, **moment, **fields})
+
+
 def history(
     durations: list[float], *, failures: int = 0, costs: list[float] | None = None, shapes: list[set[str]] | None = None
 ) -> History:
     made = History("t / c", window=200, minimum=3, baseline_runs=20)
-    runs = [PastRun(n, "c", True, value, None, frozenset()) for n, value in enumerate(durations, 1)]
-    runs += [PastRun(100 + n, "c", True, None, value, frozenset()) for n, value in enumerate(costs or [], 1)]
-    runs += [PastRun(200 + n, "c", True, None, None, frozenset(shape)) for n, shape in enumerate(shapes or [], 1)]
-    runs += [PastRun(300 + n, "c", False, 1.0, None, frozenset()) for n in range(failures)]
+    runs = [past(n, duration_s=value) for n, value in enumerate(durations, 1)]
+    runs += [past(100 + n, cost_usd=value) for n, value in enumerate(costs or [], 1)]
+    runs += [past(200 + n, shape=frozenset(shape)) for n, shape in enumerate(shapes or [], 1)]
+    runs += [past(300 + n, success=False, duration_s=1.0) for n in range(failures)]
     made.add(runs)
     return made
 

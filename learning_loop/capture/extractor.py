@@ -1,5 +1,6 @@
 """The extractor: what is captured of a task at each phase."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class PatternExtractor:
         self._clock = clock
         self._state = fast_state(environ or {}, environment)
         self._dependencies = DependencyChecker(self.memory_path.resolve().parent)
+        self._assumptions_file = str(self.memory_path / "working-memory" / "current-assumptions.md")
         self._assumptions: tuple[tuple[int, int], tuple[str, ...]] = ((-1, -1), ())
 
     def capture_execution_metadata(self, task: Task | str, phase: str, observed: Observed | None = None) -> dict[str, Any]:
@@ -83,12 +85,14 @@ class PatternExtractor:
         return self._dependencies.check(task.dependencies)
 
     def _current(self) -> tuple[str, ...]:
-        path = self.memory_path / "working-memory" / "current-assumptions.md"
         try:
-            status = path.stat()
+            status = os.stat(self._assumptions_file)  # a string: a Path costs more than the call
             seen = (status.st_mtime_ns, status.st_size)
             if seen != self._assumptions[0]:
-                self._assumptions = (seen, read_assumptions(path.read_text(encoding="utf-8", errors="replace")))
+                self._assumptions = (
+                    seen,
+                    read_assumptions(Path(self._assumptions_file).read_text(encoding="utf-8", errors="replace")),
+                )
         except FileNotFoundError:
             self._assumptions = ((-1, -1), ())
         return self._assumptions[1]

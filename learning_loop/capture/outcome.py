@@ -20,12 +20,15 @@ class Verdict:
     faults: tuple[str, ...] = ()
 
 
+_SILENT = (type(None), str, bytes, int, float, list, tuple, set)
+
+
 def read_result(result: Any) -> Verdict:
     """Read `success`, `score` (0-100), `tests_passed`, `tests_total`, `exit_code` or `returncode` from a result.
 
     A mapping is read by key, any other object by attribute. What a result does not say stays unknown.
     """
-    if result is None or isinstance(result, str | bytes | int | float | list | tuple | set):
+    if isinstance(result, _SILENT) or (isinstance(result, dict) and not result):
         return Verdict()
     found: dict[str, Any] = {}
     faults = []

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from learning_loop.app import App
-from learning_loop.records import Kind, Outcome
+from learning_loop.records import Kind, Outcome, PastRun
 from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
 
 MOST_KINDS = 2_000
@@ -45,6 +45,11 @@ class Histories:
                 scoring=settings.scoring,
                 thresholds=settings.reflection_triggers.thresholds,
             )
+
+    def recent(self, kind: Kind, most: int) -> list[PastRun]:
+        """Return the newest finished runs of exactly this kind, the newest first."""
+        with self._lock:
+            return list(self._top_up(kind).recent)[: -most - 1 : -1]
 
     def record(self, kind: Kind, outcome: Outcome, *rows: Any) -> None:
         """Commit how a run ended, and take it into the histories that are complete but for it."""

@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from learning_loop.app import App
+from learning_loop.flows.history import Histories
 from learning_loop.index import Scope
 from learning_loop.ledger import Filter
-from learning_loop.records import Briefing, Hit, Task
+from learning_loop.records import Briefing, Hit, PastRun, Task
 from learning_loop.retrieval import Answer, Question, format_insights, read_question, terms
 
 EXECUTION_WEIGHT = 0.5  # what was concluded from runs comes before the runs themselves
@@ -24,8 +25,9 @@ _CATEGORIES = {  # what people mean by a word, in kinds of notes
 class LearningQueryInterface:
     """Finds past learnings in the notes and the executions of one workspace."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, histories: Histories | None = None) -> None:
         self._app = app
+        self._histories = histories or Histories(app)
 
     def query(self, query_string: str, *, project: str | None = None, k: int = 8) -> Answer:
         """Answer a question in plain words with at most `k` insights, best first; none where nothing is known.
@@ -90,12 +92,11 @@ class LearningQueryInterface:
         if fresh:
             self._app.sync_index()
         limits = self._app.settings.recall
-        words = _words_of(task)
+        words = words_of(task)
         notes = self._app.index.search(
             words, Scope(other_than=("execution", "assumption"), fitting=task.kind, project=task.project), limit=limits.notes
         )
-        like = Scope(categories=("execution",), task_type=task.type, component=task.component, project=task.project)
-        executions = self._app.index.newest(like, limit=limits.executions)
+        executions = [_as_hit(run, task) for run in self._histories.recent(task.kind, limits.executions)]
         return Briefing(
             notes=tuple(_within(notes, limits.token_budget)), executions=tuple(executions), render=self._render, kind=task.kind
         )
@@ -104,7 +105,24 @@ class LearningQueryInterface:
         return self._app.templates.render("briefing.md.j2", briefing=briefing)
 
 
-def _words_of(task: Task) -> list[str]:
+def _as_hit(run: PastRun, task: Task) -> Hit:
+    took = "" if run.duration_s is None else f" after {run.duration_s:.3g} s"
+    return Hit(
+        id=run.execution_id,
+        source=f"execution:{run.execution_id}",
+        category="execution",
+        title=f"{task.kind}: {run.status}",
+        text=f"{run.status}{took}" + (f": {run.error_message}" if run.error_message else ""),
+        score=1.0,
+        at=run.ended_at,
+        task_type=task.type,
+        component=run.component,
+        outcome=run.status,
+        evidence=(run.execution_id,),
+    )
+
+
+def words_of(task: Task) -> list[str]:
     """Return what a task is about; its type alone only where it says nothing else."""
     said = [
         task.component,

@@ -216,6 +216,8 @@ class Run:
 
 def totals(usages: Sequence[Usage]) -> UsageTotals:
     """Sum up the usage of an execution. A fallback rotation is a failed attempt followed by one with another model."""
+    if not usages:
+        return _NO_USAGE
     costs, tokens = [use.cost_usd for use in usages], [use.tokens for use in usages]
     latencies = [use.latency_ms for use in usages if use.latency_ms is not None]
     rotations = 0
@@ -231,3 +233,8 @@ def totals(usages: Sequence[Usage]) -> UsageTotals:
         fallback_rotations=rotations,
         mean_latency_ms=sum(latencies) / len(latencies) if latencies else None,
     )
+
+
+_NO_USAGE = UsageTotals(
+    cost_usd=None, tokens=None, attempts=0, successful_attempts=0, failed_attempts=0, fallback_rotations=0, mean_latency_ms=None
+)

@@ -234,7 +234,7 @@ class Ledger:
             connection.execute(_FINISH, {"ended": outcome.execution_id})
         if not alone or seq is None:
             return None
-        return PastRun(seq, outcome.component, outcome.success, outcome.duration_s, outcome.cost_usd, frozenset(outcome.shape))
+        return _past_run(seq, outcome)
 
     def _insert(self, connection: sa.Connection, rows: Sequence[Any]) -> int | None:
         """Insert rows of any kinds; return the place of a single one."""
@@ -346,10 +346,7 @@ class Ledger:
         bound = {"type": kind.type, "component": kind.component, "project": kind.project, "after": after_seq, "most": limit}
         with self._read() as connection:
             rows = connection.execute(statement, bound).all()
-        return [
-            PastRun(row.seq, row.component, row.success, row.duration_s, row.cost_usd, frozenset(row.shape))
-            for row in reversed(rows)
-        ]
+        return [_past_run(row.seq, row) for row in reversed(rows)]
 
     def first_durations(self, kind: Kind, limit: int) -> list[float]:
         """Return the durations of the first successful runs of a kind: the frozen baseline, in seconds."""
@@ -472,10 +469,29 @@ def _of_kind(task_type: Any, component: Any, project: Any) -> list[sa.ColumnElem
     return found if component is None else [*found, o.component == component]
 
 
+_PAST_FIELDS = (
+    "execution_id",
+    "component",
+    "status",
+    "success",
+    "ended_at",
+    "error_message",
+    "duration_s",
+    "cost_usd",
+    "shape",
+)
+
+
+def _past_run(seq: int, ended: Any) -> PastRun:
+    """Return a past run from an outcome, or from a row with its fields."""
+    fields = {name: getattr(ended, name) for name in _PAST_FIELDS}
+    return PastRun(seq=seq, **{**fields, "shape": frozenset(ended.shape)})
+
+
 def _past(component: Any) -> sa.Select[Any]:
     o = tables.outcomes.c
     return (
-        sa.select(o.seq, o.component, o.success, o.duration_s, o.cost_usd, o.shape)
+        sa.select(o.seq, *(o[name] for name in _PAST_FIELDS))
         .where(*_of_kind(sa.bindparam("type"), component, sa.bindparam("project")), o.status != "interrupted")
         .where(o.seq > sa.bindparam("after"))
         .order_by(o.seq.desc())

@@ -14,6 +14,9 @@ from learning_loop.scoring.surprise import surprise
 from learning_loop.settings import Scoring, Thresholds
 
 
+_DEFAULT = Scoring()
+
+
 class Trigger(NamedTuple):
     """A reflection that is due, and why."""
 
@@ -31,8 +34,8 @@ class ExecutionScoreCard:
         default_factory=lambda: {"timestamp": None, "agent": None, "task_type": None, "execution_time": None}
     )
     basis: dict[str, str] = field(default_factory=dict)
-    weights: Mapping[str, float] = field(default_factory=lambda: Scoring().weights)
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    weights: Mapping[str, float] = field(default_factory=lambda: _DEFAULT.weights)
+    thresholds: Thresholds = Thresholds()  # noqa: RUF009  (frozen)
 
     def calculate_overall_score(self) -> float | None:
         """Return the weighted mean of the known dimensions; None where none that counts is known, accuracy above all.

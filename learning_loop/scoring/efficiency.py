@@ -29,10 +29,12 @@ def efficiency(outcome: Outcome, history: History) -> tuple[float | None, str]:
         if len(known) < history.minimum:
             parts.append((None, f"{name}: {len(known)} earlier runs, {history.minimum} needed"))
             continue
-        ordered = sorted(known)
-        usual = quantile(ordered, 0.5)
+        usual = quantile(known.ordered, 0.5)
         parts.append(
-            (_place(value, ordered, jitter), f"{name} {_ratio(value, usual)} the usual of {len(known)} runs of {history.level}")
+            (
+                _place(value, known.ordered, jitter),
+                f"{name} {_ratio(value, usual)} the usual of {len(known)} runs of {history.level}",
+            )
         )
     if outcome.duration_s is not None and len(history.baseline) >= history.minimum:
         parts.append(

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from learning_loop.records import PastRun
-from learning_loop.stats.robust import Spread, spread
+from learning_loop.stats.robust import Spread, Window, spread
 
 LEAST_SCALE = 0.1  # of a logarithm: durations that vary less than 10 % are not known to vary less
 JITTER_S = 0.005  # what a scheduler adds or saves by chance: shorter differences in duration say nothing
 SHORTEST_S = 1e-6
 PREDICTION_RUNS = 5
 LEAST_COMPONENTS = 3
+RECENT = 50  # runs kept with what a briefing says of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +39,23 @@ class History:
     baseline: list[float] = field(default_factory=list)
     last_seq: int = 0
     components: set[str | None] = field(default_factory=set)
+    recent: deque[PastRun] = field(default_factory=lambda: deque(maxlen=RECENT))
     outcomes: deque[bool] = field(init=False)
-    durations: deque[float] = field(init=False)
-    costs: deque[float] = field(init=False)
-    _logs: deque[float] = field(init=False)
+    durations: Window = field(init=False)
+    costs: Window = field(init=False)
+    _logs: Window = field(init=False)
     _shapes: deque[frozenset[str]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.outcomes = deque(maxlen=self.window)
-        self.durations = deque(maxlen=self.window)
-        self.costs = deque(maxlen=self.window)
-        self._logs = deque(maxlen=self.window)
+        self.durations, self._logs, self.costs = Window(self.window), Window(self.window), Window(self.window)
         self._shapes = deque(maxlen=self.window)
 
     def add(self, runs: Iterable[PastRun]) -> None:
         """Take in newer runs, oldest first: the successful ones say how long, how dear and how shaped such work is."""
         for run in runs:
             self.last_seq = max(self.last_seq, run.seq)
+            self.recent.append(run)
             if run.success is None:
                 continue
             self.outcomes.append(run.success)
@@ -98,5 +99,5 @@ class History:
         success = (self.successes + 0.5) / (runs + 1) if runs >= PREDICTION_RUNS else None
         if len(self.durations) < PREDICTION_RUNS:
             return Prediction(success, runs, None)
-        known = spread(self._logs, floor=lambda centre: LEAST_SCALE + JITTER_S / math.exp(centre))
+        known = spread(self._logs.ordered, floor=lambda centre: LEAST_SCALE + JITTER_S / math.exp(centre))
         return Prediction(success, runs, known)

@@ -1,6 +1,8 @@
 """Order statistics and tail probabilities of small samples."""
 
 import math
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,12 +30,35 @@ class Spread:
     scale: float
 
 
-def spread(values: Sequence[float], *, floor: float | Callable[[float], float]) -> Spread:
-    """Return median and scaled median absolute deviation, the latter at least `floor`, which may depend on the median."""
-    centre = median(values)
+def spread(ordered: Sequence[float], *, floor: float | Callable[[float], float]) -> Spread:
+    """Return median and scaled median absolute deviation of an ascending, non-empty sample.
+
+    The scale is at least `floor`, which may depend on the median.
+    """
+    centre = quantile(ordered, 0.5)
     floor = floor(centre) if callable(floor) else floor
-    scale = MAD_TO_SIGMA * median([abs(value - centre) for value in values])
-    return Spread(n=len(values), centre=centre, scale=max(scale, floor))
+    scale = MAD_TO_SIGMA * median([abs(value - centre) for value in ordered])
+    return Spread(n=len(ordered), centre=centre, scale=max(scale, floor))
+
+
+class Window:
+    """The newest values of a stream, in ascending order at any time."""
+
+    __slots__ = ("_newest", "ordered")
+
+    def __init__(self, size: int) -> None:
+        self._newest: deque[float] = deque(maxlen=size)
+        self.ordered: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.ordered)
+
+    def append(self, value: float) -> None:
+        """Take in a value; where the window is full, the oldest leaves it."""
+        if len(self._newest) == self._newest.maxlen:
+            del self.ordered[bisect_left(self.ordered, self._newest[0])]
+        self._newest.append(value)
+        insort(self.ordered, value)
 
 
 def two_sided_tail(value: float, known: Spread) -> float:
