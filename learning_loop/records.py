@@ -436,7 +436,7 @@ class Briefing:
     """What was brought back before a run: possibly nothing, which is better than noise."""
 
     notes: tuple[Hit, ...] = ()
-    executions: tuple[Hit, ...] = ()
+    executions: tuple[PastRun, ...] = ()
     kind: Kind | None = None
     render: Callable[["Briefing"], str] | None = field(default=None, repr=False, compare=False)
 

@@ -73,7 +73,7 @@ def test_nonsense_finds_nothing_and_says_so(loop: LearningOrchestrator) -> None:
 
 def test_similar_executions_are_a_briefing(loop: LearningOrchestrator) -> None:
     briefing = loop.query_interface.get_similar_executions({"id": "x", "type": "component", "component": "booking-form"})
-    assert [hit.outcome for hit in briefing.executions] == ["failed", "succeeded"]
+    assert [run.status for run in briefing.executions] == ["failed", "succeeded"]
     assert "Booking flow has at most 3 steps" in briefing.markdown
     assert "square" not in briefing.markdown
     assert not loop.query_interface.get_similar_executions({"id": "x", "type": "unheard", "component": "of"})

@@ -8,7 +8,7 @@ from learning_loop.app import App
 from learning_loop.flows.history import Histories
 from learning_loop.index import Scope
 from learning_loop.ledger import Filter
-from learning_loop.records import Briefing, Hit, PastRun, Task
+from learning_loop.records import Briefing, Hit, Task
 from learning_loop.retrieval import Answer, Question, format_insights, read_question, terms
 
 EXECUTION_WEIGHT = 0.5  # what was concluded from runs comes before the runs themselves
@@ -96,30 +96,13 @@ class LearningQueryInterface:
         notes = self._app.index.search(
             words, Scope(other_than=("execution", "assumption"), fitting=task.kind, project=task.project), limit=limits.notes
         )
-        executions = [_as_hit(run, task) for run in self._histories.recent(task.kind, limits.executions)]
+        executions = self._histories.recent(task.kind, limits.executions)
         return Briefing(
             notes=tuple(_within(notes, limits.token_budget)), executions=tuple(executions), render=self._render, kind=task.kind
         )
 
     def _render(self, briefing: Briefing) -> str:
         return self._app.templates.render("briefing.md.j2", briefing=briefing)
-
-
-def _as_hit(run: PastRun, task: Task) -> Hit:
-    took = "" if run.duration_s is None else f" after {run.duration_s:.3g} s"
-    return Hit(
-        id=run.execution_id,
-        source=f"execution:{run.execution_id}",
-        category="execution",
-        title=f"{task.kind}: {run.status}",
-        text=f"{run.status}{took}" + (f": {run.error_message}" if run.error_message else ""),
-        score=1.0,
-        at=run.ended_at,
-        task_type=task.type,
-        component=run.component,
-        outcome=run.status,
-        evidence=(run.execution_id,),
-    )
 
 
 def words_of(task: Task) -> list[str]:
