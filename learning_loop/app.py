@@ -43,7 +43,7 @@ class App:
     clock: Clock
     ids: Callable[[], str]
     _look_again_at: float = 0.0
-    _background: "Background" = field(default_factory=lambda: Background())
+    _background: "Background" = field(default_factory=lambda: Background())  # noqa: PLW0108  (defined below)
 
     @classmethod
     def open(

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from learning_loop.app import UPKEEP_RUNS, App
 from learning_loop.capture import GitState, digest, git_state, plain, preview
-from learning_loop.errors import TaskError, UsageError, WorkspaceError
+from learning_loop.errors import TaskError, WorkspaceError
 from learning_loop.flows.ending import outcome_of
 from learning_loop.flows.feedback import give_feedback, measure
 from learning_loop.flows.guard import Guard
@@ -228,7 +228,7 @@ class LearningOrchestrator:
             score=card.calculate_overall_score() if card else None,
             card=card or ExecutionScoreCard(run.task.id),
             outcome=outcome,
-            learnings=tuple([*reflection.learnings, *run.observed.discoveries]),
+            learnings=(*reflection.learnings, *run.observed.discoveries),
             improvements=tuple(dict.fromkeys(reflection.improvements)),
             notes=tuple(dict.fromkeys(reflection.notes)),
             warnings=tuple(run.warnings),

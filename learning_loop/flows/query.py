@@ -7,7 +7,6 @@ from typing import Any
 from learning_loop.app import App
 from learning_loop.flows.history import Histories
 from learning_loop.index import Scope
-from learning_loop.ledger import Filter
 from learning_loop.records import Briefing, Hit, Task
 from learning_loop.retrieval import Answer, Question, format_insights, read_question, terms
 

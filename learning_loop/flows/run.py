@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +17,6 @@ from learning_loop.records import (
     ERROR_CODES,
     Briefing,
     Checkpoint,
-    Decision,
     Execution,
     Kind,
     Report,
@@ -223,7 +223,7 @@ def totals(usages: Sequence[Usage]) -> UsageTotals:
     rotations = 0
     for step in dict.fromkeys(use.step_id for use in usages):
         of_step = [use for use in usages if use.step_id == step]
-        rotations += sum(not a.success and a.model != b.model for a, b in zip(of_step, of_step[1:], strict=False))
+        rotations += sum(not a.success and a.model != b.model for a, b in pairwise(of_step))
     return UsageTotals(
         cost_usd=sum(costs) if costs and None not in costs else None,  # type: ignore[arg-type]
         tokens=sum(tokens) if tokens and None not in tokens else None,  # type: ignore[arg-type]

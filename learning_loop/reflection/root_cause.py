@@ -49,7 +49,7 @@ def _error(record: ExecutionRecord) -> str | None:
 
 
 def _missing(record: ExecutionRecord, succeeded: Sequence[ExecutionRecord]) -> list[Finding]:
-    """Declared dependencies that were found missing before the run."""
+    """Name the declared dependencies that were found missing before the run."""
     found = []
     for name, check in (record.noted("pre", "dependencies") or {}).items():
         if check.get("satisfied"):
@@ -69,7 +69,7 @@ def _missing(record: ExecutionRecord, succeeded: Sequence[ExecutionRecord]) -> l
 
 
 def _said(record: ExecutionRecord, message: str) -> list[Finding]:
-    """What a well-known error means."""
+    """Say what a well-known error means."""
     outcome = record.outcome
     known = explain(f"{outcome.error_type or ''}: {message}" if outcome else message)
     if (
@@ -86,7 +86,7 @@ def _said(record: ExecutionRecord, message: str) -> list[Finding]:
 
 
 def _mended(record: ExecutionRecord, failed: Sequence[ExecutionRecord], succeeded: Sequence[ExecutionRecord]) -> list[Finding]:
-    """What changed when the same error last went away."""
+    """Say what changed when the same error last went away."""
     mark = record.outcome.error_fingerprint if record.outcome else None
     before = next((run for run in failed if mark and run.outcome and run.outcome.error_fingerprint == mark), None)
     if before is None:
@@ -114,7 +114,7 @@ def _mended(record: ExecutionRecord, failed: Sequence[ExecutionRecord], succeede
 
 
 def _common(record: ExecutionRecord, failed: Sequence[ExecutionRecord], succeeded: Sequence[ExecutionRecord]) -> list[Finding]:
-    """What this run shares with the failures of its kind and not with the successes."""
+    """Say what this run shares with the failures of its kind and not with the successes."""
     if len(failed) < 1 or not succeeded:
         return []
     group = [record, *failed]
@@ -156,8 +156,8 @@ def _merge(findings: Sequence[Finding]) -> list[Finding]:
     for finding in findings:
         groups.setdefault(finding.subject.removeprefix("dependency:"), []).append(finding)
     merged = []
-    for group in groups.values():
-        group.sort(key=lambda finding: -finding.weight)
+    for found in groups.values():
+        group = sorted(found, key=lambda finding: -finding.weight)
         if group[0].kind == "missing dependency":  # that it changed from present to missing says no more
             group = [finding for finding in group if finding.kind != "changed"]
         texts = list(dict.fromkeys(finding.text for finding in group))

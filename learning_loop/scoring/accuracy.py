@@ -1,4 +1,4 @@
-"""Accuracy: did the run achieve what it was for?"""
+"""Accuracy: whether the run achieved what it was for."""
 
 from learning_loop.records import Outcome
 

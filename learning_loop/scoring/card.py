@@ -13,7 +13,6 @@ from learning_loop.scoring.reusability import reusability
 from learning_loop.scoring.surprise import surprise
 from learning_loop.settings import Scoring, Thresholds
 
-
 _DEFAULT = Scoring()
 
 

@@ -1,4 +1,4 @@
-"""Efficiency: how do duration and cost compare with what such runs usually take?"""
+"""Efficiency: how duration and cost compare with what such runs usually take."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Reusability: how much of this run's shape do earlier successful runs share?"""
+"""Reusability: how much of this run's shape earlier successful runs share."""
 
 from learning_loop.scoring.history import History
 

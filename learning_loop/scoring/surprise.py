@@ -1,4 +1,4 @@
-"""Surprise: how far did the run end from what history predicted before it?"""
+"""Surprise: how far the run ended from what history predicted before it."""
 
 import math
 

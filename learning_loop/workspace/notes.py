@@ -153,7 +153,7 @@ def _plain(value: Any) -> Any:
 
 def _place_of(front: str, name: str) -> tuple[int, int]:
     """Return where a top-level key's lines start and end in raw front matter; both are its end for a new key."""
-    keys = [match for match in _TOP_KEY.finditer(front)]
+    keys = list(_TOP_KEY.finditer(front))
     for number, match in enumerate(keys):
         if match[1].strip("\"'") == name:
             end = keys[number + 1].start() if number + 1 < len(keys) else len(front)
