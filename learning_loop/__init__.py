@@ -4,7 +4,18 @@ The public names are resolved on first use, so that importing the package costs 
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what `__getattr__` gives, for type checkers
+    from learning_loop.capture import PatternExtractor as PatternExtractor
+    from learning_loop.errors import LearningLoopError as LearningLoopError
+    from learning_loop.flows.query import LearningQueryInterface as LearningQueryInterface
+    from learning_loop.flows.run import Run as Run
+    from learning_loop.orchestrator import LearningOrchestrator as LearningOrchestrator
+    from learning_loop.records import Briefing as Briefing
+    from learning_loop.records import Report as Report
+    from learning_loop.records import Task as Task
+    from learning_loop.scoring import ExecutionScoreCard as ExecutionScoreCard
 
 __version__ = "0.1.0"
 
@@ -16,7 +27,7 @@ _PUBLIC = {
     "LearningQueryInterface": "flows.query",
     "PatternExtractor": "capture",
     "Report": "records",
-    "Run": "orchestrator",
+    "Run": "flows.run",
     "Task": "records",
 }
 

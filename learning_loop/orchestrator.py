@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar, overload
 
 from learning_loop.app import UPKEEP_RUNS, App
 from learning_loop.capture import GitState, digest, git_state, plain, preview
@@ -35,6 +35,8 @@ from learning_loop.retrieval import Answer
 from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
 from learning_loop.settings import Scoring, Settings, Thresholds
 from learning_loop.workspace import Workspace
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 GIT_FRESH_S = 1.0  # runs that begin within so long share one look at git
 UPKEEP_S, BUSY_UPKEEP_S = 1.0, 10.0  # how far the index may lag behind; a query brings it up to date first
@@ -107,6 +109,12 @@ class LearningOrchestrator:
     def run(self, task: Any) -> Run:
         """Begin a task as a context manager: `with loop.run(task) as run: run.result = ...`."""
         return self.begin(task)
+
+    @overload
+    def task(self, function: Function, /) -> Function: ...
+
+    @overload
+    def task(self, function: None = None, /, **fields: Any) -> Callable[[Function], Function]: ...
 
     def task(self, function: Callable[..., Any] | None = None, /, **fields: Any) -> Any:
         """Wrap a function, coroutine or generator function: each call is a run, its arguments are the parameters.

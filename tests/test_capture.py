@@ -154,7 +154,8 @@ def test_junit_counts_what_ran(tmp_path: Path) -> None:
     path = tmp_path / "junit.xml"
     path.write_text(
         '<testsuites><testsuite><testcase name="a"/><testcase name="b"><failure message="assert 1 == 2">x</failure></testcase>'
-        '<testcase name="c"><skipped/></testcase><testcase name="d"><error>boom\nmore</error></testcase></testsuite></testsuites>'
+        '<testcase name="c"><skipped/></testcase><testcase name="d"><error>boom\nmore</error></testcase>'
+        "</testsuite></testsuites>"
     )
     assert read_junit(path) == (1, 3, "assert 1 == 2")
     path.write_text("<unclosed>")

@@ -66,12 +66,7 @@ def test_exit_codes_and_signals_stay_the_commands_own(folder: Path) -> None:
     unexecutable = folder / "plain.txt"
     unexecutable.write_text("x")
     assert command("run", "-q", "--", str(unexecutable), folder=folder).returncode == 126
-    assert (
-        "killed by SIGTERM"
-        in told("reflect", "command python" if False else told("executions", "list", folder=folder)[2]["id"], folder=folder)[
-            "error"
-        ]
-    )
+    assert "killed by SIGTERM" in told("reflect", told("executions", "list", folder=folder)[2]["id"], folder=folder)["error"]
 
 
 def test_a_signal_to_us_reaches_the_command_and_the_run_is_recorded(folder: Path) -> None:
@@ -255,7 +250,7 @@ def test_the_doctor_finds_what_is_wrong_and_how_to_mend_it(folder: Path) -> None
     text = " ".join(what for _, what in said)
     for words in ("windw", "briefing.md.j2", "memory/rules/ is missing", "scoring.yaml is customised"):
         assert words in text
-    assert all(item["mend"] for item in json.loads(found.stdout) if item["level"] in ("warning",))
+    assert all(item["mend"] for item in json.loads(found.stdout) if item["level"] == "warning")
     (folder / "config" / "scoring.yaml").unlink()
     assert "bad.md:1: is not UTF-8" in command("doctor", folder=folder).stdout
 

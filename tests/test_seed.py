@@ -24,7 +24,8 @@ def python(code: str, folder: Path) -> str:
 
 def test_validation_the_system_is_operational_and_its_folders_are_there(project: Path) -> None:
     said = python(
-        "from learning_loop.orchestrator import LearningOrchestrator; o = LearningOrchestrator(); print('✓ Learning system ready')",
+        "from learning_loop.orchestrator import LearningOrchestrator; "
+        "o = LearningOrchestrator(); print('✓ Learning system ready')",
         project,
     )
     assert said == "✓ Learning system ready\n"

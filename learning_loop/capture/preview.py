@@ -17,7 +17,7 @@ _SPOKEN = (PurePath, UUID, Decimal, datetime, date, time, timedelta)  # their st
 _DIGEST_HEAD, _DIGEST_TAIL = 1_000_000, 65_536
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911, PLR0912  (one line for each sort of value)
     """Return `value` as JSON data of bounded size; what has no plain form is named by its type.
 
     No method of a foreign object is called: its repr may be slow, may fail, and may hold anything.

@@ -47,9 +47,31 @@ class LinesTest(unittest.TestCase):
 if __name__ == "__main__":
     unittest.main()
 """
-PROJECT = '[project]\nname = "tinytable"\nversion = "1.0"\n\n[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
-REPORT = "import pathlib, sys; sys.path.insert(0, 'libs'); import tinytable; print('\\n'.join(tinytable.lines([(p.name, p.stat().st_size) for p in sorted(pathlib.Path('.').iterdir())])))"
-DIGEST = "import hashlib, sys; [hashlib.pbkdf2_hmac('sha256', b'data', bytes([n % 256]), 60_000) for n in range(40 * int(sys.argv[1]))]"
+PROJECT = """
+[project]
+name = "tinytable"
+version = "1.0"
+
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+"""
+REPORT = """
+import pathlib
+import sys
+
+sys.path.insert(0, "libs")
+import tinytable
+
+print(*tinytable.lines([(path.name, path.stat().st_size) for path in sorted(pathlib.Path(".").iterdir())]), sep="\\n")
+"""
+DIGEST = """
+import hashlib
+import sys
+
+for number in range(40 * int(sys.argv[1])):
+    hashlib.pbkdf2_hmac("sha256", b"data", bytes([number % 256]), 60_000)
+"""
 
 
 @dataclass

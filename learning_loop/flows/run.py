@@ -136,10 +136,10 @@ class Run:
         self.observed.discoveries.append(str(text))
 
     def outcome(self, **measures: Any) -> None:
-        """Say how it went: `success`, `score` (0-100), `tests_passed`, `tests_total`, `exit_code`, or any measure of your own."""
+        """Say how it went: `success`, `score` (0-100), `tests_passed`, `tests_total`, `exit_code`, or a measure of your own."""
         self.observed.outcomes.update(measures)
 
-    def usage(
+    def usage(  # noqa: PLR0913  (what there is to say of a call)
         self,
         model: str,
         *,

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -161,13 +161,9 @@ class LexicalIndex:
     def update(self, documents: Iterable[Document], *, gone: Sequence[str] = (), meta: Mapping[str, str] | None = None) -> None:
         """Put documents in the place of those with the same source, and drop those that are gone, in one transaction."""
         rows = [
-            (
-                document.source, document.id, document.category, document.title, document.context, document.text, document.summary,
-                _moment(document.at), document.task_type, document.component, document.project, document.outcome,
-                json.dumps(document.evidence), document.mark,
-            )
+            {**asdict(document), "at": _moment(document.at), "evidence": json.dumps(document.evidence)}
             for document in documents
-        ]  # fmt: skip
+        ]
         if not (rows or gone or meta):
             return
         with self._faults():
@@ -175,13 +171,9 @@ class LexicalIndex:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 connection.executemany(
-                    "DELETE FROM docs WHERE source = ?", [(source,) for source in [*gone, *(row[0] for row in rows)]]
+                    "DELETE FROM docs WHERE source = ?", [(source,) for source in [*gone, *(row["source"] for row in rows)]]
                 )
-                connection.executemany(
-                    "INSERT INTO docs (source, id, category, title, context, text, summary, at, task_type, component, project, outcome, "
-                    "evidence, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    rows,
-                )
+                connection.executemany(_INSERT, rows)
                 connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list((meta or {}).items()))
                 connection.execute("COMMIT")
             except BaseException:
@@ -246,6 +238,10 @@ class LexicalIndex:
             return [_hit(row, 0.5) for row in self._connection.execute(statement, (*values, limit))]
 
 
+_DOCUMENT = [item.name for item in fields(Document)]
+_INSERT = f"INSERT INTO docs ({', '.join(_DOCUMENT)}) VALUES ({', '.join(f':{name}' for name in _DOCUMENT)})"  # noqa: S608
+
+
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
@@ -284,7 +280,8 @@ def _where(scope: Scope) -> tuple[str, list[str | None]]:
             values.append(value)
     if scope.fitting is not None:
         conditions.append(
-            "AND (docs.component IS NULL OR docs.component = ?) AND (docs.task_type IS NULL OR docs.component = ? OR docs.task_type = ?)"
+            "AND (docs.component IS NULL OR docs.component = ?) "
+            "AND (docs.task_type IS NULL OR docs.component = ? OR docs.task_type = ?)"
         )
         values += [scope.fitting.component, scope.fitting.component, scope.fitting.type]
     for operator, names in (("IN", scope.categories), ("NOT IN", scope.other_than)):

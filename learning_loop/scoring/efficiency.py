@@ -15,7 +15,8 @@ def efficiency(outcome: Outcome, history: History) -> tuple[float | None, str]:
 
     Each is placed among the earlier successful runs, on a logarithmic scale: 100 at their best decile (or 10 % below the
     median, if that is less), 75 at the median, 50 at the worst decile (or 25 % above the median, if that is more), and
-    halving with every doubling beyond. Of a duration, five milliseconds either way count as nothing. A failed run has achieved nothing to be efficient about: unknown.
+    halving with every doubling beyond. Of a duration, five milliseconds either way count as nothing. A failed run has
+    achieved nothing to be efficient about: unknown.
     """
     if outcome.success is False:
         return None, "unknown: the run failed"

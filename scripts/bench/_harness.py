@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import platform
 import sys
 import time
@@ -68,7 +69,7 @@ def run(name: str, description: str, work: Callable[[Bench], None]) -> None:
 
 
 def _print(bench: Bench) -> None:
-    machine = {"system": platform.platform(), "python": platform.python_version(), "cores": __import__("os").cpu_count()}
+    machine = {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()}
     if bench.as_json:
         found = {
             "bench": bench.name,
@@ -80,9 +81,8 @@ def _print(bench: Bench) -> None:
         }
         print(json.dumps(found, indent=2))
         return
-    print(
-        f"{bench.name} {__version__} ({machine['system']}, Python {machine['python']}, {machine['cores']} cores){' quick' if bench.quick else ''}"
-    )
+    where = f"{machine['system']}, Python {machine['python']}, {machine['cores']} cores"
+    print(f"{bench.name} {__version__} ({where}){' quick' if bench.quick else ''}")
     columns = list(dict.fromkeys(name for row in bench.rows for name in row))
     cells = [
         columns,

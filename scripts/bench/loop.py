@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """What the loop adds to a runner that does nothing, against the parts of it that cannot be avoided.
 
-For each number of notes a workspace is filled with generated notes of fifty words, and three hundred runs warm it up. Then every run
-is timed as a whole, and in it, at the same time, its unavoidable parts: the two ledger commits and the full-text search that its
-briefing takes. The runner does nothing, so all that is timed is what the loop adds. Beside them, to orient: the other steps, and six
-rows in two commits by hand through sqlite3.
+For each number of notes a workspace is filled with generated notes of fifty words, and three hundred runs warm it up.
+Then every run is timed as a whole, and in it, at the same time, its unavoidable parts: the two ledger commits and the
+full-text search that its briefing takes. The runner does nothing, so all that is timed is what the loop adds. Beside them,
+to orient: the other steps, and six rows in two commits by hand through sqlite3.
 """
 
 import random
@@ -32,8 +32,16 @@ def fill(workspace: Workspace, count: int, rng: random.Random) -> None:
         folder = workspace.memory / "long-term" / f"part-{number // 1000:03}"
         folder.mkdir(parents=True, exist_ok=True)
         component = "api" if number % 200 == 0 else rng.choice(WORDS)
-        head = f"---\nid: note-{number}\nkind: lesson\ntitle: About {component} {number}\ntask_type: test\ncomponent: {component}\n---\n"
-        (folder / f"note-{number}.md").write_text(f"{head}{' '.join(rng.choice(WORDS) for _ in range(50))}\n")
+        keys = {
+            "id": f"note-{number}",
+            "kind": "lesson",
+            "title": f"About {component}",
+            "task_type": "test",
+            "component": component,
+        }
+        head = "".join(f"{name}: {value}\n" for name, value in keys.items())
+        body = " ".join(rng.choice(WORDS) for _ in range(50))
+        (folder / f"note-{number}.md").write_text(f"---\n{head}---\n{body}\n")
 
 
 class Stopwatch:
@@ -78,7 +86,7 @@ def measure(bench: _harness.Bench, notes: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace, _ = Workspace.init(Path(folder))
         fill(workspace, notes, rng)
-        with LearningOrchestrator(lambda task: None, workspace=folder, strict=True) as loop:
+        with LearningOrchestrator(lambda _: None, workspace=folder, strict=True) as loop:
             parts = loop._must()  # noqa: SLF001
             parts.app.sync_index()
 
