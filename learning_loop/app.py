@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from learning_loop.capture import PatternExtractor, Redactor
 from learning_loop.decider import Decider
@@ -20,7 +20,10 @@ from learning_loop.index import Document, LexicalIndex
 from learning_loop.ledger import Ledger
 from learning_loop.records import Clock, ExecutionRecord, new_id, utc_now
 from learning_loop.settings import Settings
-from learning_loop.workspace import Configuration, Note, NoteStore, Templates, Workspace, load_configuration
+from learning_loop.workspace import Configuration, Note, NoteStore, Workspace, load_configuration
+
+if TYPE_CHECKING:
+    from learning_loop.workspace.templates import Templates
 
 log = logging.getLogger("learning_loop")
 
@@ -108,7 +111,9 @@ class App:
         return self.configuration.settings
 
     @cached_property
-    def templates(self) -> Templates:
+    def templates(self) -> "Templates":
+        from learning_loop.workspace.templates import Templates
+
         return Templates(self.workspace.templates)
 
     def later(self, name: str, work: Callable[[], Any]) -> None:

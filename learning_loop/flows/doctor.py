@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from learning_loop.app import App
 from learning_loop.errors import LearningLoopError, NoteError, TemplateError
 from learning_loop.records import Briefing, Clock
-from learning_loop.workspace import Templates, Workspace, load_configuration
+from learning_loop.workspace import Workspace, load_configuration
 from learning_loop.workspace.files import FOLDERS, default_files
+from learning_loop.workspace.templates import Templates
 
 
 @dataclass(frozen=True, slots=True)
