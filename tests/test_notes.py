@@ -70,6 +70,16 @@ def test_setting_one_key_leaves_every_other_as_it_was(meta: dict[str, Any], name
     assert changed.body == body
 
 
+@pytest.mark.parametrize(
+    "front", ["{}", "{a: 1, b: [x]}", "", "# only a comment", '"quoted key": 1', "a:\n  b: 1\n# end", "a: |\n  b: 1\n  seen: 2"]
+)
+def test_front_matter_in_any_form_takes_a_key(front: str) -> None:
+    note = Note.parse("memory/x.md", f"---\n{front}\n---\nbody".encode())
+    changed = Note.parse("memory/x.md", note.with_meta(seen=3).content)
+    assert changed.meta == {**note.meta, "seen": 3}
+    assert changed.body == "body"
+
+
 def test_a_note_by_hand_keeps_comments_order_and_unknown_keys() -> None:
     note = Note.parse("memory/x.md", BY_HAND)
     changed = note.with_meta(tags=["three"], seen=4)

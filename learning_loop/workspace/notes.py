@@ -72,16 +72,13 @@ class Note:
         if fence is None:
             raise NoteError(f"{self.path}: the front matter has no fences")
         opening, front, closing = fence.groups()
+        meta = {key: value for key, value in {**self.meta, **changes}.items() if value is not None}
+        edited = front
         for name, value in changes.items():
-            text = "" if value is None else yaml.dump({name: _plain(value)})
-            start, end = _place_of(front, name)
-            if front and start == end and not front.endswith("\n"):
-                text = "\n" + text
-            front = front[:start] + text + front[end:]
-        meta = {**self.meta, **changes}
-        return replace(
-            self, head=opening + front + closing, meta={key: value for key, value in meta.items() if value is not None}
-        )
+            edited = _with_key(edited, name, value)
+        if not _says(edited, meta):  # front matter in a form that cannot be edited line by line, as {a: 1}: written anew
+            edited = _dump(meta)
+        return replace(self, head=opening + edited + closing, meta=meta)
 
     # ---- what a note says of itself, read leniently: people write front matter by hand
 
@@ -138,9 +135,29 @@ _CATEGORIES = {
 def with_front_matter(path: str, meta: Mapping[str, Any], body: str) -> Note:
     """Return a new note; None values are left out."""
     kept = {key: value for key, value in meta.items() if value is not None}
-    return Note(
-        path=path, head=f"---\n{yaml.dump({key: _plain(value) for key, value in kept.items()})}---\n", body=body, meta=kept
-    )
+    return Note(path=path, head=f"---\n{_dump(kept)}---\n", body=body, meta=kept)
+
+
+def _dump(meta: Mapping[str, Any]) -> str:
+    return yaml.dump({key: _plain(value) for key, value in meta.items()}) if meta else ""
+
+
+def _with_key(front: str, name: str, value: Any) -> str:
+    """Return raw front matter with one key set, or removed for None; every other line stays."""
+    text = "" if value is None else _dump({name: value})
+    start, end = _place_of(front, name)
+    if front and start == end and not front.endswith("\n"):
+        text = "\n" + text
+    return front[:start] + text + front[end:]
+
+
+def _says(front: str, meta: Mapping[str, Any]) -> bool:
+    try:
+        found, _ = yaml.load(front)
+    except yaml.YamlError:
+        return False
+    found = {str(key): value for key, value in found.items() if value is not None} if isinstance(found, dict) else {}
+    return found == {key: _plain(value) for key, value in meta.items()}
 
 
 def _plain(value: Any) -> Any:
