@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("learning_loop")
 
+Progress = Callable[[int, int], None]
+
 SYNC_BATCH = 500
 UPKEEP_SHARE, UPKEEP_RUNS = 200, 25
 
@@ -126,10 +128,13 @@ class App:
 
     # ---------------------------------------------------------------------------------------------------------- index
 
-    def sync_index(self) -> list[NoteError]:
-        """Bring the index up to date with the notes as they stand and the ledger; return what could not be read."""
+    def sync_index(self, progress: Progress | None = None) -> list[NoteError]:
+        """Bring the index up to date with the notes as they stand and the ledger; return what could not be read.
+
+        `progress` is told now and then how many notes of how many were read.
+        """
         faults: list[NoteError] = []
-        self._sync_notes(faults)
+        self._sync_notes(faults, progress)
         self._sync_executions()
         return faults
 
@@ -156,23 +161,24 @@ class App:
         self._sync_executions(most=UPKEEP_RUNS)
         self.ledger.checkpoint()
 
-    def _sync_notes(self, faults: list[NoteError]) -> None:
-        known = self.index.marks()
-        documents, seen = [], set()
+    def _sync_notes(self, faults: list[NoteError], progress: Progress | None = None) -> None:
+        known, found = self.index.marks(), {}
         for path in self.notes.paths():
-            source = self.workspace.relative(path)
-            try:
-                mark = mark_of(path)
-                if known.get(source) == mark:
-                    seen.add(source)
-                    continue
-                documents.append(note_document(self.notes.read(source), mark))
-                seen.add(source)
-            except NoteError as error:
-                faults.append(error)
-            except OSError:
-                continue  # gone between the listing and the look
-        self.index.update(documents, gone=[source for source in known if source not in seen])
+            with contextlib.suppress(OSError):  # gone between the listing and the look
+                found[self.workspace.relative(path)] = mark_of(path)
+        changed = [source for source, mark in found.items() if known.get(source) != mark]
+        self.index.update([], gone=[source for source in known if source not in found])
+        for start in range(0, len(changed), SYNC_BATCH):
+            documents, gone = [], []
+            for source in changed[start : start + SYNC_BATCH]:
+                try:
+                    documents.append(note_document(self.notes.read(source), found[source]))
+                except NoteError as error:
+                    faults.append(error)
+                    gone.append(source)  # what it said before it became unreadable no longer stands
+            self.index.update(documents, gone=gone)
+            if progress is not None:
+                progress(min(start + SYNC_BATCH, len(changed)), len(changed))
 
     def index_note(self, note: Note) -> None:
         """Make a note that was just written findable at once."""

@@ -23,6 +23,7 @@ from learning_loop.capture import GitState, digest, git_state, plain, preview
 from learning_loop.errors import TaskError, WorkspaceError
 from learning_loop.flows.ending import outcome_of
 from learning_loop.flows.feedback import give_feedback, measure
+from learning_loop.flows.forget import forget_expired
 from learning_loop.flows.guard import Guard
 from learning_loop.flows.history import Histories
 from learning_loop.flows.memory import LessonMemory
@@ -408,6 +409,7 @@ class _Parts:
         self.git = _GitWatch(app)
         self._kept_up_at, self._runs = -UPKEEP_S, 0
         self.keep_up()
+        app.later("retention", lambda: forget_expired(app))
 
     def brief(self, task: Task) -> Briefing:
         """Recall, on the path of a run: from the index as it stands."""

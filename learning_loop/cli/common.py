@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from learning_loop.app import App, find_workspace
+from learning_loop.errors import NoteError
 from learning_loop.records import utc_now
 from learning_loop.workspace import Workspace
 
@@ -27,6 +29,19 @@ def opened(ctx: click.Context) -> Iterator[App]:
     """Open the workspace that is meant."""
     with App.open(workspace_of(ctx), flags=ctx.obj["flags"], clock=utc_now) as app:
         yield app
+
+
+def synced(app: App) -> list[NoteError]:
+    """Bring the index up to date, saying how far it is where that takes a while; return what could not be read."""
+    started = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        spent = time.monotonic() - started
+        if sys.stderr.isatty() and spent > 1:
+            left = f"{spent / done * (total - done):.0f} s left" if done < total else "done       "
+            click.echo(f"\rreading notes: {done} of {total}, {left}  ", err=True, nl=done == total)
+
+    return app.sync_index(progress)
 
 
 def print_json(value: Any) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC
 
 import click
 
-from learning_loop.cli.common import json_option, number, opened, print_json, seconds, table
+from learning_loop.cli.common import json_option, number, opened, print_json, seconds, synced, table
 from learning_loop.ledger import Filter
 from learning_loop.records import ExecutionRecord
 
@@ -89,7 +89,7 @@ def show(ctx: click.Context, execution_id: str, as_json: bool) -> None:
     """Show one execution with everything on record about it; the start or end of its id is enough."""
     with opened(ctx) as app:
         record = app.ledger.execution(app.ledger.resolve(execution_id))
-        app.sync_index()
+        synced(app)
         notes = app.index.citing(record.execution.id)
     if as_json:
         print_json({**asdict(record), "status": record.status, "notes": notes})

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from learning_loop.cli.common import json_option, opened, print_json
+from learning_loop.cli.common import json_option, opened, print_json, synced
 
 
 @click.command()
@@ -23,6 +23,7 @@ def query(ctx: click.Context, question: tuple[str, ...], most: int, project: str
     from learning_loop.flows.query import LearningQueryInterface
 
     with opened(ctx) as app:
+        synced(app)
         answer = LearningQueryInterface(app).query(" ".join(question), k=most, project=project)
     for warning in answer.warnings:
         click.echo(f"warning: {warning}", err=True)

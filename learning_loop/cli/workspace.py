@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from learning_loop.cli.common import json_option, opened, print_json, table, workspace_of
+from learning_loop.cli.common import json_option, opened, print_json, synced, table, workspace_of
 from learning_loop.records import utc_now
 
 
@@ -34,7 +34,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     from learning_loop.flows.status import status as look
 
     with opened(ctx) as app:
-        found = look(app)
+        found = look(app, synced(app))
     if as_json:
         print_json(found)
         return

@@ -31,8 +31,7 @@ def forget(app: App, name: str, *, reason: str) -> Forgotten:
     app.sync_index()
     path = app.index.path_of(name) or (name if (app.workspace.root / name).is_file() else None)
     found = _note(app, path, reason) if path else _execution(app, app.ledger.resolve(name), reason)
-    app.index.delete()  # derived: made anew, so that no page of it remembers
-    app.sync_index()
+    _index_anew(app)
     return found
 
 
@@ -43,7 +42,17 @@ def forget_expired(app: App) -> list[Forgotten]:
         return []
     old = app.ledger.executions(Filter(before=app.clock() - timedelta(days=days)), limit=1_000_000)
     due = [run.execution.id for run in old if run.outcome is not None]
-    return [forget(app, execution_id, reason=f"older than {days} days") for execution_id in due]
+    app.sync_index()
+    found = [_execution(app, execution_id, f"older than {days} days") for execution_id in due]
+    if found:
+        _index_anew(app)
+    return found
+
+
+def _index_anew(app: App) -> None:
+    """Make the index from nothing, so that no page of it remembers."""
+    app.index.delete()
+    app.sync_index()
 
 
 def _note(app: App, path: str, reason: str) -> Forgotten:
@@ -61,11 +70,12 @@ def _execution(app: App, execution_id: str, reason: str) -> Forgotten:
     for path in app.index.citing(execution_id):
         note = app.notes.read(path)
         versions = {version.digest for version in app.ledger.note_versions(note_id=note.id)}
-        if digest_of(note.content) in versions and note.category in _ACTIONS:
+        if digest_of(note.content) in versions:
             (app.workspace.root / path).unlink()
             app.ledger.forget_note(note.id, reason=f"it rested on {execution_id}")
             found.erased.append(path)
-            again.append((_ACTIONS[note.category], [run for run in note.texts("evidence") if run != execution_id]))
+            if note.category in _ACTIONS:
+                again.append((_ACTIONS[note.category], [run for run in note.texts("evidence") if run != execution_id]))
         else:
             atomic_write(app.workspace.root / path, _without(note, execution_id).content)
             found.rewritten.append(path)

@@ -1,15 +1,19 @@
 """What stands in a workspace, in a few numbers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from learning_loop.app import App
+from learning_loop.errors import NoteError
 
 RECENT = 50
 
 
-def status(app: App) -> dict[str, Any]:
-    """Return counts of executions and notes, the mean of the newest scores with its count, and how questions are answered."""
-    faults = app.sync_index()
+def status(app: App, faults: Sequence[NoteError]) -> dict[str, Any]:
+    """Return counts of executions and notes, the mean of the newest scores with its count, and how questions are answered.
+
+    `faults` are the notes that could not be read when the index was brought up to date.
+    """
     mean, rests_on = app.ledger.mean_score(RECENT)
     newest = app.ledger.executions(limit=1)
     kinds = app.index.counts()
