@@ -2,7 +2,9 @@
 
 import contextlib
 import fcntl
+import math
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -15,7 +17,8 @@ from dataclasses import dataclass
 from types import FrameType
 
 CHUNK = 65_536
-GRACE_S = 1.0  # how long output is waited for after the command ended: what it started may hold the pipe open
+GRACE_S = 1.0  # how long silence is waited out after the command ended: what it started may hold the pipe open
+POLL_S = 0.1
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -54,7 +57,7 @@ def run_command(command: Sequence[str], *, environ: Mapping[str, str], tail_byte
         duration = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
     for stream in streams:
-        stream.join()
+        stream.finish()
     return Ended(
         exit_code=process.returncode,
         duration_s=duration,
@@ -71,23 +74,28 @@ class _Tail:
         self._limit = limit
         self._chunks: deque[bytes] = deque()
         self._size = 0
+        self._cut = False
         self._lock = threading.Lock()
 
     def add(self, chunk: bytes) -> None:
         with self._lock:
+            self._cut = self._cut or len(chunk) > self._limit
             self._chunks.append(chunk[-self._limit :] if self._limit else b"")
             self._size += len(self._chunks[-1])
             while self._chunks and self._size - len(self._chunks[0]) >= self._limit:
                 self._size -= len(self._chunks.popleft())
+                self._cut = True
 
     @property
     def text(self) -> str:
-        joined = b"".join(self._chunks)
-        return (
-            joined[len(joined) - min(self._limit, len(joined)) :]
-            .decode("utf-8", "replace")
-            .replace("\x00", "\N{REPLACEMENT CHARACTER}")
-        )
+        """Return the tail as text; where something was cut off before it, from the next whole line on."""
+        with self._lock:
+            joined, cut = b"".join(self._chunks), self._cut
+        if len(joined) > self._limit:
+            joined, cut = joined[len(joined) - self._limit :], True
+        if cut and 0 <= (line := joined.find(b"\n")) < len(joined) - 1:  # half a line may be half a secret
+            joined = joined[line + 1 :]
+        return joined.decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 class _Stream:
@@ -97,14 +105,17 @@ class _Stream:
         self._ours = ours
         self._tail = tail
         self._read, self.theirs = _terminal_like(ours) if os.isatty(ours) else os.pipe()
+        self._ended_at = math.inf
         self._thread = threading.Thread(target=self._copy, daemon=True, name="learning-loop-output")
 
     def start(self) -> None:
         os.close(self.theirs)
         self._thread.start()
 
-    def join(self) -> None:
-        self._thread.join(GRACE_S)
+    def finish(self) -> None:
+        """Copy what the command has written, however slowly it is read, and stop."""
+        self._ended_at = time.monotonic()
+        self._thread.join()
 
     def abandon(self) -> None:
         os.close(self.theirs)
@@ -113,6 +124,11 @@ class _Stream:
     def _copy(self) -> None:
         open_for_us = True
         while True:
+            ready, _, _ = select.select([self._read], [], [], POLL_S)
+            if not ready:
+                if time.monotonic() - self._ended_at > GRACE_S:
+                    break  # something it started still holds the pipe, and is silent
+                continue
             try:
                 chunk = os.read(self._read, CHUNK)
             except OSError:  # a terminal whose other side is closed

@@ -80,7 +80,10 @@ def run(
     loop.close()
     exit_code = under_way.result["exit_code"]
     if report is not None:
-        report.write_text(_as_json(found), encoding="utf-8")
+        try:
+            report.write_text(_as_json(found), encoding="utf-8")
+        except OSError as error:  # the command's own exit code must still be ours
+            click.echo(f"[learning-loop] warning: cannot write {report}: {error.strerror}", err=True)
     if not quiet:
         ended = found.outcome
         took = seconds(ended.duration_s if ended else None)

@@ -1,5 +1,6 @@
 """Wrapping any command: its briefing and parameters come as files, its outcome from exit code, output and JUnit."""
 
+import contextlib
 import json
 import signal
 import sys
@@ -25,15 +26,10 @@ def carry_out(
     named by LEARNING_LOOP_PARAMETERS, beside it; both are gone when it has ended.
     """
     before = _written_at(junit)
-    with tempfile.TemporaryDirectory(prefix="learning-loop-") as folder:
-        briefing, parameters = Path(folder, "briefing.md"), Path(folder, "parameters.json")
-        briefing.write_text(run.guard.attempt("briefing", run.warnings, lambda: run.briefing.markdown, ""), encoding="utf-8")
-        parameters.write_text(json.dumps(dict(run.parameters), default=str), encoding="utf-8")
-        named = {
-            "LEARNING_LOOP_BRIEFING": str(briefing),
-            "LEARNING_LOOP_PARAMETERS": str(parameters),
-            "LEARNING_LOOP_EXECUTION": run.id,
-        }
+    with contextlib.ExitStack() as stack:
+        named = {"LEARNING_LOOP_EXECUTION": run.id}
+        with run.guard("briefing", run.warnings):
+            named |= _written_for(run, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="learning-loop-"))))
         ended = _started(command, {**environ, **named}, tail_bytes)
     run.outcome(
         output_tail=ended.output_tail, duration_s=ended.duration_s, cpu_s=ended.cpu_s, peak_memory_bytes=ended.peak_memory_bytes
@@ -52,6 +48,14 @@ def carry_out(
             if message is not None:
                 run.outcome(error_message=message)
     return result
+
+
+def _written_for(run: Run, folder: Path) -> dict[str, str]:
+    """Write briefing and parameters into a folder and return the variables that name them."""
+    briefing, parameters = folder / "briefing.md", folder / "parameters.json"
+    briefing.write_text(run.briefing.markdown, encoding="utf-8", errors="replace")
+    parameters.write_text(json.dumps(dict(run.parameters), default=str), encoding="utf-8")
+    return {"LEARNING_LOOP_BRIEFING": str(briefing), "LEARNING_LOOP_PARAMETERS": str(parameters)}
 
 
 def _written_at(path: Path | None) -> int | None:

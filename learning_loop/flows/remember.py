@@ -42,7 +42,8 @@ def remember(
             fixed_path=beside,
         )
     known = dict(note.meta) if note else {}
-    front = {**_front(app, known, meta, execution), **{key: value for key, value in meta.items() if value is not None}}
+    given = {key: value for key, value in meta.items() if value is not None and key != "evidence"}
+    front = {**_front(app, known, meta, execution), **given}
     front = app.redact(front)
     text = app.redact(body(front))
     if note is None:

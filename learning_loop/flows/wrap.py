@@ -31,12 +31,13 @@ def wrapped(begin: Begin, guard: Guard, fields: Mapping[str, Any]) -> Callable[[
 
         @functools.wraps(function)
         def generated(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-            return (yield from _generated(begin(describe(args, kwargs)), function(*args, **kwargs)))
+            inner = function(*args, **kwargs)  # first: wrong arguments begin no run
+            return (yield from _generated(begin(describe(args, kwargs)), inner))
 
         @functools.wraps(function)
         async def generated_async(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            inner = function(*args, **kwargs)  # first: wrong arguments begin no run
             run = begin(describe(args, kwargs))
-            inner = function(*args, **kwargs)
             ended: Any = None
             try:
                 step: Callable[[], Any] = functools.partial(inner.asend, None)
