@@ -122,9 +122,9 @@ class App:
         """Do `work` soon, off the caller's path; while one of that name waits, another is not added."""
         self._background.submit(name, work)
 
-    def drain(self, timeout_s: float | None = None) -> None:
-        """Wait until everything in the background is done, at most so long."""
-        self._background.drain(timeout_s)
+    def drain(self, name: str | None = None, timeout_s: float | None = None) -> None:
+        """Wait until the work of that name, or all there is, has been done in the background; at most so long."""
+        self._background.drain(name, timeout_s)
 
     # ---------------------------------------------------------------------------------------------------------- index
 
@@ -261,6 +261,7 @@ class Background:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: dict[str, Future[None]] = {}
+        self._logged: set[str] = set()
 
     def submit(self, name: str, work: Callable[[], Any]) -> None:
         if os.getpid() != self._pid:  # threads do not survive a fork
@@ -277,11 +278,14 @@ class Background:
     def _guarded(self, name: str, work: Callable[[], Any]) -> None:
         try:
             work()
-        except (LearningLoopError, OSError) as error:
-            log.warning("%s: %s", name, error)
+        except Exception as error:
+            if (message := f"{name}: {error}") not in self._logged:  # once, not every second
+                self._logged.add(message)
+                log.warning("%s", message, exc_info=None if isinstance(error, LearningLoopError | OSError) else error)
 
-    def drain(self, timeout_s: float | None) -> None:
-        wait(list(self._waiting.values()), timeout=timeout_s)
+    def drain(self, name: str | None, timeout_s: float | None) -> None:
+        if os.getpid() == self._pid:
+            wait([work for known, work in list(self._waiting.items()) if name in (None, known)], timeout=timeout_s)
 
     def close(self) -> None:
         if os.getpid() == self._pid and self._pool is not None:

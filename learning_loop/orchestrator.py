@@ -12,6 +12,7 @@ import random
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -20,8 +21,8 @@ from typing import Any, Self, TypeVar, overload
 
 from learning_loop.app import UPKEEP_RUNS, App
 from learning_loop.capture import GitState, digest, git_state, plain, preview
-from learning_loop.errors import TaskError, WorkspaceError
-from learning_loop.flows.ending import outcome_of
+from learning_loop.errors import WorkspaceError
+from learning_loop.flows.ending import READ, bare_outcome, outcome_of
 from learning_loop.flows.feedback import give_feedback, measure
 from learning_loop.flows.forget import forget_expired
 from learning_loop.flows.guard import Guard
@@ -77,6 +78,7 @@ class LearningOrchestrator:
         self._failed_at = -REOPEN_AFTER_S
         self._failure = ""
         self.current_sprint: str | None = None
+        _LOOPS.add(self)
         self._open([])
 
     # ------------------------------------------------------------------------------------------------- going round work
@@ -92,7 +94,12 @@ class LearningOrchestrator:
 
     async def aexecute_with_learning(self, task: Any) -> Report:
         """Do the same round an async runner, or a sync one; the event loop is not held up by the ledger."""
-        run = await asyncio.to_thread(self.begin, task)
+        beginning = asyncio.ensure_future(asyncio.to_thread(self.begin, task))
+        try:
+            run = await asyncio.shield(beginning)
+        except asyncio.CancelledError as cancelled:
+            beginning.add_done_callback(lambda begun, why=cancelled: self.finish(begun.result(), why))
+            raise
         token = CURRENT.set(run)
         ended: Any = None
         try:
@@ -104,7 +111,7 @@ class LearningOrchestrator:
             raise
         finally:
             CURRENT.reset(token)
-            self.finish(run, ended)
+            await asyncio.shield(asyncio.to_thread(self.finish, run, ended))
         return self.finish(run)
 
     def run(self, task: Any) -> Run:
@@ -160,7 +167,7 @@ class LearningOrchestrator:
         if parts is not None:
             parts.keep_up()
             if parts.learns and parts.app.settings.recall.enabled:
-                run.briefing = self._guard.attempt("recall", warnings, lambda: parts.brief(run.task), Briefing())
+                run.briefing = self._guard.attempt("recall", warnings, lambda: parts.brief(run.task, warnings), Briefing())
             run.prediction = self._guard.attempt("history", warnings, lambda: parts.histories.predict(run.kind))
             with self._guard("capture before", warnings):
                 self._capture_before(parts, run, task)
@@ -168,13 +175,10 @@ class LearningOrchestrator:
         return run
 
     def _read_task(self, task: Any, warnings: list[str]) -> Task:
-        try:
-            read = Task.of(task)
-        except TaskError as error:
-            if self._guard.strict:
-                raise
-            self._guard.warn(str(error), warnings, error)
-            read = _salvaged(task, f"unnamed-{new_id(self._clock(), self._rng)[-8:]}")
+        read: Task | None = self._guard.attempt("task", warnings, lambda: Task.of(task))
+        if read is None:
+            name = f"unnamed-{new_id(self._clock(), self._rng)[-8:]}"
+            read = self._guard.attempt("task", warnings, lambda: _salvaged(task, name)) or Task(id=name)
         return replace(read, sprint=self.current_sprint) if read.sprint is None and self.current_sprint else read
 
     def _capture_before(self, parts: "_Parts", run: Run, given: Any) -> None:
@@ -206,11 +210,13 @@ class LearningOrchestrator:
         if app.settings.reflection_triggers.checkpoints.pre_task:
             captured = app.extractor.capture_execution_metadata(task, "pre")["data"]
             if app.settings.capture.git:
-                captured["initial_state"] = {**captured["initial_state"], **parts.git.state_for(run.id)}
+                captured["initial_state"] = {**captured["initial_state"], **parts.git.state}
             captured |= {"predicted": _predicted(run.prediction), "briefing": [hit.source for hit in run.briefing.notes]}
             rows.append(Phase(execution_id=run.id, phase="pre", at=run.started_at, data=captured))
         app.ledger.start(execution, *rows)
         run.execution = execution
+        if app.settings.capture.git:
+            parts.git.began(run.id)
 
     # ----------------------------------------------------------------------------------------------------------- finish
 
@@ -225,17 +231,21 @@ class LearningOrchestrator:
         run.observed.elapsed_s = run.elapsed_s
         settings = self.settings.capture
         outcome = self._guard.attempt("capture after", run.warnings, lambda: outcome_of(run, ended, settings))
-        card, reflection = None, Reflection()
-        if outcome is not None:
-            card = self._score(run, outcome)
-            parts = self._parts
-            if parts is not None and run.execution is not None and self._recorded(parts, run, outcome, card) and parts.learns:
-                reflection = self._reflect(parts, run, outcome, card)
+        outcome = outcome or bare_outcome(run, ended)
+        reflection = Reflection()
+        card = self._score(run, outcome)
+        parts = self._parts
+        if parts is not None and run.execution is not None:
+            if self._recorded(parts, run, outcome, card):
+                reflection = self._reflect(parts, run, outcome, card) if parts.learns else reflection
+            else:
+                with self._guard("recording", run.warnings):  # at least how it ended
+                    parts.histories.record(run.kind, bare_outcome(run, ended))
         run.report = Report(
             execution_id=run.id,
             result=result,
-            score=card.calculate_overall_score() if card else None,
-            card=card or ExecutionScoreCard(run.task.id),
+            score=card.calculate_overall_score(),
+            card=card,
             outcome=outcome,
             learnings=(*reflection.learnings, *run.observed.discoveries),
             improvements=tuple(dict.fromkeys(reflection.improvements)),
@@ -269,7 +279,7 @@ class LearningOrchestrator:
             app = parts.app
             checkpoints = app.settings.reflection_triggers.checkpoints
             phases = [*(["during"] if checkpoints.mid_task else []), *(["post"] if checkpoints.post_task else [])]
-            own = {name: plain(value) for name, value in run.observed.outcomes.items() if name not in _IN_OUTCOME}
+            own = {name: plain(value) for name, value in run.observed.outcomes.items() if name not in READ}
             run.observed.outcomes = {"status": outcome.status, "success": outcome.success, **own}
             measures = [measure(run.id, name, value, source="run", at=outcome.ended_at) for name, value in own.items()]
             captured = [
@@ -300,7 +310,7 @@ class LearningOrchestrator:
         """Carry out every reflection that is due."""
         found, triggers = Reflection(), card.triggers()
         if any(trigger.action != "extract_template" for trigger in triggers):
-            parts.app.drain(STATE_WAIT_S)
+            parts.app.drain("state", STATE_WAIT_S)
         for action, reason in triggers:
             with self._guard(action, run.warnings):
                 self.perform_reflection(action, reason, outcome, found)
@@ -376,7 +386,7 @@ class LearningOrchestrator:
             elif self._parts is None:
                 try:
                     with self._guard("opening the workspace", warnings):
-                        self._parts = _Parts(self._open_app())
+                        self._parts = _Parts(self._open_app(), self._guard)
                 finally:
                     if self._parts is None:
                         self._failed_at, self._failure = time.monotonic(), warnings[-1] if warnings else ""
@@ -389,6 +399,12 @@ class LearningOrchestrator:
             workspace, _ = Workspace.init(workspace.root if workspace else Path.cwd())
         return App.open(workspace, environ=self._environ, flags=self._flags, clock=self._clock, rng=self._rng)
 
+    def _after_fork(self) -> None:
+        """Begin afresh in a forked child: another thread of the parent may have held any of these locks."""
+        self._opening = threading.Lock()
+        if self._parts is not None:
+            self._parts.after_fork()
+
     def _must(self) -> "_Parts":
         warnings: list[str] = []
         parts = self._open(warnings)
@@ -400,8 +416,9 @@ class LearningOrchestrator:
 class _Parts:
     """An open workspace with what the orchestrator drives."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, guard: Guard) -> None:
         self.app = app
+        self.guard = guard
         self.learns = app.settings.mode != "disabled"
         self.histories = Histories(app)
         self.query = LearningQueryInterface(app, self.histories)
@@ -411,9 +428,17 @@ class _Parts:
         self.keep_up()
         app.later("retention", lambda: forget_expired(app))
 
-    def brief(self, task: Task) -> Briefing:
-        """Recall, on the path of a run: from the index as it stands."""
-        return self.query.get_similar_executions(task, fresh=False)
+    def brief(self, task: Task, warnings: list[str]) -> Briefing:
+        """Recall, on the path of a run: from the index as it stands; what cannot be rendered is empty."""
+        found = self.query.get_similar_executions(task, fresh=False)
+        render = found.render
+        if render is None:
+            return found
+        return replace(found, render=lambda briefing: self.guard.attempt("briefing", warnings, lambda: render(briefing), ""))
+
+    def after_fork(self) -> None:
+        self.histories.after_fork()
+        self.git = _GitWatch(self.app)
 
     def keep_up(self) -> None:
         """Do what may wait in the background: take notes edited by hand and ended runs into the index.
@@ -435,14 +460,20 @@ class _GitWatch:
         self._waiting: list[str] = []
         self._seen: tuple[float, GitState | None] = (-GIT_FRESH_S, None)
 
-    def state_for(self, execution_id: str) -> dict[str, Any]:
-        """Return what git said less than a second ago, or nothing yet: then it is added to this execution later."""
-        at, found = self._seen
-        if time.monotonic() - at < GIT_FRESH_S:
-            return {"git": found.data} if found else {}
-        self._waiting.append(execution_id)
-        self._app.later("state", self._gather)
-        return {}
+    @property
+    def state(self) -> dict[str, Any]:
+        """Return what git said less than a second ago, if anything."""
+        return {"git": self._seen[1].data} if self._fresh and self._seen[1] else {}
+
+    def began(self, execution_id: str) -> None:
+        """Add git's answer to an execution that began without one."""
+        if not self._fresh:
+            self._waiting.append(execution_id)
+            self._app.later("state", self._gather)
+
+    @property
+    def _fresh(self) -> bool:
+        return time.monotonic() - self._seen[0] < GIT_FRESH_S
 
     def _gather(self) -> None:
         found = git_state(Path.cwd())
@@ -457,8 +488,15 @@ class _GitWatch:
             )
 
 
+_LOOPS: "weakref.WeakSet[LearningOrchestrator]" = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+
+    def _in_child() -> None:
+        for loop in list(_LOOPS):
+            loop._after_fork()  # noqa: SLF001
+
+    os.register_at_fork(after_in_child=_in_child)
 _HOST = socket.gethostname()
-_IN_OUTCOME = frozenset(Outcome.__dataclass_fields__)
 _STARTED: dict[int, float | None] = {}
 
 

@@ -335,7 +335,7 @@ def test_a_forked_child_goes_on_with_the_same_loop(make_loop: MakeLoop) -> None:
         code = 1
         try:
             loop.execute_with_learning({**TASK, "id": "child"})
-            loop._must().app.drain(10)
+            loop._must().app.drain(timeout_s=10)
             code = 0
         finally:
             os._exit(code)
@@ -510,7 +510,7 @@ def test_checkpoints_can_be_switched_off(make_loop: MakeLoop, workspace: Workspa
     )
     loop = make_loop(lambda task, run: run.checkpoint("x"))
     record = recorded(loop, loop.execute_with_learning(TASK))
-    loop._must().app.drain(10)
+    loop._must().app.drain(timeout_s=10)
     assert [phase.phase for phase in record.phases if phase.phase != "state"] == []
     assert record.checkpoints == ()
 

@@ -1,6 +1,7 @@
 """Capture after: how a run ended, as one outcome."""
 
 import asyncio
+import math
 import sys
 import time
 from typing import Any
@@ -11,6 +12,9 @@ from learning_loop.flows.run import Run, totals
 from learning_loop.records import Outcome
 from learning_loop.settings import Capture
 
+READ = frozenset(  # what is read from `run.outcome(...)`; every other name is a measure of the work's own
+    ("success", "score", "tests_passed", "tests_total", "exit_code", "output_tail", "error_type", "error_message")
+) | {"duration_s", "cpu_s", "peak_memory_bytes"}
 _CANCELLED = (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
 MOST_MESSAGE = 4_000
 
@@ -47,9 +51,9 @@ def outcome_of(run: Run, ended: Any, settings: Capture) -> Outcome:
         output_tail=_text(run.observed.outcomes.get("output_tail")),
         result_digest=None if error is not None else digest(ended),
         result_preview=None if error is not None else preview(ended, settings.preview_characters),
-        duration_s=run.observed.outcomes.get("duration_s", duration),
-        cpu_s=run.observed.outcomes.get("cpu_s", cpu),
-        peak_memory_bytes=run.observed.outcomes.get("peak_memory_bytes", _peak_memory()),
+        duration_s=_measured(run, "duration_s", duration),
+        cpu_s=_measured(run, "cpu_s", cpu),
+        peak_memory_bytes=_whole(_measured(run, "peak_memory_bytes", _peak_memory())),
         cost_usd=used.cost_usd,
         tokens=used.tokens,
         attempts=used.attempts,
@@ -57,6 +61,38 @@ def outcome_of(run: Run, ended: Any, settings: Capture) -> Outcome:
         mean_latency_ms=used.mean_latency_ms,
         shape=shape_of(run.execution.parameters, run.task.dependencies, done, points) if run.execution else (),
     )
+
+
+def bare_outcome(run: Run, ended: Any) -> Outcome:
+    """Return the little that is always known, for a run of which more cannot be kept."""
+    error = ended if isinstance(ended, BaseException) else None
+    success = _success(error, Verdict(), ran=run.ran)
+    return Outcome(
+        execution_id=run.id,
+        task_type=run.task.type,
+        component=run.task.component,
+        project=run.task.project,
+        status=_status(error, success),
+        success=success,
+        ended_at=run.app.clock() if run.app else run.started_at,
+        error_type=type(error).__name__ if error is not None else None,
+        duration_s=run.elapsed_s,
+    )
+
+
+def _measured(run: Run, name: str, own: float | None) -> float | None:
+    """Return what the work said it took, else what was measured."""
+    said = run.observed.outcomes.get(name)
+    if said is None:
+        return own
+    if isinstance(said, int | float) and not isinstance(said, bool) and math.isfinite(said) and said >= 0:
+        return said
+    run.guard.warn(f"the run's {name} is {str(said)[:40]!r}: a number is needed, so it was ignored", run.warnings)
+    return own
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
 
 
 def _verdict(run: Run, result: Any) -> Verdict:

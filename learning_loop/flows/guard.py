@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from learning_loop.errors import LearningLoopError
 
 log = logging.getLogger("learning_loop")
+MOST_LOGGED = 1_000
 Result = TypeVar("Result")
 
 
@@ -44,6 +45,8 @@ class Guard:
         """Add a line to `warnings`, and log it the first time; of an unexpected fault with its traceback."""
         warnings.append(message)
         if message not in self._logged:
+            if len(self._logged) > MOST_LOGGED:
+                self._logged.clear()
             self._logged.add(message)
             unexpected = error is not None and not isinstance(error, LearningLoopError | OSError)
             log.warning("%s", message, exc_info=error if unexpected else None)

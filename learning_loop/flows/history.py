@@ -18,9 +18,12 @@ class Histories:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._lock = threading.Lock()
+        self.after_fork()
         self._known: dict[Kind, History] = {}
         self._read_at: dict[Kind, float] = {}  # when a history was last complete; our own runs are added as they end
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
 
     def predict(self, kind: Kind) -> Prediction:
         """Return what history predicts of the next run of a kind: its success backing off to its task type.

@@ -1,11 +1,13 @@
 """A run: what the wrapped work sees of the loop, and where it notes what happens."""
 
+import contextlib
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
+from itertools import count, pairwise
 from types import TracebackType
 from typing import Any, Self
 
@@ -49,8 +51,10 @@ class StepRecorder:
 
     def output(self, value: Any) -> bool:
         """Note what the step gave; true where an earlier step of this run gave the same."""
-        self.output_hash = digest(value)
-        self.repeats = next((step.step_id for step in self.run.steps if step.output_hash == self.output_hash), None)
+        with self.run.guard("step", self.run.warnings):
+            self.output_hash = digest(value)
+            earlier = (step.step_id for step in self.run.steps if self.output_hash and step.output_hash == self.output_hash)
+            self.repeats = next(earlier, None)
         return self.repeats is not None
 
     def __enter__(self) -> Self:
@@ -85,6 +89,7 @@ class Run:
     cpu_started: float = field(default_factory=time.process_time)
     ran: bool = True
     _token: Token["Run | None"] | None = None
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
     def kind(self) -> Kind:
@@ -96,21 +101,23 @@ class Run:
 
     # ------------------------------------------------------------------------------------------- what the work may say
 
-    def decide(self, point: str, options: Sequence[str], **context: Any) -> str:
+    def decide(self, point: str, options: Sequence[Any], **context: Any) -> Any:
         """Return one of the options, chosen and logged at this decision point; the first where choosing fails."""
         with self.guard("decision", self.warnings):
             if self.app is not None:
-                decision = self.app.decider.decide(point, list(options), context=plain(context), execution_id=self.id)
+                names = [_name(option) for option in options]
+                decision = self.app.decider.decide(str(point), names, context=plain(context), execution_id=self.id)
                 self.observed.decisions.append(decision)
-                return decision.chosen
-        return options[0]
+                return options[names.index(decision.chosen)]
+        return options[0] if options else None
 
     def decided(self, point: str, chosen: str, alternatives: Sequence[str] = (), **context: Any) -> None:
         """Note a choice that the work made by itself, and what else it could have chosen."""
         with self.guard("decision", self.warnings):
             if self.app is not None:
+                names = [_name(item) for item in alternatives]
                 found = self.app.decider.observed(
-                    point, str(chosen), list(alternatives), context=plain(context), execution_id=self.id
+                    str(point), _name(chosen), names, context=plain(context), execution_id=self.id
                 )
                 self.observed.decisions.append(found)
 
@@ -129,11 +136,13 @@ class Run:
 
     def deviation(self, text: str) -> None:
         """Note where the work went another way than planned."""
-        self.observed.deviations.append(str(text))
+        with self.guard("deviation", self.warnings):
+            self.observed.deviations.append(str(text))
 
     def discovery(self, text: str) -> None:
         """Note something worth knowing that the work came upon."""
-        self.observed.discoveries.append(str(text))
+        with self.guard("discovery", self.warnings):
+            self.observed.discoveries.append(str(text))
 
     def outcome(self, **measures: Any) -> None:
         """Say how it went: `success`, `score` (0-100), `tests_passed`, `tests_total`, `exit_code`, or a measure of your own."""
@@ -163,20 +172,20 @@ class Run:
                     execution_id=self.id,
                     step_id=step,
                     model=str(model),
-                    provider=provider,
-                    tokens=tokens,
-                    latency_ms=latency_ms,
-                    cost_usd=cost_usd,
-                    success=success and error_code is None,
+                    provider=None if provider is None else str(provider),
+                    tokens=None if tokens is None else int(tokens),
+                    latency_ms=None if latency_ms is None else float(latency_ms),
+                    cost_usd=None if cost_usd is None else float(cost_usd),
+                    success=bool(success) and error_code is None,
                     error_code=error_code,
-                    error_message=error_message,
+                    error_message=None if error_message is None else str(error_message),
                     at=self._now(),
                 )
             )
 
     def step(self, role: str, *, id: str | None = None, file_path: str | None = None) -> StepRecorder:  # noqa: A002
         """Open a step of the workflow, to be used as a context manager: it fails where its block raises."""
-        name = id or f"step-{len(self.steps) + 1}"
+        name = id or f"step-{next(self._numbers)}"
         return StepRecorder(
             run=self, id=name, role=role, file_path=file_path, started_at=self._now(), started=time.perf_counter()
         )
@@ -209,9 +218,16 @@ class Run:
 
     def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
         if self._token is not None:
-            CURRENT.reset(self._token)
+            with contextlib.suppress(ValueError):  # left in another context than it was entered in: nothing to reset there
+                CURRENT.reset(self._token)
             self._token = None
         self.finish(self, error if error is not None else self.result)
+
+
+def _name(option: Any) -> str:
+    """Return an option as the ledger knows it."""
+    found = plain(option)
+    return found if isinstance(found, str) else json.dumps(found, sort_keys=True)
 
 
 def totals(usages: Sequence[Usage]) -> UsageTotals:
