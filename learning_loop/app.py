@@ -207,6 +207,7 @@ def note_document(note: Note, mark: str) -> Document:
         component=note.text("component"),
         project=note.text("project"),
         outcome=note.text("outcome"),
+        status="archived" if note.path.startswith("memory/archive/") else note.text("status") or "active",
         evidence=note.texts("evidence"),
         mark=mark,
     )

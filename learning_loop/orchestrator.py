@@ -98,7 +98,8 @@ class LearningOrchestrator:
         try:
             run = await asyncio.shield(beginning)
         except asyncio.CancelledError as cancelled:
-            beginning.add_done_callback(lambda begun, why=cancelled: self.finish(begun.result(), why))
+            why: BaseException = cancelled
+            beginning.add_done_callback(lambda begun: self.finish(begun.result(), why))
             raise
         token = CURRENT.set(run)
         ended: Any = None
@@ -199,6 +200,7 @@ class LearningOrchestrator:
             sprint=task.sprint,
             parent_id=run.parent_id,
             critical=task.critical,
+            idempotent=task.idempotent,
             inputs_digest=digest(parameters),
             inputs_preview=preview(given, app.settings.capture.preview_characters),
             started_at=run.started_at,

@@ -54,6 +54,11 @@ class Kind:
     def __str__(self) -> str:
         return " / ".join(part for part in (self.project, self.type, self.component) if part)
 
+    @property
+    def key(self) -> str:
+        """Return what no other kind has: as text for people, two kinds may read alike."""
+        return repr((self.project, self.type, self.component))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -178,6 +183,7 @@ class Execution:
     sprint: str | None
     parent_id: str | None
     critical: bool
+    idempotent: bool
     inputs_digest: str | None
     inputs_preview: str | None
     started_at: datetime
@@ -309,6 +315,8 @@ class Outcome:
     cost_usd: float | None = None
     tokens: int | None = None
     attempts: int = 0
+    successful_attempts: int = 0
+    failed_attempts: int = 0
     fallback_rotations: int = 0
     mean_latency_ms: float | None = None
     shape: tuple[str, ...] = ()
@@ -369,6 +377,9 @@ class Event:
     data: Mapping[str, Any]
 
 
+FORGOTTEN = "(forgotten)"  # what stands where an execution's content was
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionRecord:
     """One execution with what is on record about it; the lists are empty where they were not asked for."""
@@ -385,7 +396,9 @@ class ExecutionRecord:
 
     @property
     def status(self) -> str:
-        return self.outcome.status if self.outcome else "running"
+        if self.outcome:
+            return self.outcome.status
+        return "forgotten" if self.execution.task_type == FORGOTTEN else "running"
 
     def noted(self, phase: str, key: str) -> Any:
         """Return what a phase recorded under a key, the newest first; None where it recorded nothing."""
@@ -428,6 +441,7 @@ class Hit:
     task_type: str | None = None
     component: str | None = None
     outcome: str | None = None
+    status: str = "active"
     evidence: tuple[str, ...] = ()
 
 

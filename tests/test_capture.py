@@ -41,6 +41,16 @@ def test_a_secret_never_passes_whatever_stands_round_it(before: str, secret: str
         ("Authorization: Bearer abcdefghijkl", "abcdefghijkl", "Authorization"),
         ("tool --token abc123 --verbose", "abc123", "--verbose"),
         ("export SECRET_TOKEN=zzz999", "zzz999", "SECRET_TOKEN"),
+        ("Authorization: Token abc123xyz", "abc123xyz", "Authorization"),
+        ("Cookie: session=abc; other=def", "session=abc", "Cookie"),
+        ("postgres://me:p@ss@host/db", "p@ss", "host"),
+        ('"password": "a\\"bcdef"', "bcdef", "password"),
+        ("token => abcdef", "abcdef", "token"),
+        ("<password>abcdef</password>", "abcdef", "<password>"),
+        ("curl -u me:abcdef https://x", "abcdef", "curl"),
+        ("the password is swordfish", "swordfish", "password"),
+        ("DB_PWD=abcdef1", "abcdef1", "DB_PWD"),
+        ("SECRET_KEY='abc def'", "abc def", "SECRET_KEY"),
     ],
 )
 def test_a_secret_goes_and_what_it_was_called_stays(text: str, hidden: str, kept: str) -> None:
@@ -58,7 +68,7 @@ def test_secrets_are_known_by_key_by_pattern_and_by_being_in_the_environment() -
         "password": "[redacted]",
         "accessKey": "[redacted]",
         "depth": 2,
-        "tokens": "[redacted]",
+        "tokens": 12,
     }
     assert redact("see ticket-77, use open-sesame-1 and long-enough") == "see [redacted], use [redacted] and long-enough"
 
@@ -68,6 +78,39 @@ def test_secrets_are_known_by_key_by_pattern_and_by_being_in_the_environment() -
 )
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert Redactor()(text) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dbpass", "abc"),
+        ("PGPASSWORD", "abc"),
+        ("authToken", "abc"),
+        ("signing_key", "abc"),
+        ("credentials", {"user": "a", "pass": "b"}),
+        ("auth", ("user", "abc")),
+        ("passwords", ["abc"]),
+        ("pin", 1234),
+    ],
+)
+def test_what_stands_under_a_secret_name_goes_whatever_it_is(name: str, value: Any) -> None:
+    assert Redactor()({name: value}) == {name: "[redacted]"}
+
+
+def test_counts_of_tokens_and_words_that_only_sound_secret_stay() -> None:
+    kept = {"max_tokens": 500, "tokens": 3, "bypass": "yes", "author": "Ann", "keyboard": "x", "auth": True, "token": 7}
+    assert Redactor()(kept) == kept
+    assert Redactor()("max_tokens=500, every basic authentication works") == "max_tokens=500, every basic authentication works"
+
+
+def test_the_word_after_a_secret_flag_goes() -> None:
+    assert Redactor()(["x", "--api-key", "abc", "-v"]) == ["x", "--api-key", "[redacted]", "-v"]
+
+
+@given(st.text() | st.sampled_from(SECRETS).map(lambda secret: f"token={secret} password: {secret}"))
+def test_redacting_twice_is_redacting_once(text: str) -> None:
+    redact = Redactor()
+    assert redact(redact(text)) == redact(text)
 
 
 @dataclass

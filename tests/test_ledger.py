@@ -33,6 +33,7 @@ def execution(name: str, **fields: Any) -> Execution:
         "sprint": None,
         "parent_id": None,
         "critical": False,
+        "idempotent": False,
         "inputs_digest": None,
         "inputs_preview": None,
         "started_at": datetime(2026, 1, 1, tzinfo=UTC),

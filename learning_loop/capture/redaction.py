@@ -2,31 +2,49 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 REDACTED = "[redacted]"
 
-_NAME = re.compile(
-    r"(?:^|[_.\-])(?:password|passwd|passphrase|pwd|secret|secrets|token|tokens|api[_\-]?key|apikey|access[_\-]?key|private[_\-]?key|"
-    r"secret[_\-]?key|authorization|auth|credential|credentials|cookie|session[_\-]?id|bearer)(?:$|[_.\-])",
+_WORD = r"(?:^|[_.\- ])"
+_STRONG = re.compile(  # names whose value is a secret whatever it is
+    r"passw(?:or)?d|passphrase|credential|(?:api|access|private|signing|encryption|ssh|secret)[_.\- ]?key"
+    rf"|{_WORD}secrets?(?:$|[_.\- ])|{_WORD}(?:db|pg|user|root|admin|smtp|ftp|ldap)?(?:pass|pwd|pw|pin)$",
+    re.IGNORECASE,
+)
+_WEAK = re.compile(  # names that may as well stand for a count or a switch: numbers under them stay
+    rf"(?:{_WORD}|auth|access|refresh|api|bot|csrf)token$|{_WORD}(?:auth|authorization|cookies?|bearer|pat|session[_.\- ]?id)$",
     re.IGNORECASE,
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_FLAG = re.compile(
+    r"^-{1,2}(?:[\w-]*-)?(?:password|passwd|passphrase|secret|token|api-?key|secret-?key|access-?key)$", re.IGNORECASE
+)
+_VALUE = r"(?!\[redacted\])(?:\"(?:[^\"\\\n]|\\.){3,}\"|'(?:[^'\\\n]|\\.){3,}'|[^\s,;&'\"<>\])}]{3,})"
 _TEXT = re.compile(
-    r"(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z))"
-    r"|(?P<url>(?<=://)[^\s/@:'\"]*:[^\s/@'\"]+(?=@))"
+    r"(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\Z))"
+    r"|(?P<url>(?<=://)[^\s/:'\"]*:[^\s/'\"]+(?=@))"
     r"|(?P<known>\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{20,}\b|\bgithub_pat_\w{20,}\b|\bglpat-[\w-]{20,}"
-    r"|\bxox[abeprs]-[\w-]{10,}|\bsk-[A-Za-z0-9_-]{16,}|\b[rs]k_(?:live|test)_\w{10,}|\bAIza[\w-]{35}\b|\bpypi-[\w-]{20,}|\bnpm_\w{30,}"
-    r"|\bhf_[A-Za-z0-9]{20,}\b|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
-    r"|(?P<lead>\b(?:bearer|basic)\s+)(?P<header>[\w.~+/-]{8,}=*)"
-    r"|(?P<name>\b[\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)s?[\"']?\s*[=:]\s*)"
-    r"(?!\[redacted\])(?P<value>\"[^\"\n]{3,}\"|'[^'\n]{3,}'|[^\s,;&'\"\])}]{3,})"
-    r"|(?P<flag>--(?:[\w-]*-)?(?:password|passwd|secret|token|api-?key)\s+)(?P<argument>\S{3,})",
+    r"|\bxox[abeprs]-[\w-]{10,}|\bsk-[A-Za-z0-9_-]{16,}|\b[rs]k_(?:live|test)_\w{10,}|\bAIza[\w-]{35}\b|\bpypi-[\w-]{20,}"
+    r"|\bnpm_\w{30,}|\bhf_[A-Za-z0-9]{20,}\b|\bya29\.[\w-]{20,}|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+    r"|(?<=hooks\.slack\.com/services/)\S+)"
+    r"|(?P<lead>\bbearer\s+)[\w.~+/-]{12,}=*|(?P<basic>\bbasic\s+)(?=[\w+/]*[\d=])[\w+/]{12,}=*"
+    r"|(?P<header>\b(?:proxy-)?authorization[\"']?\s*[=:]\s*|\b(?:set-)?cookie[\"']?\s*[=:]\s*)(?!\[redacted\])[^\n\"']{3,}"
+    r"|(?P<tag><(?:password|passwd|secret|token|api-?key)>)[^<]+"
+    r"|(?P<name>\b[\w.-]*(?:passw(?:or)?d|passphrase|secret|token(?!s)|credential|(?:api|access|private|signing|encryption|ssh)[_-]?key"
+    r"|(?<![a-z])(?:db|pg|user|root|admin|smtp|ldap)?_?pass|_pwd|_pat)[\w-]{0,20}?[\"']?(?:\s*(?:=>|[=:])\s*))"
+    + _VALUE
+    + r"|(?P<said>\bpassword\s+is\s+)"
+    + _VALUE
+    + r"|(?P<flag>--(?:[\w-]*-)?(?:password|passwd|secret|token|api-?key)\s+)\S{3,}"
+    r"|(?P<user>\s-u\s+)[^\s:]+:\S+|(?P<query>[?&](?:sig|signature)=)[^\s&]{8,}",
     re.IGNORECASE | re.DOTALL,
 )
+_KEPT = ("lead", "basic", "header", "tag", "name", "said", "flag", "user", "query")
 _MAY_HOLD = re.compile(
-    r"-----BEGIN|://[^\s/]*@|AKIA|ASIA|gh[pousr]_|github_pat|glpat|xox|sk-|[rs]k_|AIza|pypi-|npm_|hf_|eyJ|bearer|basic|pass|secret|token|key|credential",
+    r"-----BEGIN|://[^\s/]*@|AKIA|ASIA|gh[pousr]_|github_pat|glpat|xox|sk-|[rs]k_|AIza|pypi-|npm_|hf_|ya29|eyJ|hooks\.slack"
+    r"|bearer|basic|pass|pwd|_pat|secret|token|key|credential|authorization|cookie|\s-u\s|[?&]sig",
     re.IGNORECASE,
 )
 
@@ -47,37 +65,41 @@ class Redactor:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
-            return {
-                self.text(key) if isinstance(key, str) else key: REDACTED
-                if isinstance(key, str)
-                and isinstance(item, str | int)
-                and not isinstance(item, bool)
-                and item != ""
-                and is_secret_name(key)
-                else self(item)
-                for key, item in value.items()
-            }
+            return {self(key): REDACTED if _is_secret(key, item) else self(item) for key, item in value.items()}
         if isinstance(value, tuple):
-            return tuple(self(item) for item in value)
+            return tuple(self._items(value))
         if isinstance(value, list):
-            return [self(item) for item in value]
+            return self._items(value)
         return value
 
+    def _items(self, values: Sequence[Any]) -> list[Any]:
+        """Return a list's items; one that follows a flag such as --token, as in a command, is that flag's secret."""
+        previous = [None, *values[:-1]]
+        return [
+            REDACTED if isinstance(item, str) and isinstance(flag, str) and _FLAG.match(flag) else self(item)
+            for flag, item in zip(previous, values, strict=False)
+        ]
+
     def text(self, text: str) -> str:
+        if not text.isascii():
+            text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates can be stored nowhere
         if self._own is not None:
             text = self._own.sub(REDACTED, text)
         return _TEXT.sub(_replace, text) if _MAY_HOLD.search(text) else text
 
 
 def _replace(found: re.Match[str]) -> str:
-    kept = found["lead"] or found["name"] or found["flag"] or ""
-    return kept + REDACTED
+    return next((found[name] for name in _KEPT if found[name]), "") + REDACTED
+
+
+def _is_secret(name: Any, value: Any) -> bool:
+    """Say whether what stands under a name in a mapping is a secret."""
+    if not isinstance(name, str) or value is None or isinstance(value, bool) or value in ("", (), [], {}):
+        return False
+    spoken = _CAMEL.sub("_", name)
+    return bool(_STRONG.search(spoken)) or (not isinstance(value, int | float) and bool(_WEAK.search(spoken)))
 
 
 def _is_secret_value(name: str, value: str) -> bool:
     """Say whether a variable holds a secret; PWD and SSH_AUTH_SOCK only sound like it, their values are paths."""
-    return len(value) >= 8 and is_secret_name(name) and not os.path.exists(value)
-
-
-def is_secret_name(name: str) -> bool:
-    return bool(_NAME.search(_CAMEL.sub("_", name)))
+    return len(value) >= 8 and _is_secret(name, value) and not os.path.exists(value)

@@ -57,6 +57,8 @@ def outcome_of(run: Run, ended: Any, settings: Capture) -> Outcome:
         cost_usd=used.cost_usd,
         tokens=used.tokens,
         attempts=used.attempts,
+        successful_attempts=used.successful_attempts,
+        failed_attempts=used.failed_attempts,
         fallback_rotations=used.fallback_rotations,
         mean_latency_ms=used.mean_latency_ms,
         shape=shape_of(run.execution.parameters, run.task.dependencies, done, points) if run.execution else (),

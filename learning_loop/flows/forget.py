@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from learning_loop.app import App
-from learning_loop.errors import NotFoundError
+from learning_loop.errors import NotFoundError, UsageError
 from learning_loop.flows.reflect import Reflection, Reflector
 from learning_loop.ledger import Filter
 from learning_loop.workspace import Note, atomic_write
@@ -29,9 +29,12 @@ def forget(app: App, name: str, *, reason: str) -> Forgotten:
     those; in notes of people only the lines that name it go. Raise NotFoundError.
     """
     app.sync_index()
-    path = app.index.path_of(name) or (name if (app.workspace.root / name).is_file() else None)
+    known = {app.workspace.relative(path) for path in app.notes.paths()}
+    path = app.index.path_of(name) or (name if name in known else None)
+    if path is None and "/" in name:
+        raise NotFoundError(f"{name} is no note: notes stand in memory/ and templates/successful-patterns/")
     found = _note(app, path, reason) if path else _execution(app, app.ledger.resolve(name), reason)
-    _index_anew(app)
+    _scrub(app, [found])
     return found
 
 
@@ -44,20 +47,19 @@ def forget_expired(app: App) -> list[Forgotten]:
     due = [run.execution.id for run in old if run.outcome is not None]
     app.sync_index()
     found = [_execution(app, execution_id, f"older than {days} days") for execution_id in due]
-    if found:
-        _index_anew(app)
+    _scrub(app, found)
     return found
 
 
-def _index_anew(app: App) -> None:
-    """Make the index from nothing, so that no page of it remembers."""
-    app.index.delete()
-    app.sync_index()
+def _scrub(app: App, found: list[Forgotten]) -> None:
+    """Take what was erased out of the index, so that no page of it remembers."""
+    if found:
+        app.index.update([], gone=[source for item in found for source in item.erased])
+        app.sync_index()
+        app.index.scrub()
 
 
 def _note(app: App, path: str, reason: str) -> Forgotten:
-    if not path.startswith(("memory/", "templates/successful-patterns/")):
-        raise NotFoundError(f"{path} is no note: notes stand in memory/ and templates/successful-patterns/")
     note_id = app.notes.read(path).id
     (app.workspace.root / path).unlink()
     app.ledger.forget_note(note_id, reason=reason)
@@ -65,9 +67,14 @@ def _note(app: App, path: str, reason: str) -> Forgotten:
 
 
 def _execution(app: App, execution_id: str, reason: str) -> Forgotten:
+    if app.ledger.is_running(execution_id):
+        raise UsageError(f"{execution_id} is still running: forget it when it has ended")
     found = Forgotten(execution_id, erased=[f"execution:{execution_id}"])
     again: list[tuple[str, list[str]]] = []
-    for path in app.index.citing(execution_id):
+    wrote = {app.index.path_of(version.note_id) for version in app.ledger.note_versions(execution_id=execution_id)}
+    for path in dict.fromkeys([*app.index.citing(execution_id), *sorted(path for path in wrote if path)]):
+        if not (app.workspace.root / path).is_file():
+            continue
         note = app.notes.read(path)
         versions = {version.digest for version in app.ledger.note_versions(note_id=note.id)}
         if digest_of(note.content) in versions:

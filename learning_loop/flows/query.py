@@ -11,6 +11,7 @@ from learning_loop.records import Briefing, Hit, Task
 from learning_loop.retrieval import Answer, Question, format_insights, read_question, terms
 
 EXECUTION_WEIGHT = 0.5  # what was concluded from runs comes before the runs themselves
+PAST_WEIGHT = 0.25  # what was superseded, retired or archived comes last
 _OPPOSITE = {"failed": "succeeded", "succeeded": "failed"}
 _CATEGORIES = {  # what people mean by a word, in kinds of notes
     ("pattern", "failed"): ("pattern", "reflection", "gotcha"),
@@ -69,7 +70,7 @@ class LearningQueryInterface:
             found = self._app.index.newest(scope, limit=max(k, 50))
         else:
             found = self._app.index.search(words, Scope(categories=categories, project=project), limit=max(4 * k, 50))
-        found = [replace(hit, score=hit.score * EXECUTION_WEIGHT) if hit.category == "execution" else hit for hit in found]
+        found = [replace(hit, score=hit.score * _weight(hit)) for hit in found]
         found.sort(key=lambda hit: -hit.score)
         if question.outcome:
             found = [hit for hit in found if hit.outcome != _OPPOSITE.get(question.outcome or "")]
@@ -92,9 +93,8 @@ class LearningQueryInterface:
             self._app.sync_index()
         limits = self._app.settings.recall
         words = words_of(task)
-        notes = self._app.index.search(
-            words, Scope(other_than=("execution", "assumption"), fitting=task.kind, project=task.project), limit=limits.notes
-        )
+        fitting = Scope(other_than=("execution", "assumption"), active=True, fitting=task.kind, project=task.project)
+        notes = self._app.index.search(words, fitting, limit=limits.notes)
         executions = self._histories.recent(task.kind, limits.executions)
         return Briefing(
             notes=tuple(_within(notes, limits.token_budget)), executions=tuple(executions), render=self._render, kind=task.kind
@@ -102,6 +102,10 @@ class LearningQueryInterface:
 
     def _render(self, briefing: Briefing) -> str:
         return self._app.templates.render("briefing.md.j2", briefing=briefing)
+
+
+def _weight(hit: Hit) -> float:
+    return EXECUTION_WEIGHT if hit.category == "execution" else 1.0 if hit.status == "active" else PAST_WEIGHT
 
 
 def words_of(task: Task) -> list[str]:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from pathlib import Path
 from learning_loop.errors import WorkspaceError
 from learning_loop.records import Hit, Kind
 
-SCHEMA = 1
+SCHEMA = 2
 WEIGHTS = (4.0, 2.0, 1.0)  # of title, context, text
 SATURATION = 8.0  # BM25 at which a score is one half: scores stay comparable between queries
 
@@ -21,7 +20,7 @@ _CREATE = """
 CREATE TABLE IF NOT EXISTS docs (
     rowid INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE, id TEXT NOT NULL, category TEXT NOT NULL,
     title TEXT NOT NULL, context TEXT NOT NULL, text TEXT NOT NULL, summary TEXT NOT NULL, at TEXT,
-    task_type TEXT, component TEXT, project TEXT, outcome TEXT, evidence TEXT NOT NULL, mark TEXT NOT NULL
+    task_type TEXT, component TEXT, project TEXT, outcome TEXT, status TEXT NOT NULL, evidence TEXT NOT NULL, mark TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS docs_kind ON docs (category, task_type, component, at);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -68,6 +67,7 @@ class Document:
     component: str | None = None
     project: str | None = None
     outcome: str | None = None
+    status: str = "active"
     evidence: tuple[str, ...] = ()
     mark: str = ""
 
@@ -82,6 +82,7 @@ class Scope:
     component: str | None = None
     project: str | None = None
     other_than: tuple[str, ...] = ()
+    active: bool = False  # leave out what was superseded, retired or archived
     fitting: Kind | None = None  # notes on this kind of task, on its component or type in general, or on none in particular
 
     def category_fits(self, category: str) -> bool:
@@ -97,13 +98,11 @@ class LexicalIndex:
 
     def _begin_afresh(self) -> None:
         self._pid = os.getpid()
-        self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self._idle: list[sqlite3.Connection] = []  # as many as were ever used at once
 
     def close(self) -> None:
-        for connection in self._open:
-            connection.close()
-        self._begin_afresh()
+        while self._idle:
+            self._idle.pop().close()
 
     def delete(self) -> None:
         """Remove the index; the next use makes an empty one."""
@@ -111,28 +110,38 @@ class LexicalIndex:
         for suffix in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
-    @property
-    def _connection(self) -> sqlite3.Connection:
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection; raise WorkspaceError where the index cannot be used."""
         if os.getpid() != self._pid:
-            _INHERITED.extend(self._open)
+            _INHERITED.extend(self._idle)
             self._begin_afresh()
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
+        try:
             try:
-                connection = self._connect()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                    raise
-                self.delete()
-                connection = self._connect()
-            self._local.connection = connection
-            self._open.append(connection)
-        return connection
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._opened()
+            yield connection
+            self._idle.append(connection)
+        except (sqlite3.Error, OSError) as error:
+            raise WorkspaceError(
+                f"the index {self.path} cannot be used: {error}. Delete the folder {self.path.parent}: it is rebuilt"
+            ) from error
+
+    def _opened(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                raise
+            self.delete()
+            return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
         try:
+            connection.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves no page behind
             connection.execute("PRAGMA synchronous = OFF")  # derived: a crash of the machine costs a rebuild, no more
             if _version(connection) != SCHEMA:
                 from filelock import FileLock
@@ -147,15 +156,6 @@ class LexicalIndex:
             raise
         return connection
 
-    @contextlib.contextmanager
-    def _faults(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise WorkspaceError(
-                f"the index {self.path} cannot be used: {error}. Delete the folder {self.path.parent}: it is rebuilt"
-            ) from error
-
     # ----------------------------------------------------------------------------------------------------- write, read
 
     def update(self, documents: Iterable[Document], *, gone: Sequence[str] = (), meta: Mapping[str, str] | None = None) -> None:
@@ -166,8 +166,7 @@ class LexicalIndex:
         ]
         if not (rows or gone or meta):
             return
-        with self._faults():
-            connection = self._connection
+        with self._use() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 connection.executemany(
@@ -180,24 +179,37 @@ class LexicalIndex:
                 connection.execute("ROLLBACK")
                 raise
 
+    def scrub(self) -> None:
+        """Write the words anew and fold the log in, so that nothing of what was removed is left in the files."""
+        with self._use() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for words, which in _WORDS.items():
+                connection.execute(f"INSERT INTO {words}({words}) VALUES ('delete-all')")  # noqa: S608
+                connection.execute(
+                    f"INSERT INTO {words}(rowid, title, context, text) "  # noqa: S608
+                    f"SELECT rowid, title, context, text FROM docs WHERE {which.format(row='docs')}"
+                )
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def marks(self) -> dict[str, str]:
         """Return the mark of every note, by its path."""
-        with self._faults():
-            return dict(self._connection.execute("SELECT source, mark FROM docs WHERE category <> 'execution'"))
+        with self._use() as connection:
+            return dict(connection.execute("SELECT source, mark FROM docs WHERE category <> 'execution'"))
 
     def meta(self, name: str) -> str | None:
-        with self._faults():
-            found = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        with self._use() as connection:
+            found = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if found is None else str(found[0])
 
     def counts(self) -> dict[str, int]:
-        with self._faults():
-            return dict(self._connection.execute("SELECT category, count(*) FROM docs GROUP BY category"))
+        with self._use() as connection:
+            return dict(connection.execute("SELECT category, count(*) FROM docs GROUP BY category"))
 
     def path_of(self, note_id: str) -> str | None:
         """Return where the note with this id stands now, whatever its file is called."""
-        with self._faults():
-            found = self._connection.execute(
+        with self._use() as connection:
+            found = connection.execute(
                 "SELECT source FROM docs WHERE id = ? AND category <> 'execution'", (note_id,)
             ).fetchone()
         return None if found is None else str(found[0])
@@ -205,8 +217,8 @@ class LexicalIndex:
     def citing(self, execution_id: str) -> list[str]:
         """Return the paths of the notes that have this execution in their evidence or name it in their text."""
         like = f"%{execution_id}%"
-        with self._faults():
-            rows = self._connection.execute(
+        with self._use() as connection:
+            rows = connection.execute(
                 "SELECT source FROM docs WHERE category <> 'execution' AND (evidence LIKE ? OR text LIKE ?)", (like, like)
             )
             return [str(row[0]) for row in rows]
@@ -219,14 +231,14 @@ class LexicalIndex:
         conditions, values = _where(scope)
         runs, notes = scope.category_fits("execution"), scope.categories != ("execution",)
         found: list[Hit] = []
-        with self._faults():
+        with self._use() as connection:
             for words in [*(["note_words"] if notes else []), *(["run_words"] if runs else [])]:
                 statement = (
                     f"SELECT {_COLUMNS}, -bm25({words}, {', '.join(map(str, WEIGHTS))}) AS strength "  # noqa: S608
                     f"FROM {words} JOIN docs ON docs.rowid = {words}.rowid "
                     f"WHERE {words} MATCH ? {conditions} ORDER BY strength DESC LIMIT ?"
                 )
-                rows = self._connection.execute(statement, (match, *values, limit))
+                rows = connection.execute(statement, (match, *values, limit))
                 found += [_hit(row, row[-1] / (row[-1] + SATURATION)) for row in rows]
         return sorted(found, key=lambda hit: -hit.score)[:limit]
 
@@ -234,8 +246,8 @@ class LexicalIndex:
         """Return what lies in the scope, newest first, all with the same score."""
         conditions, values = _where(scope)
         statement = f"SELECT {_COLUMNS} FROM docs WHERE 1 {conditions} ORDER BY at DESC LIMIT ?"  # noqa: S608
-        with self._faults():
-            return [_hit(row, 0.5) for row in self._connection.execute(statement, (*values, limit))]
+        with self._use() as connection:
+            return [_hit(row, 0.5) for row in connection.execute(statement, (*values, limit))]
 
 
 _DOCUMENT = [item.name for item in fields(Document)]
@@ -248,10 +260,8 @@ def _version(connection: sqlite3.Connection) -> int:
 
 _INHERITED: list[sqlite3.Connection] = []  # a parent's connections, which a forked child must not close
 
-_COLUMNS = ", ".join(
-    f"docs.{name}"
-    for name in ("id", "source", "category", "title", "summary", "at", "task_type", "component", "outcome", "evidence")
-)
+_HIT = ("id", "source", "category", "title", "summary", "at", "task_type", "component", "outcome", "status", "evidence")
+_COLUMNS = ", ".join(f"docs.{name}" for name in _HIT)
 
 
 def _hit(row: Sequence[str], score: float) -> Hit:
@@ -267,7 +277,8 @@ def _hit(row: Sequence[str], score: float) -> Hit:
         task_type=row[6],
         component=row[7],
         outcome=row[8],
-        evidence=tuple(json.loads(row[9])),
+        status=row[9],
+        evidence=tuple(json.loads(row[10])),
     )
 
 
@@ -278,6 +289,8 @@ def _where(scope: Scope) -> tuple[str, list[str | None]]:
         if value is not None:
             conditions.append(f"AND docs.{column} = ?")
             values.append(value)
+    if scope.active:
+        conditions.append("AND docs.status = 'active'")
     if scope.fitting is not None:
         conditions.append(
             "AND (docs.component IS NULL OR docs.component = ?) "

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -16,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from learning_loop.errors import LedgerError, NotFoundError
 from learning_loop.ledger import tables
 from learning_loop.records import (
+    FORGOTTEN,
     Checkpoint,
     Clock,
     Decision,
@@ -35,6 +37,8 @@ from learning_loop.records import (
 
 _INHERITED: list[Any] = []  # a parent's connections: closing them in a forked child would disturb the parent's files
 EVERYTHING = (Phase, Checkpoint, Decision, Usage, Step, Feedback)  # that may be read with an execution
+CLOCK_STEP_S = 60.0  # by how much a process's start may seem to shift when the clock is set
+WIPE_TRIES = 100
 WAL_PAGES = 10_000  # `checkpoint` folds the log in off the path of runs; only a log this long is folded in by a commit
 _INSERTS = {kind: table.insert() for kind, table in tables.TABLE_OF.items()}
 _FIELDS = {kind: tuple(item.name for item in fields(kind)) for kind in tables.TABLE_OF}
@@ -100,7 +104,7 @@ class Ledger:
         except OSError as error:
             raise LedgerError(f"cannot make {path.parent}: {error.strerror}. Choose a workspace you may write to") from None
         engine = sa.create_engine(
-            f"sqlite:///{path}",
+            sa.URL.create("sqlite", database=str(path)),
             connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
             pool_size=8,
             max_overflow=-1,
@@ -159,7 +163,10 @@ class Ledger:
 
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-        locks.mkdir(parents=True, exist_ok=True)
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(f"cannot make {locks}: {error.strerror}. Choose a workspace you may write to") from None
         with FileLock(locks / "migrate.lock"):
             with self._read() as connection:  # the file keeps it; two that switch to WAL at once get `locked` without a wait
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
@@ -383,16 +390,25 @@ class Ledger:
         return found
 
     def mean_score(self, last: int) -> tuple[float | None, int]:
-        """Return the mean overall score of the newest `last` scores, and how many it rests on."""
-        newest = sa.select(tables.scores.c.overall).order_by(tables.scores.c.seq.desc()).limit(last).subquery()
+        """Return the mean overall score of the newest executions that have one, and how many it rests on."""
+        s = tables.scores.c
+        newest = sa.select(s.execution_id, s.overall).order_by(s.seq.desc()).limit(4 * last)
+        found: dict[str, float | None] = {}
         with self._read() as connection:
-            mean, count = connection.execute(sa.select(sa.func.avg(newest.c.overall), sa.func.count(newest.c.overall))).one()
-        return (None if mean is None else float(mean)), int(count)
+            for execution_id, overall in connection.execute(newest):
+                found.setdefault(execution_id, overall)  # of an execution scored again, the newest counts
+        known = [overall for overall in list(found.values())[:last] if overall is not None]
+        return (sum(known) / len(known) if known else None), len(known)
 
-    def note_versions(self, *, subject: str | None = None, note_id: str | None = None) -> list[NoteVersion]:
-        """Return what the loop wrote on a subject, or of a note, the newest first."""
+    def is_running(self, execution_id: str) -> bool:
+        running = tables.running.c.execution_id
+        with self._read() as connection:
+            return connection.execute(sa.select(running).where(running == execution_id)).first() is not None
+
+    def note_versions(self, **wanted: str) -> list[NoteVersion]:
+        """Return the notes the loop wrote with this `subject`, `note_id` or `execution_id`, the newest first."""
         n = tables.note_versions.c
-        chosen = n.subject == subject if subject is not None else n.note_id == note_id
+        chosen = sa.and_(*(n[name] == value for name, value in wanted.items()))
         with self._read() as connection:
             rows = connection.execute(sa.select(tables.note_versions).where(chosen).order_by(n.seq.desc())).mappings()
             return [NoteVersion(**{name: row[name] for name in _FIELDS[NoteVersion]}) for row in rows]
@@ -421,7 +437,7 @@ class Ledger:
             for table in tables.OF_EXECUTION:
                 connection.execute(table.delete().where(table.c.execution_id == execution_id))
             connection.execute(tables.running.delete().where(tables.running.c.execution_id == execution_id))
-            blank = {"task_id": "(forgotten)", "task_type": "(forgotten)", "parameters": {}, "host": "", "pid": 0}
+            blank = {"task_id": FORGOTTEN, "task_type": FORGOTTEN, "parameters": {}, "host": "", "pid": 0}
             blank |= dict.fromkeys(("dependencies", "assumptions", "tags"), ())
             nothing = ("component", "agent", "description", "project", "sprint", "inputs_digest", "inputs_preview")
             blank |= dict.fromkeys(nothing) | {"process_started_at": None}
@@ -448,9 +464,13 @@ class Ledger:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _wipe(self) -> None:
-        """Fold the write-ahead log into the file, so that no erased page is left in it."""
-        with self._read() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Fold the write-ahead log into the file, so that no erased page is left in it; wait for readers to let it."""
+        for _ in range(WIPE_TRIES):
+            with self._read() as connection:
+                if not connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
+                    return
+            time.sleep(0.1)
+        raise LedgerError(f"{self.path}-wal may still hold what was erased: close what reads the ledger and forget it again")
 
     def copy_to(self, target: Path) -> None:
         """Write a consistent copy of the ledger to a file, while others go on writing."""
@@ -460,7 +480,10 @@ class Ledger:
             source = connection.connection.driver_connection
             if not isinstance(source, sqlite3.Connection):
                 raise LedgerError("only a SQLite ledger can be copied to a file")
-            source.backup(copy)
+            try:
+                source.backup(copy)
+            except sqlite3.Error as error:
+                raise LedgerError(f"cannot copy {self.path} to {target}: {error}") from error
 
 
 def _of_kind(task_type: Any, component: Any, project: Any) -> list[sa.ColumnElement[bool]]:
@@ -519,7 +542,8 @@ def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
         found += [e.task_type == wanted.kind.type, e.project.is_not_distinct_from(wanted.kind.project)]
         found += [e.component == wanted.kind.component] if wanted.kind.component is not None else []
     if wanted.status is not None:
-        found.append(o.execution_id.is_(None) if wanted.status == "running" else o.status == wanted.status)
+        running = e.id.in_(sa.select(tables.running.c.execution_id))
+        found.append(running if wanted.status == "running" else o.status == wanted.status)
     if wanted.since is not None:
         found.append(e.started_at >= wanted.since)
     if wanted.before is not None:
@@ -532,9 +556,11 @@ def _alive(pid: int, started_at: float | None) -> bool:
     import psutil
 
     try:
-        return started_at is None or abs(psutil.Process(pid).create_time() - started_at) < 1.0
-    except psutil.Error:
+        return started_at is None or abs(psutil.Process(pid).create_time() - started_at) < CLOCK_STEP_S
+    except psutil.NoSuchProcess:
         return False
+    except psutil.Error:  # it is there, though not ours to look at
+        return True
 
 
 def _mend(reason: str) -> str:

@@ -41,6 +41,7 @@ metadata = sa.MetaData()
 
 
 def _seq() -> Column[int]:
+    """Return the order of rows; AUTOINCREMENT below never gives a place twice, even where a row was erased."""
     return Column("seq", Integer, primary_key=True, autoincrement=True)
 
 
@@ -66,12 +67,14 @@ executions = Table(
     Column("sprint", Text),
     Column("parent_id", String(64)),
     Column("critical", Boolean, nullable=False),
+    Column("idempotent", Boolean, nullable=False),
     Column("inputs_digest", String(64)),
     Column("inputs_preview", Text),
     Column("started_at", Timestamp, nullable=False, index=True),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("process_started_at", Float),
+    sqlite_autoincrement=True,
 )
 
 running = Table(  # not evidence: which executions have no outcome yet, so that the dead are found without a search
@@ -91,6 +94,7 @@ phases = Table(
     Column("phase", String(16), nullable=False),
     Column("at", Timestamp, nullable=False),
     Column("data", sa.JSON, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 checkpoints = Table(
@@ -102,6 +106,7 @@ checkpoints = Table(
     Column("at", Timestamp, nullable=False),
     Column("elapsed_s", Float, nullable=False),
     Column("data", sa.JSON, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 decisions = Table(
@@ -119,6 +124,7 @@ decisions = Table(
     Column("context", sa.JSON, nullable=False),
     Column("at", Timestamp, nullable=False),
     Column("latency_us", Float),
+    sqlite_autoincrement=True,
 )
 
 usage = Table(
@@ -136,6 +142,7 @@ usage = Table(
     Column("error_code", String(32)),
     Column("error_message", Text),
     Column("at", Timestamp, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 steps = Table(
@@ -152,6 +159,7 @@ steps = Table(
     Column("started_at", Timestamp),
     Column("ended_at", Timestamp),
     Column("duration_ms", Float),
+    sqlite_autoincrement=True,
 )
 
 outcomes = Table(
@@ -181,10 +189,13 @@ outcomes = Table(
     Column("cost_usd", Float),
     Column("tokens", Integer),
     Column("attempts", Integer, nullable=False),
+    Column("successful_attempts", Integer, nullable=False),
+    Column("failed_attempts", Integer, nullable=False),
     Column("fallback_rotations", Integer, nullable=False),
     Column("mean_latency_ms", Float),
     Column("shape", Texts, nullable=False),
     Index("ix_outcomes_kind", "task_type", "component", "project", "seq"),
+    sqlite_autoincrement=True,
 )
 
 feedback = Table(
@@ -197,6 +208,7 @@ feedback = Table(
     Column("text", Text),
     Column("source", Text, nullable=False),
     Column("at", Timestamp, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 scores = Table(
@@ -212,6 +224,7 @@ scores = Table(
     Column("surprise", Float),
     Column("overall", Float),
     Column("basis", sa.JSON, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 note_versions = Table(
@@ -224,6 +237,7 @@ note_versions = Table(
     Column("digest", String(64), nullable=False),
     Column("execution_id", String(64)),
     Column("at", Timestamp, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 events = Table(
@@ -234,6 +248,7 @@ events = Table(
     Column("subject", Text, nullable=False, index=True),
     Column("at", Timestamp, nullable=False),
     Column("data", sa.JSON, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 TABLE_OF: dict[type, Table] = {

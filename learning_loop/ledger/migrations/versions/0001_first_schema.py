@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("at", sa.String(length=32), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_events_kind"), "events", ["kind"], unique=False)
     op.create_index(op.f("ix_events_subject"), "events", ["subject"], unique=False)
@@ -50,6 +51,7 @@ def upgrade() -> None:
         sa.Column("sprint", sa.Text(), nullable=True),
         sa.Column("parent_id", sa.String(length=64), nullable=True),
         sa.Column("critical", sa.Boolean(), nullable=False),
+        sa.Column("idempotent", sa.Boolean(), nullable=False),
         sa.Column("inputs_digest", sa.String(length=64), nullable=True),
         sa.Column("inputs_preview", sa.Text(), nullable=True),
         sa.Column("started_at", sa.String(length=32), nullable=False),
@@ -58,6 +60,7 @@ def upgrade() -> None:
         sa.Column("process_started_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("id"),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_executions_started_at"), "executions", ["started_at"], unique=False)
     op.create_index(op.f("ix_executions_task_id"), "executions", ["task_id"], unique=False)
@@ -71,6 +74,7 @@ def upgrade() -> None:
         sa.Column("execution_id", sa.String(length=64), nullable=True),
         sa.Column("at", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_note_versions_note_id"), "note_versions", ["note_id"], unique=False)
     op.create_index(op.f("ix_note_versions_subject"), "note_versions", ["subject"], unique=False)
@@ -87,6 +91,7 @@ def upgrade() -> None:
             ["executions.id"],
         ),
         sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_checkpoints_execution_id"), "checkpoints", ["execution_id"], unique=False)
     op.create_table(
@@ -109,6 +114,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("id"),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_decisions_execution_id"), "decisions", ["execution_id"], unique=False)
     op.create_table(
@@ -125,6 +131,7 @@ def upgrade() -> None:
             ["executions.id"],
         ),
         sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_feedback_execution_id"), "feedback", ["execution_id"], unique=False)
     op.create_table(
@@ -153,6 +160,8 @@ def upgrade() -> None:
         sa.Column("cost_usd", sa.Float(), nullable=True),
         sa.Column("tokens", sa.Integer(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("successful_attempts", sa.Integer(), nullable=False),
+        sa.Column("failed_attempts", sa.Integer(), nullable=False),
         sa.Column("fallback_rotations", sa.Integer(), nullable=False),
         sa.Column("mean_latency_ms", sa.Float(), nullable=True),
         sa.Column("shape", sa.JSON(), nullable=False),
@@ -162,6 +171,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("execution_id"),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_outcomes_error_fingerprint"), "outcomes", ["error_fingerprint"], unique=False)
     op.create_index("ix_outcomes_kind", "outcomes", ["task_type", "component", "project", "seq"], unique=False)
@@ -177,6 +187,7 @@ def upgrade() -> None:
             ["executions.id"],
         ),
         sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_phases_execution_id"), "phases", ["execution_id"], unique=False)
     op.create_table(
@@ -208,6 +219,7 @@ def upgrade() -> None:
             ["executions.id"],
         ),
         sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_scores_execution_id"), "scores", ["execution_id"], unique=False)
     op.create_table(
@@ -228,6 +240,7 @@ def upgrade() -> None:
             ["executions.id"],
         ),
         sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_steps_execution_id"), "steps", ["execution_id"], unique=False)
     op.create_table(
@@ -249,6 +262,7 @@ def upgrade() -> None:
             ["executions.id"],
         ),
         sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_usage_execution_id"), "usage", ["execution_id"], unique=False)
     if op.get_bind().dialect.name == "sqlite":
