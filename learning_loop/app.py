@@ -118,6 +118,13 @@ class App:
 
         return Templates(self.workspace.templates)
 
+    def alone(self) -> Any:
+        """Return a lock, for `with`, that one thread of one process holds at a time: notes are read, then written."""
+        from filelock import FileLock
+
+        self.workspace.locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.workspace.locks / "notes.lock")
+
     def later(self, name: str, work: Callable[[], Any]) -> None:
         """Do `work` soon, off the caller's path; while one of that name waits, another is not added."""
         self._background.submit(name, work)
@@ -134,7 +141,7 @@ class App:
         `progress` is told now and then how many notes of how many were read.
         """
         faults: list[NoteError] = []
-        self._sync_notes(faults, progress)
+        self.sync_notes(faults, progress)
         self._sync_executions()
         return faults
 
@@ -156,12 +163,14 @@ class App:
         """
         started = time.monotonic()
         if started >= self._look_again_at:
-            self._sync_notes([])
+            self.sync_notes()
             self._look_again_at = started + UPKEEP_SHARE * (time.monotonic() - started)
         self._sync_executions(most=UPKEEP_RUNS)
         self.ledger.checkpoint()
 
-    def _sync_notes(self, faults: list[NoteError], progress: Progress | None = None) -> None:
+    def sync_notes(self, faults: list[NoteError] | None = None, progress: Progress | None = None) -> None:
+        """Bring the index up to date with the notes as they stand; what cannot be read is added to `faults`."""
+        faults = [] if faults is None else faults
         known, found = self.index.marks(), {}
         for path in self.notes.paths():
             with contextlib.suppress(OSError):  # gone between the listing and the look

@@ -488,7 +488,12 @@ class RootCause:
     def summary(self) -> str:
         if self.findings:
             return self.findings[0].text
-        return f"unknown: nothing sets this run apart from the {self.compared_with} others of its kind on record"
+        against = (
+            f"{self.compared_with} earlier runs of its kind"
+            if self.compared_with
+            else "no earlier run of its kind to compare with"
+        )
+        return f"unknown: {f'nothing sets it apart from {against}' if self.compared_with else against}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -239,10 +239,13 @@ def test_root_cause_of_an_unknown_task_says_where_to_look(make_loop: MakeLoop) -
         make_loop().root_cause_analysis("never heard of")
 
 
-def test_nothing_known_is_said_to_be_unknown(make_loop: MakeLoop) -> None:
+def test_where_nothing_more_is_known_the_error_itself_is_said(make_loop: MakeLoop, workspace: Workspace) -> None:
     loop = make_loop(fails_when(lambda task: True))
     attempt(loop)
-    assert loop.root_cause_analysis("t").summary.startswith("unknown: nothing sets this run apart")
+    cause = loop.root_cause_analysis("t")
+    assert cause.summary == "it ended with ArithmeticError: bad sums"
+    assert [finding.kind for finding in cause.findings] == ["error"]
+    assert "confidence" not in notes(workspace, "memory/short-term/*.md")[0].meta
 
 
 def test_a_run_of_another_project_is_no_evidence(make_loop: MakeLoop) -> None:
@@ -252,7 +255,53 @@ def test_a_run_of_another_project_is_no_evidence(make_loop: MakeLoop) -> None:
     attempt(loop, parameters={"load": 2})
     cause = loop.root_cause_analysis("t")
     assert cause.compared_with == 0
-    assert cause.findings == ()
+    assert [finding.kind for finding in cause.findings] == ["error"]
+
+
+def test_what_varies_between_successes_is_no_cause(make_loop: MakeLoop) -> None:
+    loop = make_loop(fails_when(lambda task: task["parameters"]["day"] == 6, "bad row"))
+    for day in range(7):
+        attempt(loop, parameters={"day": day})
+    cause = loop.root_cause_analysis("t")
+    assert cause.summary == "it ended with ArithmeticError: bad row"
+    assert not any(finding.subject == "parameter:day" for finding in cause.findings)
+
+
+def test_template_evidence_grows_and_is_never_lost(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(lambda task: None)
+    lengths = []
+    for _ in range(12):
+        attempt(loop, parameters={"level": 9})
+        for note in notes(workspace, "templates/successful-patterns/*/SKILL.md"):
+            lengths.append(len(note.meta["evidence"]))
+    assert lengths == sorted(lengths)
+    assert lengths[0] == 3
+
+
+def test_what_a_person_wrote_among_the_assumptions_is_not_redacted(make_loop: MakeLoop, workspace: Workspace) -> None:
+    own = "# Current assumptions\r\n\r\n- the staging login uses password: see-vault-12\r\n\r\n## No longer holds\r\n"
+    workspace.assumptions.write_bytes(own.encode())
+    loop = make_loop(fails_when(lambda task: task["parameters"]["load"] == 2))
+    for _ in range(22):
+        attempt(loop, parameters={"load": 1})
+    attempt(loop, parameters={"load": 2})
+    text = workspace.assumptions.read_bytes().decode()
+    assert text.startswith(own)
+    assert text.count("## No longer holds") == 1
+    assert "\n" not in text.replace("\r\n", "")
+
+
+def test_notes_are_written_by_one_at_a_time(make_loop: MakeLoop, workspace: Workspace) -> None:
+    import threading
+
+    loop = make_loop(fails_when(lambda task: True, "same trouble"), rng=random.SystemRandom())
+    threads = [threading.Thread(target=attempt, args=(loop,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = notes(workspace, "memory/short-term/*.md")
+    assert [note.meta["seen"] for note in found] == [8]
 
 
 def test_templates_can_be_overridden_and_a_wrong_one_costs_nothing(make_loop: MakeLoop, workspace: Workspace) -> None:

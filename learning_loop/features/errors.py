@@ -71,22 +71,22 @@ class Explanation:
 
 _KNOWN = [
     (r"File \"(?P<x>[^\"\n]+)\", line (?P<y>\d+)\n[^\n]*\n[ \t]*[\^~ ]+\n(?:Sorry: )?(?:SyntaxError|IndentationError)", "syntax", "file:{x}", "{x} does not parse, from line {y} on"),
-    (r"No module named ['\"]?(?P<x>[\w.]+)", "missing dependency", "python:{x}", "the Python package {x} is not installed"),
+    (r"No module named ['\"]?(?P<x>[\w.]+)['\"]?(?!.*is not a package)", "missing dependency", "python:{x}", "the Python package {x} is not installed"),
     (r"cannot import name ['\"](?P<x>\w+)['\"] from ['\"](?P<y>[\w.]+)", "wrong version", "python:{y}", "{y} has no {x}: another version of it is installed than the code expects"),
     (r"No matching distribution found for (?P<x>[\w.\-\[\]=<>!~]+)", "missing dependency", "python:{x}", "no installable version of {x} could be found"),
     (r"(?:unrecognized arguments?|[Nn]o such option|unknown option|unrecognized option|invalid option)[:\s]+['\"`]?(?:-- ')?(?P<x>-{0,2}[\w-]+)", "wrong option", "option:{x}", "the command does not know the option {x}"),
     (r"(?:can't open file|No such file or directory)[: ]+['\"](?P<x>[^'\"]+)", "missing file", "file:{x}", "the file {x} is not there"),
     (r"(?P<x>[^\s:'\"]+): No such file or directory", "missing file", "file:{x}", "the file {x} is not there"),
     (r"(?:file or directory not found|[Ff]ile not found): (?P<x>\S+)", "missing file", "file:{x}", "the file {x} is not there"),
-    (r"command not found: (?P<y>\S+)|(?P<x>[\w./+-]+): (?:command )?not found(?!:)", "missing command", "command:{x}{y}", "the command {x}{y} is not on the PATH"),
-    (r"Permission denied:? ?['\"]?(?P<x>[^'\"\s]*)", "permission", "permission:{x}", "access to {x} is denied"),
+    (r"command not found: (?P<y>\S+)|(?P<x>[\w./+-]+): command not found(?!:)|\bsh: (?:line )?(?:\d+: )?(?P<z>[\w./+-]+): not found", "missing command", "command:{x}{y}{z}", "the command {x}{y}{z} is not on the PATH"),
+    (r"Permission denied: ?['\"]?(?P<x>[^'\"\s]+)|(?P<y>[^\s:'\"]+): Permission denied", "permission", "permission:{x}{y}", "access to {x}{y} is denied"),
     (r"Connection refused|ConnectionRefusedError", "unreachable", "network:refused", "the service it calls does not answer (connection refused)"),
     (r"Name or service not known|nodename nor servname|Temporary failure in name resolution", "unreachable", "network:name", "the name of the host it calls cannot be resolved"),
     (r"No space left on device|disk is full|disk full", "full disk", "disk", "the disk is full"),
     (r"MemoryError|Cannot allocate memory|out of memory|OutOfMemory", "out of memory", "memory", "memory ran out"),
     (r"RATE_LIMIT_429|\b429\b.*[Rr]ate|[Rr]ate.?limit", "rate limit", "rate limit", "the service limits the rate of calls"),
     (r"CONTEXT_EXCEEDED|context (?:length|window).*exceed|maximum context", "context exceeded", "context", "the input is longer than the model's context"),
-    (r"[Tt]imed? ?out|TimeoutError|TIMEOUT", "timeout", "timeout", "it ran out of time"),
+    (r"\b[Tt]imed out\b|\bTimeout(?:Error|Expired)\b|\bTIMEOUT\b|deadline exceeded", "timeout", "timeout", "it ran out of time"),
     (r"SyntaxError", "syntax", "syntax", "a source file does not parse"),
 ]  # fmt: skip
 _EXPLAIN = [(re.compile(pattern), kind, subject, text) for pattern, kind, subject, text in _KNOWN]

@@ -37,7 +37,7 @@ def carry_out(
     if ended.exit_code < 0:
         run.outcome(error_type="Signal", error_message=f"killed by {signal.Signals(-ended.exit_code).name}")
     elif ended.exit_code and not ended.output_tail.strip():
-        run.outcome(error_message=f"exit code {ended.exit_code} without a word")
+        run.outcome(error_type=f"Exit{ended.exit_code}", error_message=f"exit code {ended.exit_code} without a word")
     result: dict[str, Any] = {"exit_code": ended.exit_code}
     if junit is not None:
         with run.guard("JUnit", run.warnings):

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
+from typing import Any
 
 from learning_loop.app import App
-from learning_loop.errors import NotFoundError
+from learning_loop.capture import digest
+from learning_loop.errors import NoteError, NotFoundError
 from learning_loop.flows.remember import note_name, remember
 from learning_loop.ledger import EVERYTHING, Filter
 from learning_loop.records import Decision, ExecutionRecord, Finding, Kind, Outcome, Phase, RootCause
@@ -100,10 +102,10 @@ class Reflector:
         record = self._app.ledger.execution(outcome.execution_id)
         cause = self._analyse(record)
         kind, advice = record.execution.kind, improvements(cause.findings)
-        title = f"{kind}: {cause.findings[0].text if cause.findings else cause.error or reason}"[:160]
+        title = f"{kind}: {cause.summary}"[:160]
         path = remember(
             self._app,
-            subject=f"failure:{kind}:{cause.fingerprint or 'low score'}",
+            subject=f"failure:{kind.key}:{cause.fingerprint or 'low score'}",
             folder="memory/short-term",
             name=note_name(self._app, title),
             meta={
@@ -119,7 +121,9 @@ class Reflector:
             ),
             execution=record.execution,
         )
-        into.learnings.append(f"{kind} {record.status}: {cause.summary}")
+        scored = f"scored {record.score.overall:.0f}" if record.score and record.score.overall is not None else ""
+        ended = scored if record.outcome and record.outcome.success else record.status
+        into.learnings.append(f"{kind} {ended}: {cause.summary}")
         into.improvements += advice
         into.notes.append(path)
 
@@ -144,9 +148,18 @@ class Reflector:
         if template is not None:
             self._write_template(template, into)
 
+    def _place_of(self, template: Template) -> tuple[str, Mapping[str, Any]]:
+        """Return the template's path, and what its front matter says where it is there; another kind's is left alone."""
+        for ending in ("", f"-{(digest(template.kind.key) or '')[:4]}"):
+            path = f"templates/successful-patterns/{template.name}{ending}/SKILL.md"
+            known = self._app.notes.read(path).meta if (self._app.workspace.root / path).is_file() else {}
+            kind = Kind(type=str(known.get("task_type")), component=known.get("component"), project=known.get("project"))
+            if not known or "task_type" not in known or kind == template.kind:
+                break
+        return path, known
+
     def _write_template(self, template: Template, into: Reflection) -> None:
-        path = f"templates/successful-patterns/{template.name}/SKILL.md"
-        known = self._app.notes.read(path).meta if (self._app.workspace.root / path).is_file() else {}
+        path, known = self._place_of(template)
         runs = [run for run in template.executions if run not in (known.get("evidence") or ())]
         seen = int(known.get("seen") or 0)
         if known.get("says") == template.digest and len(runs) < seen * (GROWTH - 1):
@@ -156,7 +169,7 @@ class Reflector:
         )
         written = remember(
             self._app,
-            subject=f"template:{template.kind}",
+            subject=f"template:{template.kind.key}",
             folder=f"templates/successful-patterns/{template.name}",
             name="SKILL",
             fixed_path=path,
@@ -192,7 +205,7 @@ class Reflector:
         title = f"No longer holds: {found.expected}"
         path = remember(
             self._app,
-            subject=f"assumption:{kind}:{found.expected}",
+            subject=f"assumption:{kind.key}:{found.expected}",
             folder="memory/long-term/architectural-decisions",
             name=note_name(self._app, title),
             meta={
@@ -224,10 +237,15 @@ class Reflector:
 
     def _enter(self, found: Contradiction, note: str, execution_id: str) -> None:
         path = self._app.workspace.assumptions
-        before = path.read_bytes().decode("utf-8") if path.is_file() else "# Current assumptions\n"
-        after = entered(before, found, reference=f"execution {execution_id}, see {note}")
-        if after != before:
-            atomic_write(path, self._app.redact(after).encode("utf-8"))
+        clean = Contradiction(*(self._app.redact(text) for text in (found.expected, found.ground, found.happened)))
+        with self._app.alone():
+            try:
+                before = path.read_bytes().decode("utf-8") if path.is_file() else "# Current assumptions\n"
+            except UnicodeDecodeError:
+                raise NoteError(f"{self._app.workspace.relative(path)}: is not UTF-8 text: save it as UTF-8") from None
+            after = entered(before, clean, reference=f"execution {execution_id}, see {note}")
+            if after != before:
+                atomic_write(path, after.encode("utf-8"))
 
 
 def _surprising(run: ExecutionRecord, limit: float) -> bool:
@@ -236,6 +254,6 @@ def _surprising(run: ExecutionRecord, limit: float) -> bool:
 
 def confidence(findings: tuple[Finding, ...]) -> str | None:
     """Return how well the leading finding is supported: high by two independent signs, medium by a direct one, else low."""
-    if not findings:
+    if not findings or findings[0].kind == "error":  # what happened is known, why is not
         return None
     return "high" if findings[0].weight >= 1.5 else "medium" if findings[0].weight >= 0.8 else "low"

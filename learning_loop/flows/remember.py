@@ -12,7 +12,16 @@ from learning_loop.workspace.notes import digest_of
 MOST_EVIDENCE = 20
 
 
-def remember(
+def remember(app: App, **finding: Any) -> str:
+    """Write what was found out about a subject and return the note's path in the workspace; takes what `_remember` does.
+
+    One writer at a time, so that a note another process writes meanwhile is not taken for a person's.
+    """
+    with app.alone():
+        return _remember(app, **finding)
+
+
+def _remember(
     app: App,
     *,
     subject: str,
@@ -31,7 +40,7 @@ def remember(
     note, versions = _current(app, subject, fixed_path)
     if note is not None and digest_of(note.content) not in {version.digest for version in versions}:
         beside = str(Path(note.path).with_suffix(".proposal.md"))
-        return remember(
+        return _remember(
             app,
             subject=f"proposal:{subject}",
             folder=folder,
@@ -73,6 +82,9 @@ def _current(app: App, subject: str, fixed_path: str | None) -> tuple[Note | Non
     path = fixed_path
     if versions:
         path = app.index.path_of(versions[0].note_id) or versions[0].path
+        if not (app.workspace.root / path).is_file():  # moved or removed by hand since the index last looked
+            app.sync_notes()
+            path = app.index.path_of(versions[0].note_id) or path
         versions = [version for version in versions if version.note_id == versions[0].note_id]
     if path is None or not (app.workspace.root / path).is_file():
         return None, versions

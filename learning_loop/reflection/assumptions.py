@@ -58,6 +58,9 @@ def with_contradiction(text: str, found: Contradiction, *, reference: str) -> st
 
     An assumption that already stands there is not entered twice: `text` comes back unchanged.
     """
+    if text.count("\r\n") == text.count("\n") > 0:  # a file is written on in its own line ends
+        unix = with_contradiction(text.replace("\r\n", "\n"), found, reference=reference)
+        return unix.replace("\n", "\r\n")
     start = re.search(rf"^{re.escape(HEADING)}[ \t]*$", text, re.MULTILINE)
     line = f"- {found.expected}: {' '.join(found.happened.split())[:200]} ({found.ground}; {reference})\n"
     if start is None:

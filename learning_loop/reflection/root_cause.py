@@ -10,7 +10,18 @@ PASSING = ("state:git.changed_files", "state:git.branch")  # vary from run to ru
 
 # How much each kind of evidence weighs by itself. Findings on the same subject add up, so that two independent signs
 # of one cause outrank either; the order is what matters, from what was checked to what merely differs.
-CHECKED, SAID, MENDED, COMMON, CHANGED, CHANGED_STATE, CHANGED_CODE, SEEN = 1.0, 0.9, 0.85, 0.8, 0.6, 0.35, 0.3, 0.1
+CHECKED, SAID, MENDED, COMMON, CHANGED, RAISED, CHANGED_STATE, CHANGED_CODE, SEEN = (
+    1.0,
+    0.9,
+    0.85,
+    0.8,
+    0.6,
+    0.5,
+    0.35,
+    0.3,
+    0.1,
+)
+MOST_COMPARED = 20
 
 
 def root_cause(record: ExecutionRecord, others: Sequence[ExecutionRecord], same_error: Sequence[ExecutionRecord]) -> RootCause:
@@ -25,9 +36,10 @@ def root_cause(record: ExecutionRecord, others: Sequence[ExecutionRecord], same_
     findings = [
         *_missing(record, succeeded),
         *_said(record, message),
+        *_raised(record),
         *_mended(record, failed, succeeded),
         *_common(record, failed, succeeded),
-        *(differences_from(record, succeeded[0], "the last success") if succeeded else ()),
+        *(_changed(record, succeeded) if succeeded else ()),
     ]
     merged = _merge(findings)
     if seen := _recurrence(record, same_error):
@@ -85,6 +97,22 @@ def _said(record: ExecutionRecord, message: str) -> list[Finding]:
     return [Finding(kind=known.kind, subject=known.subject, text=known.text, executions=(record.execution.id,), weight=SAID)]
 
 
+def _raised(record: ExecutionRecord) -> list[Finding]:
+    """Say the error itself, where nothing better is known."""
+    error = _error(record)
+    if error is None or record.outcome is None or record.outcome.success is not False:
+        return []
+    text = f"it ended with {' '.join(error.split())[:300]}"
+    return [Finding(kind="error", subject="error text", text=text, executions=(record.execution.id,), weight=RAISED)]
+
+
+def _changed(record: ExecutionRecord, succeeded: Sequence[ExecutionRecord]) -> list[Finding]:
+    """Say what differs from the last success, but for what differs between successes just as well."""
+    known = [features_of(run) for run in succeeded[:MOST_COMPARED]]
+    varies = {name for name in known[0] if len({features.get(name) for features in known}) > 1}
+    return [finding for finding in differences_from(record, succeeded[0], "the last success") if finding.subject not in varies]
+
+
 def _mended(record: ExecutionRecord, failed: Sequence[ExecutionRecord], succeeded: Sequence[ExecutionRecord]) -> list[Finding]:
     """Say what changed when the same error last went away."""
     mark = record.outcome.error_fingerprint if record.outcome else None
@@ -99,7 +127,7 @@ def _mended(record: ExecutionRecord, failed: Sequence[ExecutionRecord], succeede
     changed = [
         (name, old, new)
         for name, old, new in differences(features_of(after), features_of(before))
-        if name not in PASSING and here.get(name) == old and not name.startswith("state:git")
+        if here.get(name) == old and not name.startswith("state:git")
     ]
     return [
         Finding(
@@ -115,15 +143,17 @@ def _mended(record: ExecutionRecord, failed: Sequence[ExecutionRecord], succeede
 
 def _common(record: ExecutionRecord, failed: Sequence[ExecutionRecord], succeeded: Sequence[ExecutionRecord]) -> list[Finding]:
     """Say what this run shares with the failures of its kind and not with the successes."""
-    if len(failed) < 1 or not succeeded:
+    if not failed or not succeeded:
         return []
     group = [record, *failed]
     here = features_of(record)
     found = []
-    for contrast in contrasts([features_of(run) for run in group], [features_of(run) for run in succeeded]):
+    inside = [features_of(run) for run in group]
+    for contrast in contrasts(inside, [features_of(run) for run in succeeded]):
         if here.get(contrast.feature) != contrast.value or contrast.feature in PASSING:
             continue
-        sharing = [run.execution.id for run in group if features_of(run).get(contrast.feature) == contrast.value]
+        pairs = zip(group, inside, strict=True)
+        sharing = [run.execution.id for run, known in pairs if known.get(contrast.feature) == contrast.value]
         text = (
             f"{spoken(contrast.feature)} = {short(contrast.value)} in {contrast.with_count} of {contrast.with_total} failures "
             f"and {contrast.without_count} of {contrast.without_total} successes (Fisher p = {contrast.p_value:.2g})"
@@ -142,7 +172,7 @@ def differences_from(record: ExecutionRecord, reference: ExecutionRecord, name: 
     for feature, old, new in differences(features_of(record), features_of(reference)):
         if feature in PASSING:
             continue
-        code = feature.startswith(("state:git", "git"))
+        code = feature.startswith("state:git")
         weight = CHANGED_CODE if code else CHANGED_STATE if feature.startswith("state:") else CHANGED
         text = f"since {name}, {spoken(feature)} {_change(old, new)}"
         ids = (record.execution.id, reference.execution.id)
