@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
 from learning_loop.app import UPKEEP_RUNS, App
-from learning_loop.capture import GitState, digest, git_state, plain, preview
+from learning_loop.capture import GitState, Redactor, digest, git_state, plain, preview
 from learning_loop.errors import WorkspaceError
 from learning_loop.flows.ending import READ, bare_outcome, outcome_of
 from learning_loop.flows.feedback import give_feedback, measure
@@ -37,6 +37,7 @@ from learning_loop.retrieval import Answer
 from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
 from learning_loop.settings import Scoring, Settings, Thresholds
 from learning_loop.workspace import Workspace
+from learning_loop.workspace.files import MARKER
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -87,7 +88,7 @@ class LearningOrchestrator:
         """Run one task through the runner and report; an exception of the runner is recorded and raised unchanged."""
         with self.run(task) as run:
             run.result = self._execute(task, run)
-            if inspect.isawaitable(run.result):
+            if self._awaitable(run.result):
                 run.ran = False
                 self._guard.warn("the runner is async and was not awaited: use aexecute_with_learning", run.warnings)
         return self.finish(run)
@@ -102,17 +103,17 @@ class LearningOrchestrator:
             beginning.add_done_callback(lambda begun: self.finish(begun.result(), why))
             raise
         token = CURRENT.set(run)
-        ended: Any = None
+        result, raised = None, None
         try:
-            ended = self._execute(task, run)
-            if inspect.isawaitable(ended):
-                ended = await ended
+            result = self._execute(task, run)
+            if self._awaitable(result):
+                result = await result
         except BaseException as error:
-            ended = error
+            raised = error
             raise
         finally:
             CURRENT.reset(token)
-            await asyncio.shield(asyncio.to_thread(self.finish, run, ended))
+            await asyncio.shield(asyncio.to_thread(self._finish, run, result, raised))
         return self.finish(run)
 
     def run(self, task: Any) -> Run:
@@ -142,6 +143,9 @@ class LearningOrchestrator:
             return None
         return self._runner(task, run) if self._takes_run else self._runner(task)
 
+    def _awaitable(self, result: Any) -> bool:
+        return bool(self._guard.attempt("looking at the result", [], lambda: inspect.isawaitable(result), default=False))
+
     @property
     def current_run(self) -> Run | None:
         """The run that this code is part of, if any."""
@@ -158,7 +162,7 @@ class LearningOrchestrator:
             task=self._read_task(task, warnings),
             app=parts.app if parts else None,
             guard=self._guard,
-            finish=self.finish,
+            finish=self._finish,
             started_at=self._clock(),
             warnings=warnings,
         )
@@ -223,17 +227,21 @@ class LearningOrchestrator:
     # ----------------------------------------------------------------------------------------------------------- finish
 
     def finish(self, run: Run, ended: Any = None) -> Report:
-        """Capture after, score, commit, reflect, and report. `ended` is the work's result, or the exception it raised.
+        """End a run that was begun by hand. `ended` is the work's result, or the exception it raised.
 
         A second call returns the report of the first.
         """
+        error = ended if isinstance(ended, BaseException) else None
+        return self._finish(run, None if error is not None else ended, error)
+
+    def _finish(self, run: Run, result: Any, error: BaseException | None) -> Report:
+        """Capture after, score, commit, reflect, and report."""
         if run.report is not None:
             return run.report
-        result = None if isinstance(ended, BaseException) else ended
         run.observed.elapsed_s = run.elapsed_s
         settings = self.settings.capture
-        outcome = self._guard.attempt("capture after", run.warnings, lambda: outcome_of(run, ended, settings))
-        outcome = outcome or bare_outcome(run, ended)
+        outcome = self._guard.attempt("capture after", run.warnings, lambda: outcome_of(run, result, error, settings))
+        outcome = outcome or bare_outcome(run, error)
         reflection = Reflection()
         card = self._score(run, outcome)
         parts = self._parts
@@ -242,7 +250,7 @@ class LearningOrchestrator:
                 reflection = self._reflect(parts, run, outcome, card) if parts.learns else reflection
             else:
                 with self._guard("recording", run.warnings):  # at least how it ended
-                    parts.histories.record(run.kind, bare_outcome(run, ended))
+                    parts.histories.record(run.kind, bare_outcome(run, error))
         run.report = Report(
             execution_id=run.id,
             result=result,
@@ -283,7 +291,9 @@ class LearningOrchestrator:
             phases = [*(["during"] if checkpoints.mid_task else []), *(["post"] if checkpoints.post_task else [])]
             own = {name: plain(value) for name, value in run.observed.outcomes.items() if name not in READ}
             run.observed.outcomes = {"status": outcome.status, "success": outcome.success, **own}
-            measures = [measure(run.id, name, value, source="run", at=outcome.ended_at) for name, value in own.items()]
+            measures = [
+                measure(run.id, name, value, source="run", at=outcome.ended_at) for name, value in app.redact(own).items()
+            ]
             captured = [
                 Phase(
                     execution_id=run.id,
@@ -359,6 +369,11 @@ class LearningOrchestrator:
         parts = self._open([])
         return parts.app.settings if parts is not None else Settings()
 
+    def redact(self, value: Any) -> Any:
+        """Return a value without the secrets in it, as everything that is recorded passes through."""
+        parts = self._open([])
+        return (parts.app.redact if parts is not None else Redactor(environ=self._environ))(value)
+
     @property
     def workspace(self) -> Path:
         return self._must().app.workspace.root
@@ -380,9 +395,14 @@ class LearningOrchestrator:
 
     def _open(self, warnings: list[str]) -> "_Parts | None":
         """Return the open workspace; where it cannot be opened, None and a warning, and the next try a little later."""
-        if self._parts is not None:
+        if self._parts is not None and self._parts.app.ledger.exists:
             return self._parts
         with self._opening:
+            if self._parts is not None and not self._parts.app.ledger.exists:
+                self._guard.warn(
+                    f"{self._parts.app.ledger.path} is gone: evidence starts anew; restore a backup if there is one", warnings
+                )
+                self._parts = None
             if self._parts is None and time.monotonic() - self._failed_at < REOPEN_AFTER_S:
                 warnings.append(self._failure)
             elif self._parts is None:
@@ -397,7 +417,7 @@ class LearningOrchestrator:
     def _open_app(self) -> App:
         given = self._folder or self._environ.get("LEARNING_LOOP_WORKSPACE")
         workspace = Workspace.find(Path.cwd()) if given is None else Workspace(Path(given).resolve())
-        if workspace is None or not workspace.config.is_dir():
+        if workspace is None or not (workspace.root / MARKER).is_file():
             workspace, _ = Workspace.init(workspace.root if workspace else Path.cwd())
         return App.open(workspace, environ=self._environ, flags=self._flags, clock=self._clock, rng=self._rng)
 

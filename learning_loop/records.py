@@ -488,12 +488,9 @@ class RootCause:
     def summary(self) -> str:
         if self.findings:
             return self.findings[0].text
-        against = (
-            f"{self.compared_with} earlier runs of its kind"
-            if self.compared_with
-            else "no earlier run of its kind to compare with"
-        )
-        return f"unknown: {f'nothing sets it apart from {against}' if self.compared_with else against}"
+        if not self.compared_with:
+            return "unknown: there is no earlier run of its kind to compare with"
+        return f"unknown: nothing sets it apart from {self.compared_with} earlier runs of its kind"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,7 +49,7 @@ class LedgerSettings(_Section):
     """How evidence is kept. `durability: full` also survives loss of power, at one disk flush a commit."""
 
     durability: Literal["normal", "full"] = "normal"
-    busy_timeout_s: Annotated[float, Field(gt=0, le=600)] = 60.0
+    busy_timeout_s: Annotated[float, Field(gt=0, le=600)] = 20.0
     retention_days: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -87,7 +87,7 @@ class Scoring(_Section):
     def version(self) -> str:
         """What a score is stamped with: scores of different versions are not comparable."""
         parts = "+".join(f"{name}:{weight:g}" for name, weight in sorted(self.weights.items()))
-        return f"1/{self.preset}/{parts}/{self.window}"
+        return f"1/{self.preset}/{parts}/{self.window}/{self.baseline_runs}/{self.minimum_history}"
 
 
 class Checkpoints(_Section):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from learning_loop.capture import PatternExtractor, Redactor, digest, git_state, plain, preview, read_junit, read_result
 from learning_loop.capture.extractor import read_assumptions
+from learning_loop.capture.preview import MOST_DEPTH
 from learning_loop.errors import UsageError
 from learning_loop.records import Task
 
@@ -148,9 +149,15 @@ json_values = st.recursive(
 )
 
 
+def depth_of(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth_of, inner), default=0)
+
+
 @given(json_values)
 def test_equal_values_have_equal_digests_and_plain_data_stays_what_it_is(value: Any) -> None:
-    assert plain(value) == value
+    if depth_of(value) <= MOST_DEPTH:
+        assert plain(value) == value
     assert digest(value) == digest(json.loads(json.dumps(value)))
 
 

@@ -189,7 +189,7 @@ def test_query_feedback_reflect_status(folder: Path) -> None:
     assert told("feedback", execution, "score", "80", folder=folder)["score"] == 80
     status = told("status", folder=folder)
     assert status["executions"] == {"failed": 1, "succeeded": 1, "running": 0}
-    assert status["notes"] == {"reflection": 1}
+    assert status["notes"] == {"assumption": 1, "reflection": 1}
     assert status["mean_score"]["of_newest"] == 2
     text = command("status", folder=folder).stdout
     assert "2: 1 failed, 1 succeeded" in text

@@ -474,6 +474,179 @@ def test_a_wrong_call_on_the_run_does_not_stop_it(make_loop: MakeLoop) -> None:
     }
 
 
+class Hostile:
+    """A task, or a value, whose every look fails."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("lazy attribute")
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __bool__ = __eq__ = __str__  # type: ignore[assignment]
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        Hostile(),
+        {"id": 10**10_000},
+        {"id": "t", "parameters": {10**10_000: 1}},
+        {"id": "t", "tags": {Hostile()}},
+        {"id": "t", "parameters": {"n": 10**10_000, "s": "\udc80", "set": {Hostile()}, "h": Hostile()}},
+        {"id": "t", "description": "nul \x00 and \udc80", "dependencies": ["file:" + "x" * 5000, "python:a.b.c"]},
+    ],
+    ids=["object", "huge id", "huge key", "hostile tags", "odd parameters", "odd texts"],
+)
+def test_hostile_tasks_run_and_are_recorded(make_loop: MakeLoop, task: Any) -> None:
+    loop = make_loop(lambda given: "done", strict=False)
+    report = loop.execute_with_learning(task)
+    assert report.result == "done"
+    assert recorded(loop, report).status == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Hostile(),
+        ValueError("an exception as a value"),
+        10**10_000,
+        "\udc80",
+        {"exit_code": 10**30},
+        {"success": "false"},
+        {"tests_total": -1},
+    ],
+    ids=["object", "exception", "huge", "surrogate", "huge code", "unreadable claim", "negative"],
+)
+def test_hostile_results_pass_unchanged_and_the_run_is_ended(make_loop: MakeLoop, result: Any) -> None:
+    loop = make_loop(lambda given: result, strict=False)
+    report = loop.execute_with_learning(TASK)
+    assert report.result is result
+    expected = "unknown" if isinstance(result, dict) else "succeeded"
+    assert recorded(loop, report).status == expected
+
+
+def test_odd_values_said_on_the_way_cost_no_record(make_loop: MakeLoop) -> None:
+    def runner(task: Any, run: Run) -> str:
+        run.deviation(Hostile())  # type: ignore[arg-type]
+        run.usage("m", tokens="many")  # type: ignore[arg-type]
+        run.usage("m", tokens=10**30)
+        run.outcome(duration_s="fast", cpu_s=-1, tokens=500, note="kept")
+        run.checkpoint("c", name=1, value=10**10_000)
+        assert run.decide("p", []) is None
+        with run.step("one") as first, run.step("two") as second:
+            assert first.id != second.id
+            first.output(10**6000)
+        return "done"
+
+    loop = make_loop(runner, strict=False)
+    report = loop.execute_with_learning(TASK)
+    record = recorded(loop, report)
+    assert report.result == "done"
+    assert record.status == "succeeded"
+    assert report.warnings
+
+
+def test_measures_of_ones_own_are_kept_whatever_they_are_called(make_loop: MakeLoop) -> None:
+    loop = make_loop(lambda task, run: run.outcome(tokens=500, cost_usd=0.4, mood="good"))
+    record = recorded(loop, loop.execute_with_learning(TASK))
+    assert {(item.metric, item.value, item.text) for item in record.feedback} == {
+        ("tokens", 500, None),
+        ("cost_usd", 0.4, None),
+        ("mood", None, "good"),
+    }
+
+
+def test_tests_cannot_pass_beyond_their_number(make_loop: MakeLoop) -> None:
+    report = make_loop(lambda task: {"tests_passed": 5, "tests_total": 3}, strict=False).execute_with_learning(TASK)
+    assert report.score is None
+    assert "5 of 3" in " ".join(report.warnings)
+
+
+def test_a_block_left_in_another_context_is_ended_all_the_same(make_loop: MakeLoop) -> None:
+    import contextvars
+
+    loop = make_loop()
+    run = loop.run(TASK)
+    contextvars.copy_context().run(run.__enter__)
+    contextvars.copy_context().run(run.__exit__, None, None, None)
+    assert recorded_status(loop, run.id) == "succeeded"
+
+
+def test_callables_of_every_kind_can_be_decorated(make_loop: MakeLoop) -> None:
+    import functools
+
+    loop = make_loop()
+
+    class Thing:
+        @loop.task
+        @staticmethod
+        def double(n: int) -> int:
+            return 2 * n
+
+        @loop.task
+        @classmethod
+        def name(cls) -> str:
+            return cls.__name__
+
+        def __call__(self, n: int) -> int:
+            return n + 1
+
+    assert Thing().double(2) == 4
+    assert Thing.name() == "Thing"
+    assert loop.task(functools.partial(max, 3))(5) == 5
+    assert loop.task(Thing())(1) == 2
+    assert loop.task(max)(1, 2) == 2
+    assert loop._must().app.ledger.counts()["succeeded"] == 5
+
+
+def test_wrong_arguments_to_a_generator_begin_no_run(make_loop: MakeLoop) -> None:
+    loop = make_loop()
+
+    @loop.task
+    def numbers(n: int) -> Iterator[int]:
+        yield n
+
+    with pytest.raises(TypeError):
+        next(numbers())  # type: ignore[call-arg]
+    assert loop._must().app.ledger.executions() == []
+
+
+def test_a_ledger_that_is_removed_is_missed_and_made_anew(make_loop: MakeLoop, workspace: Workspace) -> None:
+    import shutil
+
+    loop = make_loop(lambda task: "done", strict=False)
+    loop.execute_with_learning(TASK)
+    shutil.rmtree(workspace.root)
+    report = loop.execute_with_learning(TASK)
+    assert report.result == "done"
+    assert any("is gone" in warning for warning in report.warnings)
+    assert recorded(loop, loop.execute_with_learning(TASK)).status == "succeeded"
+
+
+def test_a_broken_briefing_template_is_an_empty_briefing(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(lambda task, run: run.briefing.markdown, strict=False)
+    loop.execute_with_learning(TASK)
+    (workspace.templates / "briefing.md.j2").write_text("{{ nonsense.deep }}")
+    report = loop.execute_with_learning(TASK)
+    assert report.result == ""
+    assert any("briefing" in warning for warning in report.warnings)
+
+
+def test_another_folder_called_config_is_no_workspace(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    with LearningOrchestrator(lambda task: None, workspace=tmp_path, environ={}) as loop:
+        loop.execute_with_learning(TASK)
+    assert (tmp_path / "config" / "learning_loop.yaml").exists()
+
+
+def test_a_folder_with_an_odd_name_holds_its_own_ledger(tmp_path: Path) -> None:
+    with LearningOrchestrator(lambda task: None, workspace=tmp_path / "what?now#1", environ={}) as loop:
+        loop.execute_with_learning(TASK)
+    assert (tmp_path / "what?now#1" / "metrics" / "ledger.db").exists()
+
+
 def test_secrets_reach_no_file(make_loop: MakeLoop, workspace: Workspace) -> None:
     secret = "hunter2-" + "very-secret"
 
@@ -526,11 +699,13 @@ def test_feedback_may_come_days_later_and_scores_are_views(make_loop: MakeLoop) 
     score = loop.feedback(report.execution_id, "success", False, source="ann")
     assert score
     assert (score.accuracy, score.overall) == (0, 0)
+    assert loop.feedback(report.execution_id, "exit_code", 0).accuracy == 100  # type: ignore[union-attr]
+    assert loop.feedback(report.execution_id, "exit_code", 1).accuracy == 0  # type: ignore[union-attr]
     loop.feedback(report.execution_id, "score", 40)
     record = recorded(loop, report)
     assert record.score
     assert record.score.accuracy == 40
-    assert [item.metric for item in record.feedback] == ["satisfaction", "success", "score"]
+    assert [item.metric for item in record.feedback] == ["satisfaction", "success", "exit_code", "exit_code", "score"]
     assert record.outcome
     assert record.outcome.success is True
     with pytest.raises(LearningLoopError, match="0 to 100"):

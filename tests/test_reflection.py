@@ -272,8 +272,7 @@ def test_template_evidence_grows_and_is_never_lost(make_loop: MakeLoop, workspac
     lengths = []
     for _ in range(12):
         attempt(loop, parameters={"level": 9})
-        for note in notes(workspace, "templates/successful-patterns/*/SKILL.md"):
-            lengths.append(len(note.meta["evidence"]))
+        lengths += [len(note.meta["evidence"]) for note in notes(workspace, "templates/successful-patterns/*/SKILL.md")]
     assert lengths == sorted(lengths)
     assert lengths[0] == 3
 

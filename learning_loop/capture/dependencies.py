@@ -1,11 +1,13 @@
 """Are the declared dependencies there? Packages by importlib, files by the file system, commands by the PATH."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+MOST_SEEN = 1_000
 FRESH_S = 2.0  # how long a check is believed: something may be installed between two runs
 
 
@@ -19,6 +21,8 @@ class DependencyChecker:
     def check(self, declared: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Return for each dependency its sort, whether it is satisfied, its version where it has one, and a reason if not."""
         now = time.monotonic()
+        if len(self._seen) > MOST_SEEN:
+            self._seen.clear()
         found = {}
         for name in declared:
             at, result = self._seen.get(name, (-FRESH_S, {}))
@@ -36,13 +40,13 @@ class DependencyChecker:
             return _command(rest)
         if prefix in ("python", "package"):
             return _package(rest)
-        if "/" in declared or (self._root / declared).exists():
+        if "/" in declared or os.path.exists(os.path.join(self._root, declared)):
             return self._file(declared)
         package = _package(declared)
         return package if package["satisfied"] or shutil.which(declared) is None else _command(declared)
 
     def _file(self, name: str) -> dict[str, Any]:
-        there = (self._root / Path(name).expanduser()).exists()
+        there = os.path.exists(os.path.join(self._root, os.path.expanduser(name)))
         return {"sort": "file", "satisfied": there, "reason": None if there else f"the file {name} is not there"}
 
 
@@ -70,7 +74,7 @@ def _package(declared: str) -> dict[str, Any]:
     if found is None:
         invalidate_caches()
         try:
-            importable = find_spec(wanted.name.replace("-", "_")) is not None
+            importable = find_spec(wanted.name.replace("-", "_").partition(".")[0]) is not None
         except (ImportError, ValueError):
             importable = False
         if not importable:

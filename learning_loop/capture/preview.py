@@ -8,24 +8,28 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from hashlib import blake2b
+from itertools import islice
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-MOST_DEPTH, MOST_ITEMS, MOST_TEXT = 6, 100, 20_000
+MOST_DEPTH, MOST_ITEMS, MOST_TEXT, MOST_INNER_TEXT, MOST_BITS = 6, 100, 20_000, 1_000, 256
 _SPOKEN = (PurePath, UUID, Decimal, datetime, date, time, timedelta)  # their str() says what they are
 _DIGEST_HEAD, _DIGEST_TAIL = 1_000_000, 65_536
 
 
-def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911, PLR0912  (one line for each sort of value)
+def plain(value: Any, depth: int = 0) -> Any:  # noqa: C901, PLR0911, PLR0912  (one line for each sort of value)
     """Return `value` as JSON data of bounded size; what has no plain form is named by its type.
 
-    No method of a foreign object is called: its repr may be slow, may fail, and may hold anything.
+    No repr of a foreign object is called: it may be slow, may fail, and may hold anything.
     """
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= MOST_BITS else f"<integer of {value.bit_length()} bits>"
     if isinstance(value, str):
-        return value if len(value) <= MOST_TEXT else f"{value[:MOST_TEXT]}… ({len(value)} characters)"
+        most = MOST_TEXT if depth <= 1 else MOST_INNER_TEXT
+        return value if len(value) <= most else f"{value[:most]}… ({len(value)} characters)"
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, bytes | bytearray | memoryview):
@@ -39,14 +43,14 @@ def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911, PLR0912  (one li
     if depth >= MOST_DEPTH:
         return f"<{type(value).__name__}>"
     if isinstance(value, Mapping):
-        items = list(value.items())[:MOST_ITEMS]
+        items = list(islice(value.items(), MOST_ITEMS))
         found = {str(plain(key, MOST_DEPTH)): plain(item, depth + 1) for key, item in items}
         return found if len(value) <= MOST_ITEMS else {**found, "…": f"{len(value) - MOST_ITEMS} more"}
     if isinstance(value, list | tuple):
         found_items = [plain(item, depth + 1) for item in value[:MOST_ITEMS]]
         return found_items if len(value) <= MOST_ITEMS else [*found_items, f"… {len(value) - MOST_ITEMS} more"]
     if isinstance(value, set | frozenset):
-        return plain(sorted(value, key=str), depth)
+        return sorted((plain(item, depth + 1) for item in islice(value, MOST_ITEMS)), key=str)
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: plain(getattr(value, item.name, None), depth + 1) for item in fields(value)[:MOST_ITEMS]}
     if isinstance(names := getattr(type(value), "model_fields", None), Mapping):
@@ -63,7 +67,7 @@ def preview(value: Any, limit: int) -> str | None:
 
 
 def digest(value: Any) -> str | None:
-    """Return a digest that is equal for equal plain values; None for None.
+    """Return a digest that is equal for equal plain values; None for None, and for what has no plain form.
 
     Of long texts and bytes the length, the first megabyte and the last 64 KiB count.
     """
@@ -76,6 +80,9 @@ def digest(value: Any) -> str | None:
     elif isinstance(value, bytes | bytearray):
         data = bytes(value[:_DIGEST_HEAD]) + bytes(value[_DIGEST_HEAD:][-_DIGEST_TAIL:])
     else:
-        data = json.dumps(plain(value), sort_keys=True).encode()
+        known = plain(value)
+        if isinstance(known, str) and known.startswith("<") and not isinstance(value, str):
+            return None
+        data = json.dumps(known, sort_keys=True).encode()
     size = len(value) if isinstance(value, str | bytes | bytearray) else 0
     return blake2b(data + b"%d" % size, digest_size=16).hexdigest()

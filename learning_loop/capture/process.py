@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
+from typing import TextIO
 
 CHUNK = 65_536
 GRACE_S = 1.0  # how long silence is waited out after the command ended: what it started may hold the pipe open
@@ -40,9 +41,7 @@ def run_command(command: Sequence[str], *, environ: Mapping[str, str], tail_byte
     process group: Ctrl-C reaches it from the terminal, and other signals sent to us are passed on.
     """
     tail = _Tail(tail_bytes)
-    streams = [_Stream(sys.stdout.fileno(), tail), _Stream(sys.stderr.fileno(), tail)]
-    sys.stdout.flush()
-    sys.stderr.flush()
+    streams = [_Stream(_descriptor(sys.stdout), tail), _Stream(_descriptor(sys.stderr), tail)]
     started = time.perf_counter()
     try:
         process = subprocess.Popen(command, stdout=streams[0].theirs, stderr=streams[1].theirs, env=dict(environ))  # noqa: S603
@@ -65,6 +64,15 @@ def run_command(command: Sequence[str], *, environ: Mapping[str, str], tail_byte
         peak_memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         output_tail=tail.text,
     )
+
+
+def _descriptor(stream: TextIO | None) -> int:
+    """Return where an output of ours goes, or nowhere where it was closed."""
+    if stream is not None:
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+            return stream.fileno()
+    return os.open(os.devnull, os.O_WRONLY)
 
 
 class _Tail:
@@ -122,7 +130,6 @@ class _Stream:
         os.close(self._read)
 
     def _copy(self) -> None:
-        open_for_us = True
         while True:
             ready, _, _ = select.select([self._read], [], [], POLL_S)
             if not ready:
@@ -136,8 +143,8 @@ class _Stream:
             if not chunk:
                 break
             self._tail.add(chunk)
-            if open_for_us:
-                open_for_us = _write_all(self._ours, chunk)
+            if not _write_all(self._ours, chunk):
+                break  # nobody reads any more, as after `| head`: let the command know
         os.close(self._read)
 
 
@@ -165,7 +172,7 @@ def _terminal_like(ours: int) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _signals_passed_to(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Pass signals on to the command; Ctrl-C it gets from the terminal itself, and we wait for how it takes it."""
+    """Pass signals on to the command; at a terminal it gets Ctrl-C itself, and we wait for how it takes it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -174,8 +181,10 @@ def _signals_passed_to(process: "subprocess.Popen[bytes]") -> Iterator[None]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
 
+    at_terminal = any(os.isatty(number) for number in (0, 1, 2))  # then Ctrl-C reaches both of us, once each
+    typed = (lambda *_: None) if at_terminal else forward
     before = {number: signal.signal(number, forward) for number in FORWARDED}
-    before |= {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGQUIT)}
+    before |= {number: signal.signal(number, typed) for number in (signal.SIGINT, signal.SIGQUIT)}
     try:
         yield
     finally:
@@ -185,8 +194,9 @@ def _signals_passed_to(process: "subprocess.Popen[bytes]") -> Iterator[None]:
 
 def end_like(exit_code: int) -> None:
     """End this process as the command ended: with its exit code, or by the signal that killed it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
     if exit_code < 0:
         with contextlib.suppress(OSError, ValueError):
             signal.signal(-exit_code, signal.SIG_DFL)

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
+from learning_loop import LearningOrchestrator
 from learning_loop.cli.common import number, seconds
 from learning_loop.records import Report
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--type", "task_type", default="command", show_default=True, help="What sort of task it is, e.g. test or build.")
-@click.option("--component", help="What it works on.")
+@click.option("--component", help="What it works on; by default the program's name.")
 @click.option("--id", "task_id", help="The task's name; by default its type, component and command.")
 @click.option("--agent", help="Who or what carries it out.")
 @click.option("--description", help="What it is for, in words.")
@@ -57,12 +58,11 @@ def run(
     """
     from learning_loop.capture.process import end_like
     from learning_loop.flows.command import carry_out, parameters_of
-    from learning_loop.orchestrator import LearningOrchestrator
 
     task = {
-        "id": task_id or " ".join([task_type, *([component] if component else []), Path(command[0]).name]),
+        "id": task_id or " ".join(dict.fromkeys([task_type, *([component] if component else []), Path(command[0]).name])),
         "type": task_type,
-        "component": component,
+        "component": component or Path(command[0]).name,
         "agent": agent,
         "description": description,
         "parameters": {"command": list(command), **parameters_of(pairs)},
@@ -81,7 +81,7 @@ def run(
     exit_code = under_way.result["exit_code"]
     if report is not None:
         try:
-            report.write_text(_as_json(found), encoding="utf-8")
+            report.write_text(_as_json(found, loop), encoding="utf-8")
         except OSError as error:  # the command's own exit code must still be ours
             click.echo(f"[learning-loop] warning: cannot write {report}: {error.strerror}", err=True)
     if not quiet:
@@ -100,7 +100,7 @@ def run(
     end_like(exit_code)
 
 
-def _as_json(found: Report) -> str:
+def _as_json(found: Report, loop: LearningOrchestrator) -> str:
     import dataclasses
     import json
 
@@ -109,4 +109,4 @@ def _as_json(found: Report) -> str:
     }
     shown["outcome"] = dataclasses.asdict(found.outcome) if found.outcome else None
     shown["scores"], shown["basis"] = found.card.scores, found.card.basis
-    return json.dumps(shown, indent=2, default=str)
+    return json.dumps(loop.redact(shown), indent=2, default=str)

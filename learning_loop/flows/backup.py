@@ -35,7 +35,8 @@ def backup(app: App, target: Path) -> Path:
             archive.add(copy, "metrics/ledger.db")
             for part in PARTS:
                 for path in sorted((root / part).rglob("*")):
-                    if path.is_file() and not path.is_symlink() and not path.name.startswith("ledger.db") and path != temporary:
+                    other = path.name.startswith("ledger.db") or path.name.endswith((".tar.gz", ".tmp"))
+                    if path.is_file() and not path.is_symlink() and not other:
                         archive.add(path, app.workspace.relative(path))
         temporary.replace(target)
     except OSError as error:
@@ -64,7 +65,7 @@ def restore(archive: Path, root: Path, *, replace: bool, clock: Clock) -> Path |
                 opened.extractall(folder, filter="data")
         except (tarfile.TarError, EOFError, OSError) as error:
             raise UsageError(f"{archive} cannot be unpacked: {error}. Nothing was changed") from None
-        aside = root / ".learning_loop" / f"replaced-{clock():%Y%m%d-%H%M%S}" if present else None
+        aside = root / f"replaced-{clock():%Y%m%d-%H%M%S}" if present else None
         for part in present:
             if aside is not None:
                 aside.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import signal
 import sys
 import time
 from typing import Any
@@ -17,17 +18,17 @@ READ = frozenset(  # what is read from `run.outcome(...)`; every other name is a
 ) | {"duration_s", "cpu_s", "peak_memory_bytes"}
 _CANCELLED = (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
 MOST_MESSAGE = 4_000
+INTERRUPTED = -signal.SIGINT
 
 
-def outcome_of(run: Run, ended: Any, settings: Capture) -> Outcome:
-    """Return how a run ended, from an exception or a result and from what was said on the way.
+def outcome_of(run: Run, result: Any, error: BaseException | None, settings: Capture) -> Outcome:
+    """Return how a run ended, from its result or the exception it raised, and from what was said on the way.
 
     What the work said through `run.outcome(...)` outranks what its result says.
     """
     duration = run.elapsed_s
     cpu = time.process_time() - run.cpu_started
-    error = ended if isinstance(ended, BaseException) else None
-    verdict = _verdict(run, None if error is not None else ended)
+    verdict = _verdict(run, result)
     error_type, message = _error(error, verdict, run)
     success = _success(error, verdict, ran=run.ran)
     used = totals(run.usages)
@@ -38,7 +39,7 @@ def outcome_of(run: Run, ended: Any, settings: Capture) -> Outcome:
         task_type=run.task.type,
         component=run.task.component,
         project=run.task.project,
-        status=_status(error, success),
+        status=_status(error, success, verdict),
         success=success,
         ended_at=run.app.clock() if run.app else run.started_at,
         score=verdict.score,
@@ -49,8 +50,8 @@ def outcome_of(run: Run, ended: Any, settings: Capture) -> Outcome:
         error_message=message[:MOST_MESSAGE] if message else None,
         error_fingerprint=fingerprint(error_type, message) if success is False else None,
         output_tail=_text(run.observed.outcomes.get("output_tail")),
-        result_digest=None if error is not None else digest(ended),
-        result_preview=None if error is not None else preview(ended, settings.preview_characters),
+        result_digest=digest(result),
+        result_preview=preview(result, settings.preview_characters),
         duration_s=_measured(run, "duration_s", duration),
         cpu_s=_measured(run, "cpu_s", cpu),
         peak_memory_bytes=_whole(_measured(run, "peak_memory_bytes", _peak_memory())),
@@ -65,16 +66,16 @@ def outcome_of(run: Run, ended: Any, settings: Capture) -> Outcome:
     )
 
 
-def bare_outcome(run: Run, ended: Any) -> Outcome:
+def bare_outcome(run: Run, error: BaseException | None) -> Outcome:
     """Return the little that is always known, for a run of which more cannot be kept."""
-    error = ended if isinstance(ended, BaseException) else None
-    success = _success(error, Verdict(), ran=run.ran)
+    verdict = Verdict()
+    success = _success(error, verdict, ran=run.ran)
     return Outcome(
         execution_id=run.id,
         task_type=run.task.type,
         component=run.task.component,
         project=run.task.project,
-        status=_status(error, success),
+        status=_status(error, success, verdict),
         success=success,
         ended_at=run.app.clock() if run.app else run.started_at,
         error_type=type(error).__name__ if error is not None else None,
@@ -106,7 +107,9 @@ def _verdict(run: Run, result: Any) -> Verdict:
         value = getattr(said, name)
         return getattr(given, name) if value is None else value
 
-    return Verdict(**{name: pick(name) for name in ("success", "score", "tests_passed", "tests_total", "exit_code")})
+    told = {name: pick(name) for name in ("success", "score", "tests_passed", "tests_total", "exit_code")}
+    deciding = tuple(fault for fault in (*given.faults, *said.faults) if "score" not in fault)
+    return Verdict(**told, faults=() if told["success"] is not None else deciding)
 
 
 def _success(error: BaseException | None, verdict: Verdict, *, ran: bool) -> bool | None:
@@ -118,6 +121,8 @@ def _success(error: BaseException | None, verdict: Verdict, *, ran: bool) -> boo
         return False
     if verdict.success is not None:
         return verdict.success
+    if verdict.exit_code == INTERRUPTED or verdict.faults:  # stopped by a person, or a claim that cannot be read
+        return None
     if verdict.exit_code is not None:
         return verdict.exit_code == 0
     if verdict.tests_total and verdict.tests_passed is not None:
@@ -125,8 +130,10 @@ def _success(error: BaseException | None, verdict: Verdict, *, ran: bool) -> boo
     return True if ran else None
 
 
-def _status(error: BaseException | None, success: bool | None) -> str:
+def _status(error: BaseException | None, success: bool | None, verdict: Verdict) -> str:
     if isinstance(error, _CANCELLED):
+        return "cancelled"
+    if success is None and verdict.exit_code == INTERRUPTED:
         return "cancelled"
     return {True: "succeeded", False: "failed", None: "unknown"}[success]
 
@@ -135,7 +142,7 @@ def _error(error: BaseException | None, verdict: Verdict, run: Run) -> tuple[str
     if error is not None:
         text = run.guard.attempt("the exception's text", run.warnings, lambda: str(error))  # it may fail to say what it is
         return type(error).__name__, text or type(error).__name__
-    if _success(None, verdict, ran=True):
+    if _success(None, verdict, ran=True) is not False:
         return None, None
     said = run.observed.outcomes
     if said.get("error_message"):

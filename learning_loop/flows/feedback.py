@@ -1,6 +1,8 @@
 """Feedback that comes during a run or days after it: one more measure, and a new score where it bears on accuracy."""
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -26,7 +28,9 @@ def give_feedback(app: App, execution_id: str, metric: str, value: Any, *, sourc
         raise UsageError(f"feedback is a number, true or false, or a text, not {type(value).__name__}")
     if metric in BEARS_ON_ACCURACY and (faults := read_result({metric: value}).faults):
         raise UsageError(faults[0].replace("the result's ", "").replace(", so it was ignored", ""))
-    app.ledger.append(measure(found, metric, value, source=source, at=app.clock()))
+    if not metric or (isinstance(value, float) and not math.isfinite(value)):
+        raise UsageError("feedback needs the name of a metric and a finite value, as in `satisfaction 4`")
+    app.ledger.append(measure(found, metric, app.redact({metric: value})[metric], source=source, at=app.clock()))
     return _rescored(app, found) if metric in BEARS_ON_ACCURACY else None
 
 
@@ -37,17 +41,29 @@ def measure(execution_id: str, metric: str, value: Any, *, source: str, at: date
     return Feedback(execution_id=execution_id, metric=metric, value=number, text=text, source=source, at=at)
 
 
+def _decided(feedback: Sequence[Feedback]) -> dict[str, Any]:
+    """Return what the newest feedback says of how a run went; what the run itself said of that no longer counts."""
+    said = {item.metric: item.value for item in feedback if item.metric in BEARS_ON_ACCURACY and item.value is not None}
+    newest = [item.metric for item in feedback if item.metric in said][-1]
+    fields: dict[str, Any] = dict.fromkeys(("score", "tests_passed", "tests_total", "exit_code", "error_type"))
+    if newest == "score":
+        return {**fields, "score": said["score"]}
+    if newest == "success":
+        return {**fields, "success": bool(said["success"])}
+    if newest == "exit_code":
+        return {**fields, "exit_code": int(said["exit_code"]), "success": said["exit_code"] == 0}
+    passed, total = said.get("tests_passed"), said.get("tests_total")
+    if passed is None or total is None:
+        return {}
+    return {**fields, "tests_passed": int(passed), "tests_total": int(total), "success": passed == total}
+
+
 def _rescored(app: App, execution_id: str) -> Score | None:
     """Append a score whose accuracy counts all feedback so far, the newest of each metric; the rest stays as it was."""
     record = app.ledger.execution(execution_id)
     if record.outcome is None:
         return None
-    said: dict[str, Any] = {item.metric: item.value for item in record.feedback if item.metric in BEARS_ON_ACCURACY}
-    if "success" in said:
-        said["success"] = bool(said["success"])
-        said.setdefault("score", None)  # a person's verdict outranks what the runner said of itself
-        said |= {"tests_total": said.get("tests_total"), "exit_code": said.get("exit_code"), "error_type": None}
-    outcome = replace(record.outcome, **said)
+    outcome = replace(record.outcome, **_decided(record.feedback))
     scoring = app.settings.scoring
     before = record.score
     scores = {name: getattr(before, name) if before else None for name in DIMENSIONS}

@@ -51,7 +51,7 @@ class LessonMemory(MutableMapping[str, list[str]]):
         for category, lessons in self._lessons.items():
             there = set(known.get(category, []))
             for lesson in lessons:
-                text = " ".join(str(lesson).split())
+                text = " ".join(str(lesson).split()) if lesson is not None else ""
                 if text and text not in there:
                     written.append(_write(app, category, text))
                     there.add(text)

@@ -66,6 +66,9 @@ class LearningQueryInterface:
         categories = self._categories(question)
         words = [word for word in question.terms if word not in question.spoken]
         scope = Scope(categories=categories, project=project, task_type=None, component=question.component)
+        asked = question.everything or question.last or question.outcome or question.kinds or question.named
+        if not words and not asked:
+            return []
         if not words or (question.everything and set(words) <= question.named):
             found = self._app.index.newest(scope, limit=max(k, 50))
         else:

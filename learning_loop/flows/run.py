@@ -72,7 +72,7 @@ class Run:
     task: Task
     app: App | None
     guard: Guard
-    finish: Callable[["Run", Any], Report]
+    finish: Callable[["Run", Any, BaseException | None], Report]
     started_at: datetime
     parent_id: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class Run:
                 )
                 self.observed.decisions.append(found)
 
-    def checkpoint(self, name: str, **data: Any) -> None:
+    def checkpoint(self, name: str, /, **data: Any) -> None:
         """Note that the work has come so far; skipped where mid_task checkpoints are switched off."""
         with self.guard("checkpoint", self.warnings):
             if self.app is not None and self.app.settings.reflection_triggers.checkpoints.mid_task:
@@ -221,7 +221,7 @@ class Run:
             with contextlib.suppress(ValueError):  # left in another context than it was entered in: nothing to reset there
                 CURRENT.reset(self._token)
             self._token = None
-        self.finish(self, error if error is not None else self.result)
+        self.finish(self, None if error is not None else self.result, error)
 
 
 def _name(option: Any) -> str:

@@ -14,7 +14,9 @@ Begin = Callable[[Any], Run]
 def wrapped(begin: Begin, guard: Guard, fields: Mapping[str, Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that begins a run for each call; signature, kind and behaviour of the function stay as they are."""
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(function: Any) -> Any:
+        if isinstance(function, staticmethod | classmethod):
+            return type(function)(decorate(function.__func__))
         describe = _describer(function, guard, fields)
 
         @functools.wraps(function)
@@ -38,7 +40,7 @@ def wrapped(begin: Begin, guard: Guard, fields: Mapping[str, Any]) -> Callable[[
         async def generated_async(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
             inner = function(*args, **kwargs)  # first: wrong arguments begin no run
             run = begin(describe(args, kwargs))
-            ended: Any = None
+            raised: BaseException | None = None
             try:
                 step: Callable[[], Any] = functools.partial(inner.asend, None)
                 while True:
@@ -57,10 +59,10 @@ def wrapped(begin: Begin, guard: Guard, fields: Mapping[str, Any]) -> Callable[[
                     except BaseException as thrown:  # noqa: BLE001  (handed to the generator it was thrown at)
                         step = functools.partial(inner.athrow, thrown)
             except BaseException as error:
-                ended = error
+                raised = error
                 raise
             finally:
-                run.finish(run, ended)
+                run.finish(run, None, raised)
 
         if inspect.iscoroutinefunction(function):
             return awaited_call
@@ -72,19 +74,26 @@ def wrapped(begin: Begin, guard: Guard, fields: Mapping[str, Any]) -> Callable[[
 
 
 def _describer(function: Callable[..., Any], guard: Guard, fields: Mapping[str, Any]) -> Callable[[Any, Any], dict[str, Any]]:
-    signature = inspect.signature(function)
-    named = {"id": function.__qualname__, "type": function.__name__, "component": function.__module__, **fields}
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins do not say
+        signature = inspect.Signature([inspect.Parameter("arguments", inspect.Parameter.VAR_POSITIONAL)])
+    inner = function.func if isinstance(function, functools.partial) else function
+    kind = type(inner)
+    own = getattr(inner, "__qualname__", kind.__qualname__)
+    name, module = getattr(inner, "__name__", kind.__name__), getattr(inner, "__module__", kind.__module__)
+    named = {"id": own, "type": name, "component": module, **fields}
     given = named["id"]
 
     def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError:  # the call itself will say so
-            return {**named, "id": function.__qualname__}
+            return {**named, "id": own}
         arguments = {name: value for name, value in bound.arguments.items() if name not in ("self", "cls")}
         task_id = given
         if callable(given):
-            task_id = guard.attempt("the task's id", [], lambda: str(given(*args, **kwargs)), function.__qualname__)
+            task_id = guard.attempt("the task's id", [], lambda: str(given(*args, **kwargs)), own)
         return {**named, "id": task_id, "parameters": {**arguments, **fields.get("parameters", {})}}
 
     return describe
@@ -92,7 +101,7 @@ def _describer(function: Callable[..., Any], guard: Guard, fields: Mapping[str, 
 
 def _generated(run: Run, inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Pass a generator through; its run is current only while its own code runs, not while the consumer's does."""
-    ended: Any = None
+    result, raised = None, None
     try:
         step: Callable[[], Any] = functools.partial(next, inner)
         while True:
@@ -100,8 +109,8 @@ def _generated(run: Run, inner: Generator[Any, Any, Any]) -> Generator[Any, Any,
             try:
                 item = step()
             except StopIteration as stop:
-                ended = stop.value
-                return ended
+                result = stop.value
+                return result
             finally:
                 CURRENT.reset(token)
             try:
@@ -112,7 +121,7 @@ def _generated(run: Run, inner: Generator[Any, Any, Any]) -> Generator[Any, Any,
             except BaseException as thrown:  # noqa: BLE001  (handed to the generator it was thrown at)
                 step = functools.partial(inner.throw, thrown)
     except BaseException as error:
-        ended = error
+        raised = error
         raise
     finally:
-        run.finish(run, ended)
+        run.finish(run, result, raised)

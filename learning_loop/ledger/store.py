@@ -71,6 +71,7 @@ class Ledger:
 
     def __init__(self, path: Path, engine: sa.Engine, *, sanitize: Callable[[Any], Any], clock: Clock) -> None:
         self.path = path
+        self._file = str(path)
         self._engine = engine
         self._sanitize = sanitize
         self._clock = clock
@@ -128,6 +129,11 @@ class Ledger:
             ledger._migrate(locks)
             ledger._mark_interrupted()
         return ledger
+
+    @property
+    def exists(self) -> bool:
+        """Say whether the file is still there: what is written to a removed one is lost."""
+        return os.path.exists(self._file)
 
     def close(self) -> None:
         self._after_fork()

@@ -29,6 +29,7 @@ def atomic_write(path: Path, content: bytes) -> None:
     The new file is flushed to disk before it takes the old one's place. Raise WorkspaceError where it cannot be written.
     """
     try:
+        path = path.resolve()  # of a link, what it leads to is written
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
         try:
@@ -91,6 +92,9 @@ class Workspace:
             if not (root / name).exists():
                 atomic_write(root / name, content)
                 written.append(name)
+        ignored = root / ".learning_loop" / ".gitignore"
+        if not ignored.exists():
+            atomic_write(ignored, b"# derived and disposable\n*\n")
         return cls(root), written
 
     @property

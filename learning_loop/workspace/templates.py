@@ -38,13 +38,26 @@ class Templates:
             ) from None
 
     def check(self, name: str) -> None:
-        """Parse a template without rendering it; raise TemplateError with file and line."""
+        """Parse a template and look up the names it uses, without rendering it; raise TemplateError.
+
+        The names that the packaged template of this name uses are the ones that are passed in.
+        """
         try:
             self._environment.get_template(name)
+            unknown = self._names(name) - self._names(f"default:{name}")
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"templates/{error.name or name}:{error.lineno}: {error.message}") from None
         except UnicodeDecodeError:
             raise TemplateError(f"templates/{name}: is not UTF-8 text: save it as UTF-8") from None
+        if unknown:
+            raise TemplateError(f"templates/{name}: uses {', '.join(sorted(unknown))}, which is not passed to it")
+
+    def _names(self, name: str) -> set[str]:
+        from jinja2.meta import find_undeclared_variables
+
+        loader = self._environment.loader
+        source = loader.get_source(self._environment, name)[0] if loader else ""
+        return find_undeclared_variables(self._environment.parse(source))
 
 
 def _day(value: datetime | None) -> str:
