@@ -348,7 +348,10 @@ class LearningOrchestrator:
 
     def feedback(self, execution_id: str, metric: str, value: Any, *, source: str = "person") -> Score | None:
         """Add a measure to a past execution; return its new score where accuracy rests on that metric."""
-        return give_feedback(self._must().app, execution_id, metric, value, source=source)
+        parts = self._must()
+        score = give_feedback(parts.app, execution_id, metric, value, source=source)
+        parts.histories.forget()
+        return score
 
     @cached_property
     def memory(self) -> LessonMemory:

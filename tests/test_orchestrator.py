@@ -714,6 +714,17 @@ def test_feedback_may_come_days_later_and_scores_are_views(make_loop: MakeLoop) 
         loop.feedback("nonesuch", "score", 4)
 
 
+def test_what_a_person_said_of_past_runs_counts_in_what_is_expected_of_the_next(make_loop: MakeLoop) -> None:
+    loop = make_loop(lambda task: {"exit_code": 0})
+    for _ in range(8):
+        loop.feedback(loop.execute_with_learning(TASK).execution_id, "success", False)
+    run = loop.begin(TASK)
+    assert run.prediction
+    assert run.prediction.success == pytest.approx(0.5 / 9)
+    assert {past.status for past in run.briefing.executions} == {"failed"}
+    loop.finish(run)
+
+
 def test_scores_carry_the_version_of_the_scoring(make_loop: MakeLoop) -> None:
     one = make_loop(lambda task: None)
     other = make_loop(lambda task: None, flags={"scoring.preset": "seed_equal_weights"})

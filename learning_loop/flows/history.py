@@ -64,6 +64,12 @@ class Histories:
             for name in {kind, replace(kind, component=None)} & set(self._read_at):
                 self._known[name].add([run])
 
+    def forget(self) -> None:
+        """Read everything anew when it is next needed: what is on record of past runs has changed."""
+        with self._lock:
+            self._known.clear()
+            self._read_at.clear()
+
     def _of(self, kind: Kind) -> History:
         """Read what is new of a kind, and of its type where the kind itself is too little known."""
         if self._top_up(kind).thin and kind.component is not None:

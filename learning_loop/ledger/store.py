@@ -518,9 +518,17 @@ def _past_run(seq: int, ended: Any) -> PastRun:
 
 
 def _past(component: Any) -> sa.Select[Any]:
-    o = tables.outcomes.c
+    """Return the query for past runs of a kind; what a person said later of how one went outranks what the run said."""
+    o, f = tables.outcomes.c, tables.feedback.c
+    verdict = sa.select(f.value).where(f.execution_id == o.execution_id, f.metric == "success").order_by(f.seq.desc()).limit(1)
+    said = verdict.scalar_subquery()
+    judged = {
+        "success": sa.case((said.is_(None), o.success), else_=said > 0),
+        "status": sa.case((said.is_(None), o.status), (said > 0, "succeeded"), else_="failed"),
+    }
+    columns = [judged[name].label(name) if name in judged else o[name] for name in _PAST_FIELDS]
     return (
-        sa.select(o.seq, *(o[name] for name in _PAST_FIELDS))
+        sa.select(o.seq, *columns)
         .where(*_of_kind(sa.bindparam("type"), component, sa.bindparam("project")), o.status != "interrupted")
         .where(o.seq > sa.bindparam("after"))
         .order_by(o.seq.desc())
