@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 REDACTED = "[redacted]"
@@ -96,8 +97,14 @@ def _is_secret(name: Any, value: Any) -> bool:
     """Say whether what stands under a name in a mapping is a secret."""
     if not isinstance(name, str) or value is None or isinstance(value, bool) or value in ("", (), [], {}):
         return False
-    spoken = _CAMEL.sub("_", name)
-    return bool(_STRONG.search(spoken)) or (not isinstance(value, int | float) and bool(_WEAK.search(spoken)))
+    strong, weak = _sounds_secret(name)
+    return strong or (weak and not isinstance(value, int | float))
+
+
+@lru_cache(maxsize=4_096)
+def _sounds_secret(name: str) -> tuple[bool, bool]:
+    spoken = _CAMEL.sub("_", name[:200])
+    return bool(_STRONG.search(spoken)), bool(_WEAK.search(spoken))
 
 
 def _is_secret_value(name: str, value: str) -> bool:

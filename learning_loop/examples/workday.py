@@ -1,8 +1,8 @@
 """A day's work, for real: some forty commands in their own processes, some of which fail or slow down for a reason.
 
-A small task runner byte-compiles, tests, builds a wheel, computes digests and prints a report, round after round, in a fresh
-folder. On the way a wrong option is used, a dependency is lost, a source file is broken, and a load is doubled; each is mended
-later. The loop is told none of this: what it prints at the end it found by itself.
+A small task runner byte-compiles, runs test suites, builds a wheel, computes digests and prints a report, round after round,
+in a fresh folder. On the way a wrong option is used, a dependency is lost, a source file is broken, and a load is doubled;
+all but the last is mended later. The loop is told none of this: what it prints at the end it found by itself.
 
     python -m learning_loop.examples.workday [FOLDER]
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from learning_loop import LearningOrchestrator, Report, Run
+from learning_loop.capture import read_junit
 
 PACKAGE = Path(__file__).parents[1]
 ROUNDS = 6
@@ -93,9 +94,14 @@ class Runner:
         self.folder = folder
 
     def __call__(self, task: Task, run: Run) -> dict[str, Any]:
+        junit = self.folder / "junit.xml"
+        junit.unlink(missing_ok=True)
         done = subprocess.run(task.command, cwd=self.folder, capture_output=True, text=True, check=False)
         run.outcome(output_tail=(done.stdout + done.stderr)[-4000:])
-        return {"exit_code": done.returncode}
+        if not junit.exists():
+            return {"exit_code": done.returncode}
+        passed, total, _ = read_junit(junit)
+        return {"exit_code": done.returncode, "tests_passed": passed, "tests_total": total}
 
 
 def main() -> None:
@@ -155,6 +161,15 @@ def task(
     return Task(f"{kind}-{component}-{round_number}", kind, component, command, parameters, list(depends))
 
 
+def own_tests(component: str, round_number: int) -> Task:
+    """Return the run of one of this package's own test suites; where it is installed without them, a look by the doctor."""
+    suite = PACKAGE.parent / "tests" / f"test_{component}.py"
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=junit.xml", str(suite)]
+    if not suite.exists():
+        command = ["-m", "learning_loop", "-C", "..", "doctor"]
+    return task("test", component, round_number, [sys.executable, *command], ("python:pytest",), runner=command[1])
+
+
 TASKS: dict[str, Callable[[int], Task]] = {
     "compile scoring": lambda number: compiled("scoring", number),
     "compile capture": lambda number: compiled("capture", number),
@@ -165,9 +180,7 @@ TASKS: dict[str, Callable[[int], Task]] = {
         [sys.executable, "-m", "unittest", "discover", "-s", "source", "-t", "source"],
         runner="unittest",
     ),
-    "test workspace": lambda number: task(
-        "test", "workspace", number, [sys.executable, "-m", "learning_loop", "-C", "..", "doctor"], runner="doctor"
-    ),
+    "test features": lambda number: own_tests("features", number),
     "build tinytable": lambda number: task(
         "build",
         "tinytable",
@@ -231,10 +244,17 @@ def conclude(loop: LearningOrchestrator, reports: list[tuple[Task, Report]], roo
     notes = sorted({note for _, report in reports for note in report.notes})
     print(f"\nWhat it wrote, in {root}:\n" + "\n".join(f"  {note}" for note in notes))
     failed = [(task, report) for task, report in reports if report.outcome and report.outcome.success is False]
-    print("\nWhy did they fail?")
+    print("\nWhy did they fail, or surprise?")
     for task, report in failed:
         cause = loop.root_cause_analysis(report.execution_id)
         print(f"  {task.id}: {cause.summary}")
+    slow = [
+        (task, report)
+        for task, report in reports
+        if (report.card.scores["surprise"] or 0) > 70 and (task, report) not in failed
+    ]
+    for task, report in slow:
+        print(f"  {task.id}: {report.card.basis['surprise']}; {loop.root_cause_analysis(report.execution_id).summary}")
     for question in (
         "What failed last time we tried report files?",
         "show all failure patterns",

@@ -138,7 +138,7 @@ def measure(bench: _harness.Bench, notes: int, rounds: int) -> None:
 
 def work(bench: _harness.Bench) -> None:
     for notes in SIZES[:3] if bench.quick else SIZES:
-        measure(bench, notes, 2_000 if bench.quick else 10_000)
+        measure(bench, notes, 4_000 if bench.quick else 10_000)
 
 
 if __name__ == "__main__":
