@@ -255,6 +255,37 @@ def test_the_doctor_finds_what_is_wrong_and_how_to_mend_it(folder: Path) -> None
     assert "bad.md:1: is not UTF-8" in command("doctor", folder=folder).stdout
 
 
+def test_the_doctor_says_what_a_shortened_configuration_leaves_to_its_defaults(folder: Path) -> None:
+    (folder / "config" / "learning_loop.yaml").write_text("recall:\n  notes: 3\n")
+    done = command("doctor", folder=folder)
+    assert done.returncode == 0
+    assert "does not mention mode, recall.enabled, recall.executions" in done.stdout
+
+
+def test_the_report_of_a_run_can_be_had_as_json(folder: Path) -> None:
+    done = command("run", "--json", "--", sys.executable, "-c", "print('out')", folder=folder)
+    assert done.stdout == "out\n"
+    assert json.loads(done.stderr)["outcome"]["status"] == "succeeded"
+
+
+def test_a_reader_that_leaves_early_ends_the_command(folder: Path) -> None:
+    line = f"{sys.executable} -m learning_loop run -q -- yes | head -1"
+    done = subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, check=False, timeout=30)
+    assert done.stdout == "y\n"
+
+
+def test_a_slow_reader_loses_nothing(folder: Path) -> None:
+    line = f"{sys.executable} -m learning_loop run -q -- seq 20000 | (sleep 3; wc -l)"
+    done = subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.strip() == "20000"
+
+
+def test_closed_outputs_and_unwritable_reports_do_not_stop_the_command(folder: Path) -> None:
+    line = f"{sys.executable} -m learning_loop run -q --report /nonexistent/x -- touch made >&-"
+    subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, check=True, timeout=30)
+    assert (folder / "made").exists()
+
+
 def test_backup_forget_restore(folder: Path, tmp_path: Path) -> None:
     command("run", "-q", "--", sys.executable, "-c", "import nosuchmodule", folder=folder)
     execution = told("executions", "list", folder=folder)[0]["id"]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from learning_loop.app import App, find_workspace
+from learning_loop.app import App, Progress, find_workspace
 from learning_loop.errors import NoteError
 from learning_loop.records import utc_now
 from learning_loop.workspace import Workspace
@@ -31,17 +31,22 @@ def opened(ctx: click.Context) -> Iterator[App]:
         yield app
 
 
-def synced(app: App) -> list[NoteError]:
-    """Bring the index up to date, saying how far it is where that takes a while; return what could not be read."""
+def telling(label: str) -> Progress:
+    """Return a progress that says on a terminal how far something is, once it has taken a second."""
     started = time.monotonic()
 
     def progress(done: int, total: int) -> None:
         spent = time.monotonic() - started
         if sys.stderr.isatty() and spent > 1:
-            left = f"{spent / done * (total - done):.0f} s left" if done < total else "done       "
-            click.echo(f"\rreading notes: {done} of {total}, {left}  ", err=True, nl=done == total)
+            left = f"{spent / done * (total - done):.0f} s left" if done < total else "done"
+            click.echo(f"\r{label}: {done} of {total}, {left:12}", err=True, nl=done == total)
 
-    return app.sync_index(progress)
+    return progress
+
+
+def synced(app: App) -> list[NoteError]:
+    """Bring the index up to date, saying how far it is; return what could not be read."""
+    return app.sync_index(telling("reading notes"))
 
 
 def print_json(value: Any) -> None:

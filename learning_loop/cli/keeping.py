@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from learning_loop.cli.common import json_option, opened, print_json
+from learning_loop.cli.common import json_option, opened, print_json, synced, telling
 from learning_loop.records import utc_now
 
 
@@ -17,7 +17,9 @@ def backup(ctx: click.Context, file: Path | None, as_json: bool) -> None:
     from learning_loop.flows.backup import backup as write
 
     with opened(ctx) as app:
-        target = write(app, (file or Path(f"learning-loop-{utc_now():%Y%m%d-%H%M%S}.tar.gz")).resolve())
+        target = write(
+            app, (file or Path(f"learning-loop-{utc_now():%Y%m%d-%H%M%S}.tar.gz")).resolve(), telling("writing files")
+        )
     if as_json:
         print_json({"file": str(target), "bytes": target.stat().st_size})
     else:
@@ -61,6 +63,7 @@ def forget(ctx: click.Context, name: str | None, expired: bool, reason: str, yes
     if not yes:
         click.confirm(f"Erase {name or 'all that is expired'} for good?", abort=True, err=True)
     with opened(ctx) as app:
+        synced(app)
         found = forget_expired(app) if expired else [erase(app, name or "", reason=reason)]
     if as_json:
         print_json([{"id": item.id, "erased": item.erased, "rewritten": item.rewritten} for item in found])

@@ -30,6 +30,7 @@ from learning_loop.records import Report
     "--junit", type=click.Path(path_type=Path, dir_okay=False), help="JUnit XML that the command writes: tests passed of total."
 )
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the loop's report as JSON to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard error, in place of the words.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing beside what the command says.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context
@@ -48,6 +49,7 @@ def run(
     sprint: str | None,
     junit: Path | None,
     report: Path | None,
+    as_json: bool,
     quiet: bool,
     command: tuple[str, ...],
 ) -> None:
@@ -84,7 +86,9 @@ def run(
             report.write_text(_as_json(found, loop), encoding="utf-8")
         except OSError as error:  # the command's own exit code must still be ours
             click.echo(f"[learning-loop] warning: cannot write {report}: {error.strerror}", err=True)
-    if not quiet:
+    if as_json:
+        click.echo(_as_json(found, loop), err=True)
+    elif not quiet:
         ended = found.outcome
         took = seconds(ended.duration_s if ended else None)
         word = ended.status if ended else "unrecorded"

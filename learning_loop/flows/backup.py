@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from learning_loop import __version__
-from learning_loop.app import App
+from learning_loop.app import App, Progress
 from learning_loop.errors import UsageError, WorkspaceError
 from learning_loop.records import Clock
 from learning_loop.workspace import Workspace
@@ -17,8 +17,11 @@ PARTS = ("config", "templates", "memory", "metrics")
 MANIFEST = "learning-loop-backup.json"
 
 
-def backup(app: App, target: Path) -> Path:
-    """Write a consistent archive while others go on working; raise UsageError where the file is there already."""
+def backup(app: App, target: Path, progress: Progress | None = None) -> Path:
+    """Write a consistent archive while others go on working; raise UsageError where the file is there already.
+
+    `progress` is told now and then how many files of how many are in it.
+    """
     if target.exists():
         raise UsageError(f"{target} is there already: choose another name")
     root = app.workspace.root
@@ -33,17 +36,22 @@ def backup(app: App, target: Path) -> Path:
             copy = Path(folder, "ledger.db")
             app.ledger.copy_to(copy)
             archive.add(copy, "metrics/ledger.db")
-            for part in PARTS:
-                for path in sorted((root / part).rglob("*")):
-                    other = path.name.startswith("ledger.db") or path.name.endswith((".tar.gz", ".tmp"))
-                    if path.is_file() and not path.is_symlink() and not other:
-                        archive.add(path, app.workspace.relative(path))
+            paths = [path for part in PARTS for path in sorted((root / part).rglob("*")) if _kept(path)]
+            for number, path in enumerate(paths, 1):
+                archive.add(path, app.workspace.relative(path))
+                if progress is not None and number % 200 == 0:
+                    progress(number, len(paths))
         temporary.replace(target)
     except OSError as error:
         raise WorkspaceError(f"cannot write {target}: {error.strerror}. Choose another place") from error
     finally:
         temporary.unlink(missing_ok=True)
     return target
+
+
+def _kept(path: Path) -> bool:
+    other = path.name.startswith("ledger.db") or path.name.endswith((".tar.gz", ".tmp"))  # the ledger is copied, see above
+    return path.is_file() and not path.is_symlink() and not other
 
 
 def restore(archive: Path, root: Path, *, replace: bool, clock: Clock) -> Path | None:

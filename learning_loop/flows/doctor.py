@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from learning_loop.app import App
 from learning_loop.errors import LearningLoopError, NoteError, TemplateError
 from learning_loop.records import Briefing, Clock
-from learning_loop.workspace import Workspace, load_configuration
+from learning_loop.workspace import Workspace, load_configuration, yaml
 from learning_loop.workspace.files import FOLDERS, default_files
 from learning_loop.workspace.templates import Templates
 
@@ -49,6 +49,23 @@ def _files(workspace: Workspace) -> Iterator[Symptom]:
             yield Symptom("info", f"{name} is missing: the packaged one is used", "learning-loop init writes it")
         elif name.startswith(("config/", "templates/")) and path.read_bytes() != packaged:
             yield Symptom("info", f"{name} is customised")
+            if missing := _not_mentioned(name, path.read_bytes(), packaged):
+                what = (
+                    f"{name} is out of date or shortened: it does not mention {', '.join(missing)}; their defaults are in force"
+                )
+                yield Symptom("info", what, "add them from the packaged file where you want to change them")
+
+
+def _not_mentioned(name: str, own: bytes, packaged: bytes) -> list[str]:
+    """Return the settings of a packaged configuration file that the workspace's own does not have."""
+    if not name.endswith(".yaml"):
+        return []
+    try:
+        here, there = (yaml.load(content.decode("utf-8"))[1] for content in (own, packaged))
+    except (yaml.YamlError, UnicodeDecodeError):
+        return []  # said elsewhere
+    leaves = [key for key in there if not any(other[: len(key)] == key and other != key for other in there)]
+    return [".".join(key) for key in leaves if key not in here]
 
 
 def _configuration(workspace: Workspace, environ: Mapping[str, str]) -> Iterator[Symptom]:
