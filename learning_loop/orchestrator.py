@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import os
 import random
-import socket
 import threading
 import time
 import weakref
@@ -20,11 +19,13 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
 from learning_loop.app import UPKEEP_RUNS, App
-from learning_loop.capture import GitState, Redactor, digest, git_state, plain, preview
+from learning_loop.capture import Redactor, plain
 from learning_loop.errors import WorkspaceError
+from learning_loop.flows.beginning import execution_of, predicted, salvaged, takes_run
 from learning_loop.flows.ending import READ, bare_outcome, outcome_of
 from learning_loop.flows.feedback import give_feedback, measure
 from learning_loop.flows.forget import forget_expired
+from learning_loop.flows.git import GitWatch
 from learning_loop.flows.guard import Guard
 from learning_loop.flows.history import Histories
 from learning_loop.flows.memory import LessonMemory
@@ -32,7 +33,7 @@ from learning_loop.flows.query import LearningQueryInterface
 from learning_loop.flows.reflect import Reflection, Reflector
 from learning_loop.flows.run import CURRENT, Run
 from learning_loop.flows.wrap import wrapped
-from learning_loop.records import Briefing, Clock, Execution, Outcome, Phase, Report, RootCause, Score, Task, new_id, utc_now
+from learning_loop.records import Briefing, Clock, Outcome, Phase, Report, RootCause, Score, Task, new_id, utc_now
 from learning_loop.retrieval import Answer
 from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
 from learning_loop.settings import Scoring, Settings, Thresholds
@@ -41,7 +42,6 @@ from learning_loop.workspace.files import MARKER
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-GIT_FRESH_S = 1.0  # runs that begin within so long share one look at git
 UPKEEP_S, BUSY_UPKEEP_S = 1.0, 10.0  # how far the index may lag behind; a query brings it up to date first
 STATE_WAIT_S = 2.0  # how long a reflection waits for the state that is gathered off the path
 REOPEN_AFTER_S = 5.0  # after a workspace could not be opened, runs go unrecorded this long before the next try
@@ -67,7 +67,7 @@ class LearningOrchestrator:
         rng: random.Random | None = None,
     ) -> None:
         self._runner = runner or getattr(self, "execute_task", None)
-        self._takes_run = _takes_run(self._runner)
+        self._takes_run = takes_run(self._runner)
         self._folder = workspace
         self._environ = os.environ if environ is None else environ
         self._flags = flags
@@ -183,41 +183,18 @@ class LearningOrchestrator:
         read: Task | None = self._guard.attempt("task", warnings, lambda: Task.of(task))
         if read is None:
             name = f"unnamed-{new_id(self._clock(), self._rng)[-8:]}"
-            read = self._guard.attempt("task", warnings, lambda: _salvaged(task, name)) or Task(id=name)
+            read = self._guard.attempt("task", warnings, lambda: salvaged(task, name)) or Task(id=name)
         return replace(read, sprint=self.current_sprint) if read.sprint is None and self.current_sprint else read
 
     def _capture_before(self, parts: "_Parts", run: Run, given: Any) -> None:
         app, task = parts.app, run.task
-        parameters = app.redact(plain(run.parameters))
-        execution = Execution(
-            id=run.id,
-            task_id=task.id,
-            task_type=task.type,
-            component=task.component,
-            agent=task.agent,
-            description=task.description,
-            parameters=parameters,
-            dependencies=task.dependencies,
-            assumptions=task.assumptions,
-            tags=task.tags,
-            project=task.project,
-            sprint=task.sprint,
-            parent_id=run.parent_id,
-            critical=task.critical,
-            idempotent=task.idempotent,
-            inputs_digest=digest(parameters),
-            inputs_preview=preview(given, app.settings.capture.preview_characters),
-            started_at=run.started_at,
-            host=_HOST,
-            pid=os.getpid(),
-            process_started_at=_process_started_at(),
-        )
+        execution = execution_of(run, given, app)
         rows = []
         if app.settings.reflection_triggers.checkpoints.pre_task:
             captured = app.extractor.capture_execution_metadata(task, "pre")["data"]
             if app.settings.capture.git:
                 captured["initial_state"] = {**captured["initial_state"], **parts.git.state}
-            captured |= {"predicted": _predicted(run.prediction), "briefing": [hit.source for hit in run.briefing.notes]}
+            captured |= {"predicted": predicted(run.prediction), "briefing": [hit.source for hit in run.briefing.notes]}
             rows.append(Phase(execution_id=run.id, phase="pre", at=run.started_at, data=captured))
         app.ledger.start(execution, *rows)
         run.execution = execution
@@ -448,7 +425,7 @@ class _Parts:
         self.histories = Histories(app)
         self.query = LearningQueryInterface(app, self.histories)
         self.reflector = Reflector(app)
-        self.git = _GitWatch(app)
+        self.git = GitWatch(app)
         self._kept_up_at, self._runs = -UPKEEP_S, 0
         self.keep_up()
         app.later("retention", lambda: forget_expired(app))
@@ -463,7 +440,7 @@ class _Parts:
 
     def after_fork(self) -> None:
         self.histories.after_fork()
-        self.git = _GitWatch(self.app)
+        self.git = GitWatch(self.app)
 
     def keep_up(self) -> None:
         """Do what may wait in the background: take notes edited by hand and ended runs into the index.
@@ -477,42 +454,6 @@ class _Parts:
             self.app.later("upkeep", self.app.upkeep)
 
 
-class _GitWatch:
-    """Asks git off the path: a run that begins soon after takes the answer along, an earlier one gets it added."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._waiting: list[str] = []
-        self._seen: tuple[float, GitState | None] = (-GIT_FRESH_S, None)
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """Return what git said less than a second ago, if anything."""
-        return {"git": self._seen[1].data} if self._fresh and self._seen[1] else {}
-
-    def began(self, execution_id: str) -> None:
-        """Add git's answer to an execution that began without one."""
-        if not self._fresh:
-            self._waiting.append(execution_id)
-            self._app.later("state", self._gather)
-
-    @property
-    def _fresh(self) -> bool:
-        return time.monotonic() - self._seen[0] < GIT_FRESH_S
-
-    def _gather(self) -> None:
-        found = git_state(Path.cwd())
-        self._seen = (time.monotonic(), found)
-        waiting = []
-        while self._waiting:
-            waiting.append(self._waiting.pop())
-        if found is not None:
-            data = {"initial_state": {"git": found.data}}
-            self._app.ledger.append(
-                *(Phase(execution_id=run, phase="state", at=self._app.clock(), data=data) for run in waiting)
-            )
-
-
 _LOOPS: "weakref.WeakSet[LearningOrchestrator]" = weakref.WeakSet()
 if hasattr(os, "register_at_fork"):
 
@@ -521,52 +462,3 @@ if hasattr(os, "register_at_fork"):
             loop._after_fork()  # noqa: SLF001
 
     os.register_at_fork(after_in_child=_in_child)
-_HOST = socket.gethostname()
-_STARTED: dict[int, float | None] = {}
-
-
-def _process_started_at() -> float | None:
-    """Return when this process started, as the system tells it: with the pid it names the process for ever."""
-    pid = os.getpid()
-    if pid not in _STARTED:
-        import psutil
-
-        _STARTED[pid] = psutil.Process(pid).create_time()
-    return _STARTED[pid]
-
-
-def _predicted(prediction: Prediction | None) -> dict[str, Any] | None:
-    if prediction is None:
-        return None
-    import math
-
-    duration = prediction.log_duration
-    return {
-        "success": prediction.success,
-        "runs": prediction.runs,
-        "duration_s": math.exp(duration.centre) if duration else None,
-        "duration_runs": duration.n if duration else 0,
-    }
-
-
-def _takes_run(runner: Callable[..., Any] | None) -> bool:
-    """Say whether a runner takes `(task, run)`; one whose signature is hidden takes `(task)`."""
-    if runner is None:
-        return False
-    try:
-        parameters = list(inspect.signature(runner).parameters.values())
-    except (TypeError, ValueError):
-        return False
-    positional = [item for item in parameters if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
-    required = [item for item in positional if item.default is item.empty]
-    return len(required) >= 2 or (len(positional) >= 2 and positional[1].name == "run")
-
-
-def _salvaged(task: Any, name: str) -> Task:
-    """Return what can be read of a task that cannot be read as it is, so that its run is recorded all the same."""
-    fields: dict[str, Any] = {}
-    for field in ("id", "type", "component"):
-        value = task.get(field) if isinstance(task, Mapping) else getattr(task, field, None)
-        if isinstance(value, str) and value:
-            fields[field] = value
-    return Task(**{"id": name, **fields})

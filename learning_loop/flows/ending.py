@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from learning_loop.capture import Verdict, digest, preview, read_result
+from learning_loop.capture import Verdict, digest, plain, preview, read_result
 from learning_loop.features import error_line, fingerprint, shape_of
 from learning_loop.flows.run import Run, totals
 from learning_loop.records import Outcome
@@ -51,7 +51,7 @@ def outcome_of(run: Run, result: Any, error: BaseException | None, settings: Cap
         error_fingerprint=fingerprint(error_type, message) if success is False else None,
         output_tail=_text(run.observed.outcomes.get("output_tail")),
         result_digest=digest(result),
-        result_preview=preview(result, settings.preview_characters),
+        result_preview=preview(run.app.redact(plain(result)), settings.preview_characters) if run.app else None,
         duration_s=_measured(run, "duration_s", duration),
         cpu_s=_measured(run, "cpu_s", cpu),
         peak_memory_bytes=_whole(_measured(run, "peak_memory_bytes", _peak_memory())),

@@ -1,0 +1,90 @@
+"""What a run begins with: its execution as the ledger keeps it, and reading tasks and runners leniently."""
+
+import inspect
+import math
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from learning_loop.app import App
+from learning_loop.capture import digest, plain, preview
+from learning_loop.flows.run import Run
+from learning_loop.records import Execution, Task
+from learning_loop.scoring import Prediction
+
+_HOST = socket.gethostname()
+_STARTED: dict[int, float | None] = {}
+
+
+def execution_of(run: Run, given: Any, app: App) -> Execution:
+    """Return a run that is about to start as the ledger keeps it; `given` is the caller's own task."""
+    parameters = app.redact(plain(run.parameters))
+    return Execution(
+        id=run.id,
+        task_id=run.task.id,
+        task_type=run.task.type,
+        component=run.task.component,
+        agent=run.task.agent,
+        description=run.task.description,
+        parameters=parameters,
+        dependencies=run.task.dependencies,
+        assumptions=run.task.assumptions,
+        tags=run.task.tags,
+        project=run.task.project,
+        sprint=run.task.sprint,
+        parent_id=run.parent_id,
+        critical=run.task.critical,
+        idempotent=run.task.idempotent,
+        inputs_digest=digest(parameters),
+        inputs_preview=preview(app.redact(plain(given)), app.settings.capture.preview_characters),  # redacted, then cut
+        started_at=run.started_at,
+        host=_HOST,
+        pid=os.getpid(),
+        process_started_at=process_started_at(),
+    )
+
+
+def process_started_at() -> float | None:
+    """Return when this process started, as the system tells it: with the pid it names the process for ever."""
+    pid = os.getpid()
+    if pid not in _STARTED:
+        import psutil
+
+        _STARTED[pid] = psutil.Process(pid).create_time()
+    return _STARTED[pid]
+
+
+def predicted(prediction: Prediction | None) -> dict[str, Any] | None:
+    if prediction is None:
+        return None
+    duration = prediction.log_duration
+    return {
+        "success": prediction.success,
+        "runs": prediction.runs,
+        "duration_s": math.exp(duration.centre) if duration else None,
+        "duration_runs": duration.n if duration else 0,
+    }
+
+
+def takes_run(runner: Callable[..., Any] | None) -> bool:
+    """Say whether a runner takes `(task, run)`; one whose signature is hidden takes `(task)`."""
+    if runner is None:
+        return False
+    try:
+        parameters = list(inspect.signature(runner).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    positional = [item for item in parameters if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
+    required = [item for item in positional if item.default is item.empty]
+    return len(required) >= 2 or (len(positional) >= 2 and positional[1].name == "run")
+
+
+def salvaged(task: Any, name: str) -> Task:
+    """Return what can be read of a task that cannot be read as it is, so that its run is recorded all the same."""
+    fields: dict[str, Any] = {}
+    for field in ("id", "type", "component"):
+        value = task.get(field) if isinstance(task, Mapping) else getattr(task, field, None)
+        if isinstance(value, str) and value:
+            fields[field] = value
+    return Task(**{"id": name, **fields})
