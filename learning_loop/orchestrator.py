@@ -44,7 +44,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 UPKEEP_S, BUSY_UPKEEP_S = 1.0, 10.0  # how far the index may lag behind; a query brings it up to date first
 STATE_WAIT_S = 2.0  # how long a reflection waits for the state that is gathered off the path
-REOPEN_AFTER_S = 5.0  # after a workspace could not be opened, runs go unrecorded this long before the next try
+REOPEN_AFTER_S = 5.0  # after a workspace could not be opened or written to, runs go unrecorded this long before the next try
 
 
 class LearningOrchestrator:
@@ -176,6 +176,8 @@ class LearningOrchestrator:
             run.prediction = self._guard.attempt("history", warnings, lambda: parts.histories.predict(run.kind))
             with self._guard("capture before", warnings):
                 self._capture_before(parts, run, task)
+            if run.execution is None and " is locked" in warnings[-1]:  # the next runs do not wait for it as well
+                self._failed_at, self._failure = time.monotonic(), warnings[-1]
         run.started, run.cpu_started = time.perf_counter(), time.process_time()
         return run
 
@@ -375,17 +377,19 @@ class LearningOrchestrator:
 
     def _open(self, warnings: list[str]) -> "_Parts | None":
         """Return the open workspace; where it cannot be opened, None and a warning, and the next try a little later."""
-        if self._parts is not None and self._parts.app.ledger.exists:
+        pausing = time.monotonic() - self._failed_at < REOPEN_AFTER_S
+        if self._parts is not None and self._parts.app.ledger.exists and not pausing:
             return self._parts
         with self._opening:
+            if pausing:
+                warnings.append(self._failure)
+                return None
             if self._parts is not None and not self._parts.app.ledger.exists:
                 self._guard.warn(
                     f"{self._parts.app.ledger.path} is gone: evidence starts anew; restore a backup if there is one", warnings
                 )
                 self._parts = None
-            if self._parts is None and time.monotonic() - self._failed_at < REOPEN_AFTER_S:
-                warnings.append(self._failure)
-            elif self._parts is None:
+            if self._parts is None:
                 try:
                     with self._guard("opening the workspace", warnings):
                         self._parts = _Parts(self._open_app(), self._guard)

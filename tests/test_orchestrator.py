@@ -625,6 +625,21 @@ def test_a_ledger_that_is_removed_is_missed_and_made_anew(make_loop: MakeLoop, w
     assert recorded(loop, loop.execute_with_learning(TASK)).status == "succeeded"
 
 
+def test_a_ledger_that_another_holds_delays_one_run_and_not_the_next(make_loop: MakeLoop) -> None:
+    loop = make_loop(lambda task: "done", strict=False, flags={"ledger.busy_timeout_s": "0.3"})
+    loop.execute_with_learning(TASK)
+    holder = sqlite3.connect(loop._must().app.ledger.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    reports = [loop.execute_with_learning(TASK) for _ in range(3)]
+    assert [report.result for report in reports] == ["done"] * 3
+    assert all("is locked" in report.warnings[0] for report in reports)
+    assert all(len(report.warnings) == 1 for report in reports)
+    holder.execute("ROLLBACK")
+    holder.close()
+    loop._failed_at = -100.0
+    assert recorded(loop, loop.execute_with_learning(TASK)).status == "succeeded"
+
+
 def test_a_broken_briefing_template_is_an_empty_briefing(make_loop: MakeLoop, workspace: Workspace) -> None:
     loop = make_loop(lambda task, run: run.briefing.markdown, strict=False)
     loop.execute_with_learning(TASK)
