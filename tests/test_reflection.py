@@ -171,6 +171,19 @@ def test_a_template_is_extracted_from_three_good_runs_and_updated(make_loop: Mak
     assert len(list((workspace.root / "templates/successful-patterns").iterdir())) == 1
 
 
+def test_a_template_is_compared_with_where_its_runs_are_no_longer_on_record(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(lambda task: None)
+    for _ in range(3):
+        attempt(loop, parameters={"level": 9})
+    loop.close()
+    workspace.ledger.unlink()
+    fresh = make_loop(lambda task: None)
+    fresh.query("level")
+    alike, other = attempt(fresh, parameters={"level": 9}), make_loop(lambda task: None)
+    assert alike.card.scores["reusability"] == 100
+    assert attempt(other, component="never seen", parameters={"level": 9}).card.scores["reusability"] is None
+
+
 def test_nothing_is_extracted_from_runs_that_recorded_nothing(make_loop: MakeLoop, workspace: Workspace) -> None:
     loop = make_loop(lambda task: None)
     for _ in range(5):

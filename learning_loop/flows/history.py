@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from learning_loop.app import App
+from learning_loop.errors import NoteError
+from learning_loop.index import Scope
 from learning_loop.records import Kind, Outcome, PastRun
 from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
 
@@ -64,6 +66,16 @@ class Histories:
             for name in {kind, replace(kind, component=None)} & set(self._read_at):
                 self._known[name].add([run])
 
+    def _template_parts(self, kind: Kind) -> tuple[str, ...]:
+        """Return the parts that the kind's template says good runs have; none where there is no readable template."""
+        like = Scope(categories=("template",), task_type=kind.type, component=kind.component, project=kind.project)
+        for hit in self._app.index.newest(like, limit=1):
+            try:
+                return self._app.notes.read(hit.source).texts("parts")
+            except NoteError:
+                break
+        return ()
+
     def forget(self) -> None:
         """Read everything anew when it is next needed: what is on record of past runs has changed."""
         with self._lock:
@@ -98,5 +110,7 @@ class Histories:
         if len(self._known) >= MOST_KINDS:
             self._known.clear()  # a cache: what is needed again is read again
             self._read_at.clear()
+        if kind.component is not None:
+            history.add_template(self._template_parts(kind))
         self._known[kind], self._read_at[kind] = history, now
         return history

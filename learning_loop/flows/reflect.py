@@ -184,6 +184,7 @@ class Reflector:
                 "project": template.kind.project,
                 "evidence": runs[::-1],
                 "says": template.digest,
+                "parts": list(template.parts),
             },
             body=lambda front: self._app.templates.render("notes/skill.md.j2", front=front, template=template),
         )

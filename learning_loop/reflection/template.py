@@ -15,7 +15,10 @@ MOST_VALUES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """How runs of a kind that went well were done. Durations are seconds; counts are of the executions."""
+    """How runs of a kind that went well were done. Durations are seconds; counts are of the executions.
+
+    `parts` is the shape that all of them share.
+    """
 
     name: str
     kind: Kind
@@ -27,6 +30,7 @@ class Template:
     decisions: dict[str, tuple[str, int, int]]
     discoveries: tuple[str, ...]
     usual_duration_s: tuple[float, float] | None
+    parts: tuple[str, ...]
     executions: tuple[str, ...]
 
     @property
@@ -56,6 +60,7 @@ def generalise(records: Sequence[ExecutionRecord], *, least: int) -> Template | 
     durations = sorted(
         record.outcome.duration_s for record in records if record.outcome and record.outcome.duration_s is not None
     )
+    shapes = [record.outcome.shape if record.outcome else () for record in records]
     found = Template(
         name=slug("-".join(part for part in (kind.project, kind.type, kind.component) if part)),
         kind=kind,
@@ -67,6 +72,7 @@ def generalise(records: Sequence[ExecutionRecord], *, least: int) -> Template | 
         decisions={point: (*counter.most_common(1)[0], counter.total()) for point, counter in sorted(choices.items())},
         discoveries=tuple(text for text, _ in discoveries.most_common(MOST_VALUES)),
         usual_duration_s=(quantile(durations, 0.1), quantile(durations, 0.9)) if durations else None,
+        parts=tuple(part for part in shapes[0] if all(part in other for other in shapes)),
         executions=tuple(record.execution.id for record in records),
     )
     says_something = found.steps or found.fixed or found.varied or found.dependencies or found.decisions or found.discoveries

@@ -72,6 +72,11 @@ class History:
             if run.shape and run.shape not in self._shapes:
                 self._shapes.append(run.shape)
 
+    def add_template(self, parts: Iterable[str]) -> None:
+        """Take in the shape of a template, which may outlive the runs it was made of."""
+        if shape := frozenset(parts):
+            self._shapes.append(shape)
+
     @property
     def shapes(self) -> tuple[frozenset[str], ...]:
         return tuple(self._shapes)

@@ -4,10 +4,10 @@ from learning_loop.scoring.history import History
 
 
 def reusability(shape: frozenset[str], history: History) -> tuple[float | None, str]:
-    """Return 0-100 or None, and what it rests on: the Jaccard similarity with the most alike earlier success.
+    """Return 0-100 or None, and what it rests on: the Jaccard similarity with the most alike earlier success or template.
 
     The shape is the set of the run's steps, parameters (names, and names with values), dependencies and decision points.
-    Without any of these, or without an earlier success that had some, it is unknown.
+    Without any of these, or without an earlier success or a template that had some, it is unknown.
     """
     if not shape:
         return None, "unknown: the run recorded no steps, parameters, dependencies or decisions"
