@@ -229,7 +229,7 @@ class LearningOrchestrator:
                 reflection = self._reflect(parts, run, outcome, card) if parts.learns else reflection
             else:
                 with self._guard("recording", run.warnings):  # at least how it ended
-                    parts.histories.record(run.kind, bare_outcome(run, error))
+                    parts.histories.record(run.kind, bare_outcome(run, error, outcome))
         run.report = Report(
             execution_id=run.id,
             result=result,

@@ -548,6 +548,18 @@ def test_odd_values_said_on_the_way_cost_no_record(make_loop: MakeLoop) -> None:
     assert report.warnings
 
 
+def test_a_failure_whose_record_cannot_be_kept_whole_is_still_a_failure(make_loop: MakeLoop) -> None:
+    def runner(task: Any, run: Run) -> dict[str, bool]:
+        run.usage("m", tokens=10**30)  # more than a column holds
+        return {"success": False}
+
+    report = make_loop(runner, strict=False).execute_with_learning(TASK)
+    with App.open(Workspace(make_loop().workspace), environ={}) as app:
+        found = app.ledger.execution(report.execution_id)
+    assert found.outcome
+    assert (found.status, found.outcome.success) == ("failed", False)
+
+
 def test_measures_of_ones_own_are_kept_whatever_they_are_called(make_loop: MakeLoop) -> None:
     loop = make_loop(lambda task, run: run.outcome(tokens=500, cost_usd=0.4, mood="good"))
     record = recorded(loop, loop.execute_with_learning(TASK))

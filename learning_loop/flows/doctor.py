@@ -15,7 +15,7 @@ from learning_loop.workspace.templates import Templates
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """One thing the doctor found: `level` is ok, info (as it should be, but worth knowing), warning or error."""
+    """One thing the doctor found: `level` is info (as it should be, but worth knowing), warning or error."""
 
     level: str
     what: str
@@ -34,7 +34,7 @@ def examine(
         if not any(str(error) == symptom.what for symptom in found):
             found.append(Symptom("error", str(error)))
     found += _packages()
-    return found or [Symptom("ok", "everything is in order")]
+    return found
 
 
 def _files(workspace: Workspace) -> Iterator[Symptom]:

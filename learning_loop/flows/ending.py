@@ -66,16 +66,19 @@ def outcome_of(run: Run, result: Any, error: BaseException | None, settings: Cap
     )
 
 
-def bare_outcome(run: Run, error: BaseException | None) -> Outcome:
-    """Return the little that is always known, for a run of which more cannot be kept."""
+def bare_outcome(run: Run, error: BaseException | None, known: Outcome | None = None) -> Outcome:
+    """Return the little that can always be kept of how a run ended.
+
+    Success is as the `known` outcome has it; without one, a run that raised nothing is neither success nor failure.
+    """
     verdict = Verdict()
-    success = _success(error, verdict, ran=run.ran)
+    success = known.success if known is not None else _success(error, verdict, ran=False)
     return Outcome(
         execution_id=run.id,
         task_type=run.task.type,
         component=run.task.component,
         project=run.task.project,
-        status=_status(error, success, verdict),
+        status=known.status if known is not None else _status(error, success, verdict),
         success=success,
         ended_at=run.app.clock() if run.app else run.started_at,
         error_type=type(error).__name__ if error is not None else None,

@@ -125,14 +125,10 @@ class Run:
         """Note that the work has come so far; skipped where mid_task checkpoints are switched off."""
         with self.guard("checkpoint", self.warnings):
             if self.app is not None and self.app.settings.reflection_triggers.checkpoints.mid_task:
-                self.note_checkpoint(name, data)
-
-    def note_checkpoint(self, name: str, data: Mapping[str, Any]) -> None:
-        if self.app is not None:
-            moment = self.app.clock()
-            self.observed.checkpoints.append(
-                Checkpoint(execution_id=self.id, name=name, at=moment, elapsed_s=self.elapsed_s, data=plain(data))
-            )
+                moment, elapsed = self.app.clock(), self.elapsed_s
+                self.observed.checkpoints.append(
+                    Checkpoint(execution_id=self.id, name=str(name), at=moment, elapsed_s=elapsed, data=plain(data))
+                )
 
     def deviation(self, text: str) -> None:
         """Note where the work went another way than planned."""
