@@ -5,7 +5,6 @@ import logging
 import os
 import random
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -15,22 +14,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 from learning_loop.capture import PatternExtractor, Redactor
 from learning_loop.decider import Decider
-from learning_loop.errors import LearningLoopError, NoteError, WorkspaceError
-from learning_loop.index import Document, LexicalIndex
+from learning_loop.errors import LearningLoopError, WorkspaceError
+from learning_loop.index import MemoryIndex
 from learning_loop.ledger import Ledger
-from learning_loop.records import Clock, ExecutionRecord, new_id, utc_now
+from learning_loop.protocols import Embedder
+from learning_loop.providers import Model, find_model
+from learning_loop.records import Clock, new_id, utc_now
 from learning_loop.settings import Settings
-from learning_loop.workspace import Configuration, Note, NoteStore, Workspace, load_configuration
+from learning_loop.workspace import Configuration, NoteStore, Workspace, load_configuration
 
 if TYPE_CHECKING:
     from learning_loop.workspace.templates import Templates
 
 log = logging.getLogger("learning_loop")
-
-Progress = Callable[[int, int], None]
-
-SYNC_BATCH = 500
-UPKEEP_SHARE, UPKEEP_RUNS = 200, 25
 
 
 @dataclass
@@ -40,14 +36,16 @@ class App:
     workspace: Workspace
     configuration: Configuration
     ledger: Ledger
-    index: LexicalIndex
+    index: MemoryIndex
     redact: Redactor
     extractor: PatternExtractor
     decider: Decider
     notes: NoteStore
     clock: Clock
     ids: Callable[[], str]
-    _look_again_at: float = 0.0
+    cache: Path  # what is derived and can be shared by workspaces: exported models
+    embedder: Embedder | None = None  # given by who opens it, in the place of the configured one
+    closing: bool = False
     _background: "Background" = field(default_factory=lambda: Background())  # noqa: PLW0108  (defined below)
 
     @classmethod
@@ -59,8 +57,11 @@ class App:
         flags: Mapping[str, str] | None = None,
         clock: Clock = utc_now,
         rng: random.Random | None = None,
+        embedder: Embedder | None = None,
     ) -> Self:
         """Open a workspace: read its configuration, its ledger (made or migrated where due) and its index.
+
+        An `embedder` that is given takes the place of the configured one.
 
         `environ` defaults to the process's environment and `rng`, which ids are drawn with, to the system's randomness.
         Raise ConfigurationError or LedgerError.
@@ -85,15 +86,17 @@ class App:
                 durability=settings.ledger.durability,
                 busy_timeout_s=settings.ledger.busy_timeout_s,
             ),
-            index=LexicalIndex(workspace.index / "lexical.db"),
+            index=MemoryIndex(workspace.index),
             redact=redact,
             extractor=PatternExtractor(
                 workspace.memory, environ=environ, environment=settings.capture.environment, clock=clock
             ),
             decider=Decider(clock=clock, ids=ids),
-            notes=NoteStore(workspace),
+            notes=NoteStore(workspace, settings.memory.sources),
             clock=clock,
             ids=ids,
+            cache=_cache(workspace, environ),
+            embedder=embedder,
         )
 
     def __enter__(self) -> Self:
@@ -104,6 +107,7 @@ class App:
 
     def close(self) -> None:
         """Finish what runs in the background and close the files."""
+        self.closing = True
         self._background.close()
         self.ledger.close()
         self.index.close()
@@ -117,6 +121,11 @@ class App:
         from learning_loop.workspace.templates import Templates
 
         return Templates(self.workspace.templates)
+
+    @property
+    def model(self) -> Model | None:
+        """The model that is configured; None for `lexical`, and where `auto` finds none. Raise ModelError."""
+        return find_model(self.settings.memory.embedder, cache=self.cache, base=self.workspace.root)
 
     def alone(self) -> Any:
         """Return a lock, for `with`, that one thread of one process holds at a time: notes are read, then written."""
@@ -132,132 +141,6 @@ class App:
     def drain(self, name: str | None = None, timeout_s: float | None = None) -> None:
         """Wait until the work of that name, or all there is, has been done in the background; at most so long."""
         self._background.drain(name, timeout_s)
-
-    # ---------------------------------------------------------------------------------------------------------- index
-
-    def sync_index(self, progress: Progress | None = None) -> list[NoteError]:
-        """Bring the index up to date with the notes as they stand and the ledger; return what could not be read.
-
-        `progress` is told now and then how many notes of how many were read.
-        """
-        faults: list[NoteError] = []
-        self.sync_notes(faults, progress)
-        self._sync_executions()
-        return faults
-
-    def _sync_executions(self, most: int | None = None) -> None:
-        seq = int(self.index.meta("seq") or 0)
-        while True:
-            records, seq = self.ledger.since(seq, most or SYNC_BATCH)
-            if not records:
-                return
-            self.index.update([execution_document(record) for record in records], meta={"seq": str(seq)})
-            if most is not None:
-                return
-
-    def upkeep(self) -> None:
-        """Do what may wait: bring the index up to date and the ledger's log into its file.
-
-        It stays small, for it shares the interpreter with the runs: looking through the notes takes at most one
-        two-hundredth of the time, and twenty-five executions at most are taken in; a question takes in the rest.
-        """
-        started = time.monotonic()
-        if started >= self._look_again_at:
-            self.sync_notes()
-            self._look_again_at = started + UPKEEP_SHARE * (time.monotonic() - started)
-        self._sync_executions(most=UPKEEP_RUNS)
-        self.ledger.checkpoint()
-
-    def sync_notes(self, faults: list[NoteError] | None = None, progress: Progress | None = None) -> None:
-        """Bring the index up to date with the notes as they stand; what cannot be read is added to `faults`."""
-        faults = [] if faults is None else faults
-        known, found = self.index.marks(), {}
-        for path in self.notes.paths():
-            with contextlib.suppress(OSError):  # gone between the listing and the look
-                found[self.workspace.relative(path)] = mark_of(path)
-        changed = [source for source, mark in found.items() if known.get(source) != mark]
-        self.index.update([], gone=[source for source in known if source not in found])
-        for start in range(0, len(changed), SYNC_BATCH):
-            documents, gone = [], []
-            for source in changed[start : start + SYNC_BATCH]:
-                try:
-                    documents.append(note_document(self.notes.read(source), found[source]))
-                except NoteError as error:
-                    faults.append(error)
-                    gone.append(source)  # what it said before it became unreadable no longer stands
-            self.index.update(documents, gone=gone)
-            if progress is not None:
-                progress(min(start + SYNC_BATCH, len(changed)), len(changed))
-
-    def index_note(self, note: Note) -> None:
-        """Make a note that was just written findable at once."""
-        self.index.update([note_document(note, mark_of(self.workspace.root / note.path))])
-
-
-def mark_of(path: Path) -> str:
-    status = path.stat()
-    return f"{status.st_mtime_ns}-{status.st_size}"
-
-
-def note_document(note: Note, mark: str) -> Document:
-    """Return a note as the index knows it."""
-    kind = note.meta.get("task_type"), note.meta.get("component")
-    context = [note.category, note.path.replace("/", " "), *(str(part) for part in kind if part), *note.texts("tags")]
-    return Document(
-        source=note.path,
-        id=note.id,
-        category=note.category,
-        title=note.title,
-        text=note.body,
-        summary=_summary(note),
-        context=" ".join(context),
-        at=note.created,
-        task_type=note.text("task_type"),
-        component=note.text("component"),
-        project=note.text("project"),
-        outcome=note.text("outcome"),
-        status="archived" if note.path.startswith("memory/archive/") else note.text("status") or "active",
-        evidence=note.texts("evidence"),
-        mark=mark,
-    )
-
-
-def _summary(note: Note) -> str:
-    if given := note.meta.get("summary") or note.meta.get("description"):
-        return str(given)
-    for block in note.body.split("\n\n"):
-        text = " ".join(line.strip() for line in block.splitlines() if line.strip() and not line.startswith("#"))
-        if text:
-            return text[:300]
-    return note.title
-
-
-def execution_document(record: ExecutionRecord) -> Document:
-    """Return a finished execution as the index knows it."""
-    execution, outcome = record.execution, record.outcome
-    ending = [outcome.error_type, outcome.error_message] if outcome else []
-    parts = [execution.description, *(f"{name} {value}" for name, value in execution.parameters.items()), *ending]
-    score = record.score.overall if record.score else None
-    said = [
-        f"{record.status}",
-        f"score {score:.0f}" if score is not None else "score unknown",
-        *(part for part in ending if part),
-    ]
-    return Document(
-        source=f"execution:{execution.id}",
-        id=execution.id,
-        category="execution",
-        title=f"{execution.kind}: {execution.task_id} {record.status}",
-        text=" ".join(str(part) for part in parts if part),
-        summary="; ".join(said)[:300],
-        context=" ".join(part for part in (execution.task_type, execution.component, execution.agent, *execution.tags) if part),
-        at=execution.started_at,
-        task_type=execution.task_type,
-        component=execution.component,
-        project=execution.project,
-        outcome=record.status,
-        evidence=(execution.id,),
-    )
 
 
 class Background:
@@ -301,6 +184,17 @@ class Background:
         if os.getpid() == self._pid and self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
+
+
+def _cache(workspace: Workspace, environ: Mapping[str, str]) -> Path:
+    """Return where exported models are kept: LEARNING_LOOP_CACHE, else the user's cache, else the workspace's own."""
+    if given := environ.get("LEARNING_LOOP_CACHE"):
+        return Path(given).expanduser() / "models"
+    if given := environ.get("XDG_CACHE_HOME"):
+        return Path(given) / "learning_loop" / "models"
+    if given := environ.get("HOME"):
+        return Path(given) / ".cache" / "learning_loop" / "models"
+    return workspace.root / ".learning_loop" / "models"
 
 
 def find_workspace(start: Path | str | None, environ: Mapping[str, str]) -> Workspace:

@@ -8,7 +8,8 @@ LearningLoopError                exit code 1
 │   ├── NoteError                a note cannot be parsed
 │   └── TemplateError            a template cannot be found or rendered
 ├── LedgerError             5    the ledger cannot be opened, read or written
-└── NotFoundError           6    no execution or note has this id
+├── NotFoundError           6    no execution or note has this id
+└── ModelError              7    a model cannot be found, loaded or exported
 """
 
 
@@ -48,3 +49,7 @@ class LedgerError(LearningLoopError):
 
 class NotFoundError(LearningLoopError):
     exit_code = 6
+
+
+class ModelError(LearningLoopError):
+    exit_code = 7

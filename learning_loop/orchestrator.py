@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
-from learning_loop.app import UPKEEP_RUNS, App
+from learning_loop.app import App
 from learning_loop.capture import Redactor, plain
 from learning_loop.errors import WorkspaceError
 from learning_loop.flows.beginning import execution_of, predicted, salvaged, takes_run
@@ -28,6 +28,7 @@ from learning_loop.flows.forget import forget_expired
 from learning_loop.flows.git import GitWatch
 from learning_loop.flows.guard import Guard
 from learning_loop.flows.history import Histories
+from learning_loop.flows.indexing import UPKEEP_RUNS, Indexing
 from learning_loop.flows.memory import LessonMemory
 from learning_loop.flows.query import LearningQueryInterface
 from learning_loop.flows.reflect import Reflection, Reflector
@@ -366,6 +367,7 @@ class LearningOrchestrator:
         """Finish what runs in the background and close the files; a later run opens them again."""
         with self._opening:
             if self._parts is not None:
+                self._parts.indexing.close()
                 self._parts.app.close()
                 self._parts = None
 
@@ -427,7 +429,8 @@ class _Parts:
         self.guard = guard
         self.learns = app.settings.mode != "disabled"
         self.histories = Histories(app)
-        self.query = LearningQueryInterface(app, self.histories)
+        self.indexing = Indexing(app)
+        self.query = LearningQueryInterface(app, self.histories, self.indexing)
         self.reflector = Reflector(app)
         self.git = GitWatch(app)
         self._kept_up_at, self._runs = -UPKEEP_S, 0
@@ -444,6 +447,7 @@ class _Parts:
 
     def after_fork(self) -> None:
         self.histories.after_fork()
+        self.indexing.after_fork()
         self.git = GitWatch(self.app)
 
     def keep_up(self) -> None:
@@ -455,7 +459,7 @@ class _Parts:
         waited = time.monotonic() - self._kept_up_at
         if waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):
             self._kept_up_at, self._runs = time.monotonic(), 0
-            self.app.later("upkeep", self.app.upkeep)
+            self.app.later("upkeep", self.indexing.upkeep)
 
 
 _LOOPS: "weakref.WeakSet[LearningOrchestrator]" = weakref.WeakSet()

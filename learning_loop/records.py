@@ -424,12 +424,26 @@ class PastRun:
     shape: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many ended executions have a value in common, how they went, and the ledger's place of the newest of them."""
+
+    value: str | None
+    runs: int
+    succeeded: int
+    failed: int
+    newest: int | None
+
+
 # ---------------------------------------------------------------------------------------------------------- knowledge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One thing that was found: `source` is a note's path in the workspace, or `execution:ID`."""
+    """One thing that was found: `source` is a note's path in the workspace, or `execution:ID`.
+
+    `section` is where in the note it was found: a path of headings; `parts` are what its score adds up from.
+    """
 
     id: str
     source: str
@@ -443,6 +457,8 @@ class Hit:
     outcome: str | None = None
     status: str = "active"
     evidence: tuple[str, ...] = ()
+    section: str | None = None
+    parts: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

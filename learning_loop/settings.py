@@ -22,6 +22,17 @@ class Recall(_Section):
     token_budget: Annotated[int, Field(ge=0, le=100_000)] = 800
 
 
+class Memory(_Section):
+    """What is searched besides `memory/`, and which model reads it.
+
+    `sources` are folders of markdown, from the workspace's root; they are never written to. `embedder` is `auto`,
+    `lexical`, or a sentence-transformers model by name or folder.
+    """
+
+    sources: tuple[str, ...] = ()
+    embedder: Annotated[str, Field(min_length=1)] = "auto"
+
+
 class Capture(_Section):
     """What is written down about a run."""
 
@@ -152,6 +163,7 @@ class Settings(_Section):
 
     mode: Literal["disabled", "shadow", "ab_test", "production"] = "production"
     recall: Recall = Recall()
+    memory: Memory = Memory()
     capture: Capture = Capture()
     ledger: LedgerSettings = LedgerSettings()
     reflection: Reflection = Reflection()

@@ -1,5 +1,6 @@
 """Fixtures: real workspaces in real folders, with a clock and an rng that tests hold in their hands."""
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,9 @@ import pytest
 from learning_loop import LearningOrchestrator
 from learning_loop.app import App
 from learning_loop.workspace import Workspace
+
+WORDS_ONLY = {"LEARNING_LOOP_MEMORY_EMBEDDER": "lexical"}  # no model is exported for a test that is not about one
+os.environ |= WORDS_ONLY
 
 
 class SteppingClock:
@@ -39,7 +43,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def app(workspace: Workspace, clock: SteppingClock) -> Iterator[App]:
-    with App.open(workspace, environ={}, clock=clock, rng=random.Random(7)) as opened:
+    with App.open(workspace, environ=WORDS_ONLY, clock=clock, rng=random.Random(7)) as opened:
         yield opened
 
 
@@ -55,7 +59,7 @@ def make_loop(workspace: Workspace, clock: SteppingClock) -> Iterator[MakeLoop]:
         given = {
             "workspace": workspace.root,
             "strict": True,
-            "environ": {},
+            "environ": WORDS_ONLY,
             "clock": clock,
             "rng": random.Random(11),
             **options,

@@ -13,6 +13,7 @@ import pytest
 
 from learning_loop.app import App
 from learning_loop.errors import NoteError
+from learning_loop.flows.indexing import Indexing
 from learning_loop.workspace import Workspace
 
 WORKER = """
@@ -73,7 +74,9 @@ def examine(workspace: Workspace, begun: set[str], finished: dict[str, list[str]
             assert records[execution].status in ("succeeded", "failed")
         open_ones = [record for record in records.values() if record.outcome is None]
         assert open_ones == []
-        assert app.sync_index() == []
+        indexing = Indexing(app)
+        assert indexing.sync_notes() == []
+        indexing.sync_executions()
         for path in app.notes.paths():
             note = app.notes.read(app.workspace.relative(path))
             assert not isinstance(note, NoteError)
@@ -83,7 +86,7 @@ def examine(workspace: Workspace, begun: set[str], finished: dict[str, list[str]
             assert note.body.rstrip().endswith(("`", ")")), note.path
         for notes in finished.values():
             assert all((workspace.root / note).is_file() for note in notes)
-        assert app.index.counts()["execution"] == len(records)
+        assert app.index.store.size()["executions"] == len(records)
 
 
 def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
@@ -91,7 +94,7 @@ def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
     (workspace.memory / "a.md").write_text("# Zorble\n")
     for damage in (b"", b"rubbish" * 1000, b"SQLite format 3\x00" + b"\xff" * 5000):
         workspace.index.mkdir(parents=True, exist_ok=True)
-        (workspace.index / "lexical.db").write_bytes(damage)
+        (workspace.index / "index.db").write_bytes(damage)
         done = subprocess.run(
             [sys.executable, "-m", "learning_loop", "query", "zorble", "--json"],
             cwd=workspace.root,

@@ -11,6 +11,7 @@ from learning_loop.app import App
 from learning_loop.errors import NotFoundError, UsageError
 from learning_loop.flows.backup import backup, restore
 from learning_loop.flows.forget import forget, forget_expired
+from learning_loop.flows.indexing import Indexing
 from learning_loop.workspace import Workspace
 from tests.conftest import MakeLoop, SteppingClock
 
@@ -117,7 +118,9 @@ def test_a_backup_comes_back_whole(make_loop: MakeLoop, workspace: Workspace, tm
     with App.open(Workspace(target), environ={}) as app:
         assert [record.execution.id for record in app.ledger.executions()] == [execution]
         assert app.settings.scoring.window == 50
-        assert app.sync_index() == []
+        indexing = Indexing(app)
+        assert indexing.sync_notes() == []
+        indexing.sync_executions()
     assert len(list((target / "memory" / "short-term").glob("*.md"))) == 1
 
 

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ from hypothesis import strategies as st
 
 from learning_loop import LearningOrchestrator
 from learning_loop.app import App
-from learning_loop.index import Document, LexicalIndex, Scope
-from learning_loop.retrieval import read_question, terms
+from learning_loop.index import Document, MemoryIndex, Scope
+from learning_loop.providers import HashingEmbedder
+from learning_loop.retrieval import Vocabulary, read_question, terms
+from learning_loop.retrieval.chunks import chunks_of
 from learning_loop.workspace import Workspace
 from tests.conftest import MakeLoop
 
@@ -112,17 +115,21 @@ def test_an_unreadable_note_is_named_and_the_rest_is_found(loop: LearningOrchest
 @given(st.text(max_size=200))
 def test_no_question_breaks_the_search(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     index = shared_index(tmp_path_factory)
-    index.search(terms(text), Scope(), limit=5)
-    read_question(text, {"type": ("build",), "component": ("a-b",)})
+    index.search(terms(text), Scope(), limit=5, now=NOW, text=text, embedder=EMBEDDER)
+    read_question(text, Vocabulary({"type": ("build",), "component": ("a-b",)}, {"f": "TimeoutError: timed out"}), NOW)
 
 
-_SHARED: list[LexicalIndex] = []
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+EMBEDDER = HashingEmbedder()
+_SHARED: list[MemoryIndex] = []
 
 
-def shared_index(factory: pytest.TempPathFactory) -> LexicalIndex:
+def shared_index(factory: pytest.TempPathFactory) -> MemoryIndex:
     if not _SHARED:
-        _SHARED.append(LexicalIndex(factory.mktemp("index") / "lexical.db"))
-        _SHARED[0].update([Document(source="a", id="a", category="note", title="one two", text="three", summary="s")])
+        _SHARED.append(MemoryIndex(factory.mktemp("index")))
+        chunks = chunks_of("three")
+        _SHARED[0].put([Document(source="a", id="a", category="note", title="one two", summary="s", chunks=chunks)])
+        _SHARED[0].vectors.embed_missing(EMBEDDER)
     return _SHARED[0]
 
 
@@ -139,7 +146,7 @@ def test_the_index_is_derived_and_comes_back_equal(loop: LearningOrchestrator) -
     app.index.delete()
     assert loop.query("booking") == before
     app.index.close()
-    app.index.path.write_bytes(b"rubbish" * 500)
+    app.index.store.path.write_bytes(b"rubbish" * 500)
     assert loop.query("booking") == before
 
 
@@ -162,18 +169,21 @@ def test_terms_keep_what_can_be_searched_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "outcome", "kinds", "last"),
+    ("text", "intent", "outcome", "kinds"),
     [
-        ("What failed last time we tried booking?", "failed", (), True),
-        ("show all failure patterns", "failed", ("pattern",), False),
-        ("which templates worked", "succeeded", ("template",), False),
-        ("what do we assume about disks", None, ("assumption",), False),
-        ("did it fail or work", None, (), False),
+        ("What failed last time we tried booking?", "last", "failed", ()),
+        ("show all failure patterns", "all", "failed", ("pattern",)),
+        ("which templates worked", "all", "succeeded", ("template",)),
+        ("what do we assume about disks", "find", None, ("assumption",)),
+        ("how often did booking crash", "count", "failed", ()),
+        ("which agent is best at booking", "best", None, ()),
+        ("is booking getting slower", "trend", None, ()),
+        ("similar tasks to component with booking", "similar", None, ()),
     ],
 )
-def test_questions_are_read(text: str, outcome: str | None, kinds: tuple[str, ...], last: bool) -> None:
-    question = read_question(text, {"component": ("booking",)})
-    assert (question.outcome, question.kinds, question.last) == (outcome, kinds, last)
+def test_questions_are_read(text: str, intent: str, outcome: str | None, kinds: tuple[str, ...]) -> None:
+    question = read_question(text, Vocabulary({"component": ("booking",)}), NOW)
+    assert (question.intent, question.outcome, question.kinds) == (intent, outcome, kinds)
 
 
 def test_the_app_can_be_asked_without_a_loop(app: App) -> None:

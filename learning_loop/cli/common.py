@@ -6,12 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from learning_loop.app import App, Progress, find_workspace
-from learning_loop.errors import NoteError
+from learning_loop.app import App, find_workspace
 from learning_loop.records import utc_now
 from learning_loop.workspace import Workspace
 
@@ -31,7 +31,22 @@ def opened(ctx: click.Context) -> Iterator[App]:
         yield app
 
 
-def telling(label: str) -> Progress:
+@contextmanager
+def opened_or_new(ctx: click.Context) -> Iterator[App]:
+    """Open the workspace that is meant, for its settings; where there is none, one that is gone afterwards."""
+    import tempfile
+
+    if ctx.obj["workspace"] is not None or Workspace.find(Path.cwd()) is not None or "LEARNING_LOOP_WORKSPACE" in os.environ:
+        with opened(ctx) as app:
+            yield app
+        return
+    with tempfile.TemporaryDirectory(prefix="learning-loop-") as folder:
+        workspace, _ = Workspace.init(Path(folder))
+        with App.open(workspace, flags=ctx.obj["flags"], clock=utc_now) as app:
+            yield app
+
+
+def telling(label: str) -> Callable[[int, int], None]:
     """Return a progress that says on a terminal how far something is, once it has taken a second."""
     started = time.monotonic()
 
@@ -44,9 +59,14 @@ def telling(label: str) -> Progress:
     return progress
 
 
-def synced(app: App) -> list[NoteError]:
-    """Bring the index up to date, saying how far it is; return what could not be read."""
-    return app.sync_index(telling("reading notes"))
+def synced(app: App) -> list[str]:
+    """Take in what changed in the notes and the ledger, saying how far it is; return what could not be read."""
+    from learning_loop.flows.indexing import Indexing
+
+    indexing = Indexing(app)
+    unread = indexing.sync_notes(progress=telling("reading notes"))
+    indexing.sync_executions()
+    return [str(error) for error in unread]
 
 
 def print_json(value: Any) -> None:

@@ -16,6 +16,8 @@ COMMANDS = {  # name: (module, attribute, help): the help stands here too, so th
     "init": ("workspace", "init", "Make a folder a workspace."),
     "run": ("run", "run", "Run a command with the loop round it."),
     "query": ("memory", "query", "Ask the memory in plain words."),
+    "index": ("memory", "index", "Bring the index up to date with the notes."),
+    "eval": ("memory", "evaluation", "Measure the memory on your own questions."),
     "executions": ("executions", "executions", "List past executions, or show one."),
     "feedback": ("executions", "feedback", "Add a measure to a past execution."),
     "reflect": ("executions", "reflect", "Look for the root cause of a past run."),
@@ -68,7 +70,7 @@ def cli(ctx: click.Context, workspace: Path | None, flags: tuple[str, ...], debu
     """Go round any task runner: record, score, reflect, remember, and bring the right memory back.
 
     Exit codes: 0 done, 1 the doctor found something or a query found nothing, 2 wrong usage, 3 no usable workspace,
-    4 wrong configuration, 5 no usable ledger, 6 no such execution or note. `run` ends as its command ends.
+    4 wrong configuration, 5 no usable ledger, 6 no such execution or note, 7 no usable model. `run` ends as its command ends.
     """
     pairs = [flag.partition("=") for flag in flags]
     if wrong := next((name for name, sign, _ in pairs if not sign), None):

@@ -47,7 +47,13 @@ def status(ctx: click.Context, as_json: bool) -> None:
     click.echo(f"last        {found['last_execution'] or 'none yet'}")
     click.echo(f"mean score  {'unknown' if mean['value'] is None else mean['value']} (of the newest {mean['of_newest']})")
     click.echo(f"notes       {', '.join(f'{count} {name}' for name, count in sorted(found['notes'].items())) or 'none yet'}")
-    click.echo(f"search      {found['search']}")
+    search = found["search"]
+    read = (
+        f", {search['embedded']} of {search['passages']} passages embedded by {search['model']}"
+        if search["by"] != "words"
+        else ""
+    )
+    click.echo(f"search      by {search['by']}{read}{': ' + search['why'] if search['why'] else ''}")
     for line in found["unreadable_notes"]:
         click.echo(f"unreadable  {line}")
 

@@ -2,7 +2,7 @@
 
 from learning_loop.features.contrast import Contrast, contrasts, differences
 from learning_loop.features.encoding import features_of, shape_of
-from learning_loop.features.errors import Explanation, error_line, explain, family, fingerprint
+from learning_loop.features.errors import Explanation, error_line, error_words, explain, family, fingerprint
 
 __all__ = [
     "Contrast",
@@ -10,6 +10,7 @@ __all__ = [
     "contrasts",
     "differences",
     "error_line",
+    "error_words",
     "explain",
     "family",
     "features_of",

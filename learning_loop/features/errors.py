@@ -99,3 +99,33 @@ def explain(text: str) -> Explanation | None:
             names = {name: value or "" for name, value in found.groupdict().items()}
             return Explanation(kind, subject.format(**names), sentence.format(**names))
     return None
+
+
+_ALSO = {  # what people say for a well-known error, in words that stand in its text or explanation
+    "oom": "memory",
+    "ram": "memory",
+    "enospc": "disk",
+    "diskspace": "disk",
+    "429": "rate",
+    "ratelimit": "rate",
+    "ratelimited": "rate",
+    "throttled": "rate",
+    "throttling": "rate",
+    "econnrefused": "refused",
+    "etimedout": "timeout",
+    "cert": "certificate",
+    "certs": "certificate",
+    "ssl": "certificate",
+    "tls": "certificate",
+    "asserts": "assertion",
+    "import": "module",
+    "importerror": "module",
+    "package": "module",
+    "dns": "name",
+    "eacces": "permission",
+}
+
+
+def error_words(word: str) -> tuple[str, ...]:
+    """Return what a word may stand for in the text of an error: itself, and what people's short names mean."""
+    return (word, _ALSO[word]) if word in _ALSO else (word,)

@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 
 from learning_loop import __version__
-from learning_loop.app import App, Progress
+from learning_loop.app import App
 from learning_loop.errors import UsageError, WorkspaceError
+from learning_loop.flows.indexing import Progress
 from learning_loop.records import Clock
 from learning_loop.workspace import Workspace
 

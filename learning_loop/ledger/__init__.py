@@ -1,5 +1,6 @@
 """Evidence: an append-only ledger in SQL, the only place that knows the tables."""
 
-from learning_loop.ledger.store import EVERYTHING, Filter, Ledger
+from learning_loop.ledger.selection import Filter
+from learning_loop.ledger.store import EVERYTHING, Ledger
 
 __all__ = ["EVERYTHING", "Filter", "Ledger"]

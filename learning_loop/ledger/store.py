@@ -6,8 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from learning_loop.errors import LedgerError, NotFoundError
 from learning_loop.ledger import tables
+from learning_loop.ledger.selection import Filter, conditions, course, of_kind, tally, verdict
 from learning_loop.records import (
     FORGOTTEN,
     Checkpoint,
@@ -32,6 +32,7 @@ from learning_loop.records import (
     Phase,
     Score,
     Step,
+    Tally,
     Usage,
 )
 
@@ -42,25 +43,15 @@ WIPE_TRIES = 100
 WAL_PAGES = 10_000  # `checkpoint` folds the log in off the path of runs; only a log this long is folded in by a commit
 _INSERTS = {kind: table.insert() for kind, table in tables.TABLE_OF.items()}
 _FIELDS = {kind: tuple(item.name for item in fields(kind)) for kind in tables.TABLE_OF}
+_NEWEST = tables.executions.c.seq.desc()
+_ORDERS: dict[str, sa.ColumnElement[Any]] = {
+    "newest": tables.executions.c.started_at.desc(),
+    "oldest": tables.executions.c.started_at.asc(),
+    "slowest": tables.outcomes.c.duration_s.desc(),
+    "fastest": tables.outcomes.c.duration_s.asc(),
+}
 _START = tables.running.insert()
 _FINISH = tables.running.delete().where(tables.running.c.execution_id == sa.bindparam("ended"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which executions are meant; what is None does not narrow. `kind` holds its project to be exactly that one."""
-
-    kind: Kind | None = None
-    type: str | None = None
-    component: str | None = None
-    project: str | None = None
-    agent: str | None = None
-    task_id: str | None = None
-    status: str | None = None
-    fingerprint: str | None = None
-    sprint: str | None = None
-    since: datetime | None = None
-    before: datetime | None = None
 
 
 class Ledger:
@@ -292,9 +283,46 @@ class Ledger:
             raise NotFoundError(f"there is no execution {execution_id!r}: see `learning-loop executions list`")
         return found[0]
 
-    def executions(self, wanted: Filter | None = None, *, limit: int = 50, parts: Sequence[type] = ()) -> list[ExecutionRecord]:
-        """Return the newest executions that a filter lets through; `parts` are kinds of records to read with them."""
-        return self._records(_conditions(wanted or Filter()), limit=limit, parts=parts)
+    def executions(
+        self, wanted: Filter | None = None, *, limit: int = 50, parts: Sequence[type] = (), order: str = "newest"
+    ) -> list[ExecutionRecord]:
+        """Return the executions that a filter lets through; `parts` are kinds of records to read with them.
+
+        They come in the `order` newest, oldest, slowest or fastest first; of the last two, those whose duration is known.
+        """
+        chosen = conditions(wanted or Filter())
+        if order in ("slowest", "fastest"):
+            chosen.append(tables.outcomes.c.duration_s.is_not(None))
+        return self._records(chosen, limit=limit, parts=parts, order=_ORDERS[order])
+
+    def tally(self, wanted: Filter, by: str | None = None) -> list[Tally]:
+        """Count the ended executions that a filter lets through, in all or for each `component`, `agent`, `type` or `error`.
+
+        The commonest come first. Those interrupted do not count, nor those that have no such value.
+        """
+        with self._read() as connection:
+            return [Tally(*row) for row in connection.execute(tally(wanted, by))]
+
+    def course(self, wanted: Filter) -> list[tuple[bool | None, float | None, float | None]]:
+        """Return success, duration in seconds and cost in USD of every ended execution, oldest first."""
+        with self._read() as connection:
+            return [(row[0] if row[0] is None else bool(row[0]), row[1], row[2]) for row in connection.execute(course(wanted))]
+
+    def status_of(self, record: ExecutionRecord) -> str:
+        """Return how an execution went as it stands now: what a person said later outranks what the run said."""
+        f = tables.feedback.c
+        said = sa.select(f.value).where(f.execution_id == record.execution.id, f.metric == "success").order_by(f.seq.desc())
+        with self._read() as connection:
+            value = connection.execute(said.limit(1)).scalar()
+        return record.status if value is None else "succeeded" if value > 0 else "failed"
+
+    def at_places(self, places: Sequence[int]) -> dict[int, ExecutionRecord]:
+        """Return the executions at these places of the ledger."""
+        e = tables.executions.c
+        with self._read() as connection:
+            place = {row[0]: row[1] for row in connection.execute(sa.select(e.id, e.seq).where(e.seq.in_(places)))}
+        found = self._records([e.seq.in_(places)], limit=len(places), parts=())
+        return {place[record.execution.id]: record for record in found}
 
     def since(self, seq: int, limit: int) -> tuple[list[ExecutionRecord], int]:
         """Return finished executions whose outcome came after place `seq`, oldest first, and the last place read."""
@@ -309,14 +337,19 @@ class Ledger:
         return found[::-1], int(rows[-1][1])
 
     def _records(
-        self, conditions: Sequence[sa.ColumnElement[bool]], *, limit: int, parts: Sequence[type]
+        self,
+        chosen: Sequence[sa.ColumnElement[bool]],
+        *,
+        limit: int,
+        parts: Sequence[type],
+        order: sa.ColumnElement[Any] = _NEWEST,
     ) -> list[ExecutionRecord]:
         e, o = tables.executions, tables.outcomes
         statement = (
             sa.select(*e.c, *[column.label(f"o_{column.name}") for column in o.c])
             .select_from(e.outerjoin(o, o.c.execution_id == e.c.id))
-            .where(*conditions)
-            .order_by(e.c.seq.desc())
+            .where(*chosen)
+            .order_by(order, e.c.seq.desc())
             .limit(limit)
         )
         with self._read() as connection:
@@ -366,24 +399,37 @@ class Ledger:
         o = tables.outcomes.c
         statement = (
             sa.select(o.duration_s)
-            .where(*_of_kind(kind.type, kind.component, kind.project), o.success.is_(True), o.duration_s.is_not(None))
+            .where(*of_kind(kind.type, kind.component, kind.project), o.success.is_(True), o.duration_s.is_not(None))
             .order_by(o.seq)
             .limit(limit)
         )
         with self._read() as connection:
             return [float(value) for value in connection.execute(statement).scalars()]
 
-    def names(self) -> dict[str, tuple[str, ...]]:
-        """Return the task types, components and agents this ledger knows."""
+    def names(self, *, after: int = 0) -> tuple[int, dict[str, set[str]], dict[str, str]]:
+        """Return what the executions that ended after a place are called by, and that of the last one.
+
+        Names come by `type`, `component`, `agent` and `tag`, with the text of one error for each fingerprint.
+        """
+        e, o = tables.executions.c, tables.outcomes.c
+        columns = {"type": e.task_type, "component": e.component, "agent": e.agent, "tag": e.tags}
+        ended = tables.executions.join(tables.outcomes, o.execution_id == e.id)
         with self._read() as connection:
-            return {
-                name: tuple(str(value) for value in connection.execute(sa.select(column).distinct()).scalars() if value)
-                for name, column in (
-                    ("type", tables.outcomes.c.task_type),
-                    ("component", tables.outcomes.c.component),
-                    ("agent", tables.executions.c.agent),
+            last = connection.execute(sa.select(sa.func.max(o.seq))).scalar() or 0
+            if last <= after:
+                return after, {}, {}
+            found: dict[str, set[str]] = {}
+            for name, column in columns.items():
+                values = connection.execute(sa.select(column).select_from(ended).where(o.seq > after).distinct()).scalars()
+                found[name] = (
+                    {str(value) for value in values if value} if name != "tag" else {tag for tags in values for tag in tags}
                 )
-            }
+            errors = connection.execute(
+                sa.select(o.error_fingerprint, sa.func.max(o.error_type), sa.func.max(o.error_message))
+                .where(o.seq > after, o.error_fingerprint.is_not(None))
+                .group_by(o.error_fingerprint)
+            ).all()
+        return int(last), found, {row[0]: f"{row[1] or ''}: {row[2] or ''}" for row in errors}
 
     def counts(self) -> dict[str, int]:
         """Return how many executions there are by status, those still running among them."""
@@ -492,12 +538,6 @@ class Ledger:
                 raise LedgerError(f"cannot copy {self.path} to {target}: {error}") from error
 
 
-def _of_kind(task_type: Any, component: Any, project: Any) -> list[sa.ColumnElement[bool]]:
-    o = tables.outcomes.c
-    found = [o.task_type == task_type, o.project.is_not_distinct_from(project)]
-    return found if component is None else [*found, o.component == component]
-
-
 _PAST_FIELDS = (
     "execution_id",
     "component",
@@ -519,17 +559,13 @@ def _past_run(seq: int, ended: Any) -> PastRun:
 
 def _past(component: Any) -> sa.Select[Any]:
     """Return the query for past runs of a kind; what a person said later of how one went outranks what the run said."""
-    o, f = tables.outcomes.c, tables.feedback.c
-    verdict = sa.select(f.value).where(f.execution_id == o.execution_id, f.metric == "success").order_by(f.seq.desc()).limit(1)
-    said = verdict.scalar_subquery()
-    judged = {
-        "success": sa.case((said.is_(None), o.success), else_=said > 0),
-        "status": sa.case((said.is_(None), o.status), (said > 0, "succeeded"), else_="failed"),
-    }
+    o = tables.outcomes.c
+    success, status = verdict()
+    judged = {"success": success, "status": status}
     columns = [judged[name].label(name) if name in judged else o[name] for name in _PAST_FIELDS]
     return (
         sa.select(o.seq, *columns)
-        .where(*_of_kind(sa.bindparam("type"), component, sa.bindparam("project")), o.status != "interrupted")
+        .where(*of_kind(sa.bindparam("type"), component, sa.bindparam("project")), o.status != "interrupted")
         .where(o.seq > sa.bindparam("after"))
         .order_by(o.seq.desc())
         .limit(sa.bindparam("most"))
@@ -538,31 +574,6 @@ def _past(component: Any) -> sa.Select[Any]:
 
 _PAST = _past(None)
 _PAST_OF_COMPONENT = _past(sa.bindparam("component"))
-
-
-def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
-    e, o = tables.executions.c, tables.outcomes.c
-    exact: dict[Any, Any] = {
-        e.task_type: wanted.type,
-        e.component: wanted.component,
-        e.project: wanted.project,
-        e.agent: wanted.agent,
-        e.task_id: wanted.task_id,
-        e.sprint: wanted.sprint,
-        o.error_fingerprint: wanted.fingerprint,
-    }
-    found = [column == value for column, value in exact.items() if value is not None]
-    if wanted.kind is not None:
-        found += [e.task_type == wanted.kind.type, e.project.is_not_distinct_from(wanted.kind.project)]
-        found += [e.component == wanted.kind.component] if wanted.kind.component is not None else []
-    if wanted.status is not None:
-        running = e.id.in_(sa.select(tables.running.c.execution_id))
-        found.append(running if wanted.status == "running" else o.status == wanted.status)
-    if wanted.since is not None:
-        found.append(e.started_at >= wanted.since)
-    if wanted.before is not None:
-        found.append(e.started_at < wanted.before)
-    return found
 
 
 def _alive(pid: int, started_at: float | None) -> bool:

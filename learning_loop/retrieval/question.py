@@ -1,86 +1,266 @@
-"""A deterministic reading of a question: which outcome, which kind of note, how recent, about what."""
+"""A deterministic reading of a question: what is asked for, about which runs or notes, of which time.
+
+Words are read off the question in order: its time, the names this workspace knows, what is asked, how it went, which kinds
+of notes. What nothing was read from is what is searched for.
+"""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
 
-from learning_loop.retrieval.words import terms
+from learning_loop.features import error_words
+from learning_loop.retrieval.periods import Period, read_period
+from learning_loop.retrieval.vocabulary import Vocabulary, Word, as_words, unused
+from learning_loop.retrieval.words import MOST_CHARACTERS, STOP, terms, words_of
 
-_OUTCOMES = {
-    "failed": r"fail\w*|broke\w*|break\w*|error\w*|wrong|crash\w*|problem\w*|issue\w*|bug\w*",
-    "succeeded": r"work(?:ed|s|ing)?|succe\w+|passed|good|best",
-}
+_FAILED = (
+    r"fail\w*|brok\w+|break\w*|blew up|blow\w* up|blown up|w[ei]nt wrong|go(?:es|ing|ne)? wrong|wrong|mess\w* up|fell over|fall\w* over|"
+    r"crash\w*|tank(?:ed|s|ing)?|flop\w*|suck\w*|kill\w*|die[ds]?|dying|bounc\w+|bomb\w*|chok\w+|went (?:down|south|bad)|"
+    r"unsuccess\w*|without success|no success|bad(?:ly)?|red|trouble\w*|"
+    r"(?:did|does|do|has|have|had|was|were|is|are)(?: not|n'?t) (?:\w+ )?(?:work\w*|succe\w+|pass\w*)|not work\w*"
+)
+_SUCCEEDED = (
+    r"succe\w+|succes|suces\w*|work(?:s|ed|ing)?(?: out| fine| well)*|pass(?:es|ed|ing)?|w[ei]nt (?:fine|well|ok|okay|through)|"
+    r"go(?:es|ne)? (?:fine|well|through)|green|fine|clean(?:ly)?|ok(?:ay)?|good"
+)
+_OUTCOMES = [("failed", re.compile(rf"\b(?:{_FAILED})\b")), ("succeeded", re.compile(rf"\b(?:{_SUCCEEDED})\b"))]
+_RATE = re.compile(
+    r"\b(?:(?:succe\w+|fail\w*|pass|error) ?(?:rate|share|ratio|quota|percentage)s?|(?:rate|share|percentage) of (?:succe\w+|fail\w*)(?: runs?)?)\b"
+)
+_EITHER = re.compile(  # not what is asked for, but said to count as well
+    r"\b(?:the )?(?:failed|failures|failing|successful|succeeded)(?: ones| runs)?,? (?:included|or not|as well|too)\b|"
+    r"\b(?:including|included|whether) (?:the )?(?:failed|failures|successful)\w*(?: ones| runs)?\b"
+)
+_CLAUSE = re.compile(r"[,;:!?.]+(?:\s|$)|\b(?:so that|because|if i)\b")
+_GENERIC = frozenset(
+    {"component", "components", "task", "tasks", "agent", "agents", "type", "types", "run", "runs", "error", "errors", "job"}
+)
+_ISSUE = r"errors?|exceptions?|failures?|problems?|issues?|reasons?|causes?|faults?"
+
 _KINDS = {
-    "pattern": r"patterns?",
+    "pattern": r"(?:anti-?)?patterns?",
     "template": r"templates?",
     "rule": r"rules?",
-    "decision": r"decisions?",
+    "decision": r"decisions?|adrs?",
     "assumption": r"assum\w+",
-    "gotcha": r"gotchas?|pitfalls?",
-    "reflection": r"reflections?|root causes?",
-    "lesson": r"lessons?|learnings?|learned",
+    "gotcha": r"gotchas?|pitfalls?|caveats?|traps?",
+    "reflection": r"reflections?|retrospectives?|post-?mortems?",
+    "lesson": r"lessons?|learnings?|learn(?:ed|t)",
 }
-_LAST = re.compile(r"\blast (?:time|run|attempt|execution)\b|\bmost recent\w*\b|\blatest\b", re.IGNORECASE)
-_SIMILAR = re.compile(r"\bsimilar\b.*?\bto\b\s+(?P<type>[\w.-]+)(?:\s+with\s+(?P<component>[\w.-]+))?", re.IGNORECASE)
-_FRAME = {
-    "similar",
-    "component",
-    "components",
-    "task",
-    "tasks",
-    "common",
-    "specific",
-    "latest",
-    "recent",
-    "time",
-}  # of questions
-_ALL = re.compile(r"\b(?:show|list)\b.*\ball\b", re.IGNORECASE)
+_NOTE = r"notes?|memor(?:y|ies)|knowledge|entr(?:y|ies)"
+_BY = [
+    ("agent", r"agents?|who|whom|whose|who's|whos|models?|people|person"),
+    ("component", r"components?|modules?|parts?|services?|areas?"),
+    ("type", r"(?:types?|kinds?|sorts?)(?: of (?:tasks?|jobs?|work|runs?))?|(?:task|job)[ -]types?"),
+    ("error", _ISSUE),
+    ("tag", r"tags?"),
+]
+_WORSE = r"worse|better|slower|faster|quicker|longer|shorter|flakier|more reliable|less reliable|more expensive|cheaper|more stable|less stable"
+_INTENTS = [  # the first that fits is meant
+    ("similar", r"similar\w*|(?:runs?|tasks?|executions?|jobs?|ones?|anything) like|comparable|resembl\w+|alike"),
+    (
+        "trend",
+        rf"trend\w*|(?:over|with|across) (?:the )?(?:time|months|weeks|years?)|(?:get\w*|got|becom\w+|became|is|are|any|and) (?:\w+ )?(?:{_WORSE})|"
+        rf"(?:{_WORSE}) (?:than (?:before|it was|they were|last|in|usual|it used to|they used to)|over|lately|these days|recently)|more and more|less and less|"
+        r"(?:more|less) (?:often|frequently)? ?than (?:before|it used to|they used to|usual|last)|"
+        r"improv\w+|worsen\w*|deteriorat\w+|degrad\w+|regress\w+|slow(?:ed|ing) down|speed(?:ing)? up|sped up|creep\w*|"
+        r"(?:ris|grow|increas|decreas|declin|dropp)ing|increased|decreased|going (?:up|down)",
+    ),
+    ("slowest", r"slowest|longest|(?:took|takes|taken|needs?|needed|lasted|ran) (?:the )?(?:most time|longest)|most time"),
+    ("fastest", r"fastest|quickest|shortest"),
+    (
+        "worst",
+        r"worst|least (?:reliable|successful|stable)|lowest|weakest|most unreliable|flak(?:y|iest)|bad at|suck\w*(?: the)?(?: most)?|struggl\w+(?: the)?(?: most)?",
+    ),
+    (
+        "best",
+        r"best|most (?:reliable|successful|stable|dependable)|highest (?:success|share|pass|rate)\w*|strongest|good at|better at|better with",
+    ),
+    (
+        "count",
+        r"how many|how often|how much times|(?<!highest )(?<!largest )number of|count(?: of| up)?|(?:total|overall) number|tally|frequency",
+    ),
+    (
+        "top",
+        r"(?:the )?most(?! recent)(?: often| common\w*| frequent\w*)?|commonest|common(?:ly)?|usual\w*|typical\w*|mainly|main|mostly|top|"
+        r"highest number|biggest|frequent\w*|keeps?",
+    ),
+    ("last", r"last|latest|most recent\w*|newest|recent\w*|previous\w*"),
+    ("first", r"first(?: time)?|earliest|oldest"),
+]
+_PATTERNS = [(name, re.compile(rf"\b(?:{pattern})(?!\w)")) for name, pattern in _INTENTS]
+_DURATION = re.compile(
+    r"\b(?:slow\w*|fast\w*|quick\w*|durations?|time|long\w*|short\w*|speed\w*|sped|latency|runtime|took|takes?|seconds|minutes)\b"
+)
+_COST = re.compile(r"\b(?:costs?|cheap\w*|expens\w+|dollars?|usd|money|price[ys]?)\b")
+_SHOW = re.compile(
+    r"\b(?:show|list|give|gimme|get|pull|print|tell|see|display|dump)\b.*\b(?:all|every|each|everything|full|complete|whole|list)\b|\b(?:all|every|complete list|everything)\b"
+)
+_RUN = re.compile(r"\b(?:runs?|executions?|jobs?|tasks?|deploy\w*|builds?|attempts?)\b")
+_FRAME = frozenset(
+    """
+    ago already always answer anybody anyone anything back before better case cases check come comes could count day days deal ever
+    everything execution executions exactly far finish finished fine give gimme going good got gotta great had happen happened
+    happens happening hear help hit hits hitting honest idea info inform information instance instances involving item items job
+    jobs kind kinds kindly know known lately list look looking lot mean meet moment mind morning name need night number numbers
+    often one ones past people pls please previous prior problem question ran reason remind run runs running say see seen shall show
+    similar since sort started state still stuff sure table take taken talk task tasks tell thank thanks thing things think tick
+    till time times today took touch tried try type types understand used usually want wanted way week weeks whats whens whos wich
+    wonder work works working wrong yet total overall far date result results status end ended ends called attempt attempts latest
+    recent recently newest last first most least best worst which errors error failure failures issue issues problems exception
+    exceptions reasons cause causes component components agent agents tag tags note notes memory everyone somebody someone rate
+    share percentage common commonly typical main top frequent frequently high highest low lowest slow slowest fast fastest longest
+    shortest biggest reliable unreliable successful success trend change changed changes month months year years hour hours
+    quarter actually really just also imagining impression whether weekly report monthly daily included colleague hello hi hey dear
+    team regards certain whole complete different many much around along
+    """.split()  # noqa: SIM905  (two hundred quotes read worse)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a question asks; `terms` are what is searched for, the rest narrows."""
+    """What a question asks.
+
+    `intent` is find, last, first, slowest, fastest, count, top, best, worst, trend, similar or all; `by` is what top, best and
+    worst range over, `of` what a trend is of. Names are those the workspace knows; `errors` are fingerprints. `terms` is all
+    that can be searched for, `rest` what of it nothing was read from.
+    """
 
     text: str
-    terms: tuple[str, ...]
+    intent: str = "find"
+    by: str | None = None
+    of: str = "success"
     outcome: str | None = None
     kinds: tuple[str, ...] = ()
-    last: bool = False
-    everything: bool = False
-    type: str | None = None
-    component: str | None = None
-    spoken: frozenset[str] = frozenset()  # words that were read as an outcome, a kind or "similar": not searched for
-    named: frozenset[str] = frozenset()  # words that name the type or component
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    errors: tuple[str, ...] = ()
+    period: Period | None = None
+    terms: tuple[str, ...] = ()
+    rest: tuple[str, ...] = ()
+    notes: bool = False  # notes are asked for, not runs
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether anything but its intent was read from it."""
+        return bool(self.names or self.errors or self.outcome or self.period or self.kinds)
 
 
-def read_question(text: str, names: Mapping[str, Sequence[str]]) -> Question:
-    """Read a question in plain words; `names` are the task types, components and agents this workspace knows."""
-    lowered = text[:10_000].lower()
-    outcomes = [name for name, pattern in _OUTCOMES.items() if re.search(rf"\b(?:{pattern})\b", lowered)]
-    kinds = tuple(name for name, pattern in _KINDS.items() if re.search(rf"\b(?:{pattern})\b", lowered))
-    words = set(terms(text))
-    similar = _SIMILAR.search(text)
-    task_type = _known(similar["type"] if similar else None, words, names.get("type", ()))
-    component = _known(similar["component"] if similar else None, words, names.get("component", ()))
-    read = [pattern for name, pattern in _OUTCOMES.items() if name in outcomes] + [_KINDS[name] for name in kinds]
-    spoken = {word for word in words for pattern in read if re.fullmatch(pattern, word)}
+def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Vocabulary | None = None) -> Question:
+    """Read a question in plain words, as of `now`, which carries the asker's time zone.
+
+    `runs` has the names that executions carry, where notes carry others as well: what is asked of runs is narrowed by those.
+    """
+    ended = runs or vocabulary
+    lowered = " ".join(text[:MOST_CHARACTERS].lower().replace("\u2019", "'").split())
+    period, timeless = read_period(lowered, now)
+    words = as_words(timeless)
+    names = vocabulary.find(words, apart_from=_GENERIC)
+    plain = " ".join(word.text if not word.used else "_" for word in words)  # names do not say what is asked
+    kinds = tuple(kind for kind, pattern in _KINDS.items() if re.search(rf"\b(?:{pattern})\b", plain))
+    intent = _intent(timeless, plain)
+    by = _by(plain) if intent in ("top", "best", "worst") else None
+    outcome = _outcome(timeless)
+    notes = bool(kinds or re.search(rf"\b(?:{_NOTE})\b", plain))
+    if (intent in ("best", "worst") and by is None) or (intent == "top" and by is None and outcome is None and not names):
+        intent = "find"
+    if intent in ("find", "last", "top", "count") and notes and not _RUN.search(plain) and by is None:
+        intent = "all" if _SHOW.search(plain) or _asks_for(plain) else "count" if intent == "count" else "find"
+    errors: tuple[str, ...] = ()
+    if intent not in ("find", "all") and not notes:
+        words = as_words(timeless)
+        names = ended.find(words, apart_from=frozenset() if intent == "similar" else _GENERIC)
+        joined = [f"{a.text}{b.text}" for a, b in pairwise(words) if not (a.used or b.used)]  # "time out" is timeout
+        words = _without_frame(words, timeless)
+        errors = ended.find_errors(words, joined)
+        if intent == "top" and by is None:
+            by = "error" if "component" in names or "agent" in names else "component" if outcome else "error"
+    rest = _rest(words, plain, timeless)
+    if intent == "find" and not rest and (notes or (outcome and names)):  # as in "failed patterns booking-form"
+        intent = "all" if notes else "similar"
+    topical = intent == "find" and period is not None and " " not in period.said
     return Question(
         text=text,
-        terms=tuple(terms(text)),
-        outcome=outcomes[0] if len(outcomes) == 1 else None,
+        intent=intent,
+        by=by,
+        of="duration"
+        if _DURATION.search(timeless) and not _RATE.search(timeless)
+        else "cost"
+        if _COST.search(timeless)
+        else "success",
+        outcome=outcome,
         kinds=kinds,
-        last=bool(_LAST.search(text)),
-        everything=bool(_ALL.search(text)),
-        type=task_type,
-        component=component,
-        spoken=frozenset(spoken | _FRAME),
-        named=frozenset(terms(f"{task_type or ''} {component or ''}")),
+        names=names,
+        errors=errors,
+        period=None if topical else period,
+        terms=tuple(_expanded(terms(lowered if intent == "find" else timeless))),
+        rest=rest,
+        notes=notes,
     )
 
 
-def _known(given: str | None, words: set[str], names: Sequence[str]) -> str | None:
-    """Return the known name that was given, or whose words the question all uses, the longest first."""
-    fitting = [name for name in names if name == given] or [
-        name for name in names if (parts := set(terms(name))) and parts <= words
+def _intent(timeless: str, plain: str) -> str:
+    for name, pattern in _PATTERNS:
+        if pattern.search(plain):
+            return name
+    return "all" if _SHOW.search(timeless) and re.search(rf"\b(?:{_NOTE})\b", plain) else "find"
+
+
+def _asks_for(plain: str) -> bool:
+    """Say whether a question asks which notes of a kind there are, as "which patterns flopped" does."""
+    kinds = "|".join([*_KINDS.values(), _NOTE])
+    return re.search(rf"\b(?:which|what|any|known|our|the) (?:\w+ )?(?:{kinds})\b|^(?:{kinds})\b", plain) is not None
+
+
+def _by(plain: str) -> str | None:
+    found = [(match.start(), name) for name, pattern in _BY if (match := re.search(rf"\b(?:{pattern})(?!\w)", plain))]
+    asked = [
+        (match.start(), name)
+        for name, pattern in _BY
+        if (
+            match := re.search(
+                rf"\b(?:which|what|wich|our|of the|of all)(?: of)?(?: (?:the|our|all|\w+))? (?:{pattern})(?!\w)", plain
+            )
+        )
     ]
-    return max(fitting, key=len, default=None)
+    who = [(match.start(), "agent") for match in re.finditer(r"\bwho(?:'s|s|m)?\b", plain)]
+    ranked = sorted(asked + who) or sorted(found)
+    return ranked[0][1] if ranked else None
+
+
+def _outcome(timeless: str) -> str | None:
+    text = _EITHER.sub(" ", _RATE.sub(" ", timeless))
+    for name, pattern in _OUTCOMES:
+        if pattern.search(text):
+            return name
+    return None
+
+
+def _without_frame(words: list[Word], timeless: str) -> list[Word]:
+    """Mark what says how it went, or only frames the question, as used."""
+    said = {word for _, pattern in _OUTCOMES for match in pattern.finditer(timeless) for word in words_of(match[0])}
+    return [Word(word.text, used=word.used or word.text in said or word.text in STOP or word.text in _FRAME) for word in words]
+
+
+def _expanded(words: list[str]) -> dict[str, None]:
+    """Return words with what people's short names for errors mean."""
+    return dict.fromkeys(saying for word in words for saying in error_words(word))
+
+
+def _rest(words: list[Word], plain: str, timeless: str) -> tuple[str, ...]:
+    """Return the words nothing was read from, of the clauses that ask: what stands around them is small talk."""
+    asking = [pattern for _, pattern in (*_PATTERNS, *_OUTCOMES)]
+    asked = {part for pattern in asking for match in pattern.finditer(plain) for part in re.findall(r"\w+", match[0])}
+    clauses = [clause for clause in _CLAUSE.split(timeless) if clause.strip()]
+    telling = {word for clause in clauses if any(pattern.search(clause) for pattern in asking) for word in words_of(clause)}
+    kinds = re.compile("|".join([*_KINDS.values(), _NOTE]))
+    return tuple(
+        word
+        for word in dict.fromkeys(unused(words))
+        if word not in STOP
+        and word not in _FRAME
+        and word not in asked
+        and (not telling or word in telling)
+        and not kinds.fullmatch(word)
+        and len(word) > 1
+    )

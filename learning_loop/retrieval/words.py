@@ -13,15 +13,16 @@ STOP = frozenset(
     which while who whom whose why will with would you your
     """.split()  # noqa: SIM905  (a hundred quotes read worse)
 )
-_WORD = re.compile(r"[^\W_]+(?:[._-][^\W_]+)*")
+MOST_CHARACTERS = 10_000  # of a text that is read word by word: what a question may be
+_WORD = re.compile(r"[^\W_]+")
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in lower case, compound ones in their parts."""
+    return _WORD.findall(text[:MOST_CHARACTERS].lower())
 
 
 def terms(text: str, *, most: int = 32) -> list[str]:
-    """Return the distinct words of a text in lower case, without stop words; compound ones whole and in their parts."""
-    found: dict[str, None] = {}
-    for match in _WORD.finditer(text[:10_000].lower()):
-        word = match[0]
-        for part in dict.fromkeys([*re.split(r"[._-]", word)]):
-            if part and part not in STOP and (len(part) > 1 or part.isdigit()):
-                found.setdefault(part)
+    """Return the distinct words of a text that say something: no stop words, no single letters."""
+    found = dict.fromkeys(word for word in words_of(text) if word not in STOP and (len(word) > 1 or word.isdigit()))
     return list(found)[:most]

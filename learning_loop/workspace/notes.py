@@ -1,8 +1,9 @@
 """Notes: markdown files with YAML front matter. Parsing and writing is an identity, byte for byte."""
 
+import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from hashlib import blake2b
@@ -102,8 +103,16 @@ class Note:
         return _CATEGORIES.get(folder, "template" if Path(self.path).name == "SKILL.md" else "note")
 
     @property
+    def digest(self) -> str:
+        return digest_of(self.content)
+
+    @property
     def created(self) -> datetime | None:
-        value = self.meta.get("created")
+        return self.moment("created")
+
+    def moment(self, key: str) -> datetime | None:
+        """Return a key's value as a moment; None where it is none."""
+        value = self.meta.get(key)
         if isinstance(value, datetime):
             return value if value.tzinfo else value.replace(tzinfo=UTC)
         if isinstance(value, date):
@@ -116,6 +125,10 @@ class Note:
         if value is None:
             return ()
         return tuple(str(item) for item in value) if isinstance(value, list | tuple) else (str(value),)
+
+    def number(self, key: str) -> float | None:
+        value = self.meta.get(key)
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     def text(self, key: str) -> str | None:
         value = self.meta.get(key)
@@ -181,27 +194,54 @@ def _place_of(front: str, name: str) -> tuple[int, int]:
 
 
 class NoteStore:
-    """The notes of a workspace: everything ending in .md under memory/ but a README, and the extracted templates."""
+    """The notes of a workspace: everything ending in .md under memory/ but a README, and the extracted templates.
 
-    def __init__(self, workspace: Workspace) -> None:
+    `sources` are more folders of markdown, from the workspace's root: their files are found and read, never written.
+    """
+
+    def __init__(self, workspace: Workspace, sources: Sequence[str] = ()) -> None:
         self.workspace = workspace
+        self.sources = tuple(Path(os.path.normpath(workspace.root / Path(source).expanduser())) for source in sources)
+
+    def folders(self) -> tuple[Path, ...]:
+        """Return the folders that notes lie in, those only read included."""
+        return (self.workspace.memory, self.workspace.successful_patterns, *self.sources)
 
     def paths(self) -> Iterator[Path]:
-        """Yield every note's file, in no particular order; links that lead out of the workspace are passed over."""
+        """Yield the file of every note of ours, in no particular order."""
         for top in (self.workspace.memory, self.workspace.successful_patterns):
-            for folder, folders, names in os.walk(top):
-                folders[:] = [name for name in folders if not name.startswith(".")]
-                for name in names:
-                    if name.endswith(".md") and not name.startswith(".") and name != "README.md":
-                        yield Path(folder, name)
+            for entry in _markdown(top):
+                if entry.name != "README.md":
+                    yield Path(entry.path)
+
+    def marks(self) -> dict[str, str]:
+        """Return what changes when a file does, of every note and of every file that is only read, by path."""
+        root = str(self.workspace.root)
+        found: dict[str, str] = {}
+        for top in self.folders():
+            own = top not in self.sources
+            for entry in _markdown(top):
+                if own and entry.name == "README.md":
+                    continue
+                with contextlib.suppress(OSError):  # gone between the listing and the look
+                    status = entry.stat()
+                    path = entry.path
+                    name = path[len(root) + 1 :] if path.startswith(root + os.sep) else os.path.relpath(path, root)
+                    found.setdefault(name.replace(os.sep, "/"), f"{status.st_mtime_ns}-{status.st_size}")
+        return found
+
+    def mark(self, path: str) -> str:
+        status = (self.workspace.root / path).stat()
+        return f"{status.st_mtime_ns}-{status.st_size}"
 
     def read(self, path: str | Path) -> Note:
-        """Return the note at a path in the workspace; raise NoteError where there is none or it cannot be read."""
-        file = self.workspace.root / path
-        name = file.relative_to(self.workspace.root).as_posix()
+        """Return the note at a path from the workspace's root; raise NoteError where there is none or it cannot be read."""
+        file = Path(os.path.normpath(self.workspace.root / path))
+        name = Path(os.path.relpath(file, self.workspace.root)).as_posix()
         try:
-            if not file.resolve().is_relative_to(self.workspace.root):
-                raise NoteError(f"{name}: leads out of the workspace: move the file into it")
+            real = file.resolve()
+            if not any(real.is_relative_to(folder.resolve()) for folder in (self.workspace.root, *self.sources)):
+                raise NoteError(f"{name}: leads out of the workspace: move it in, or add its folder to memory.sources")
             if file.stat().st_size > MOST_BYTES:
                 raise NoteError(f"{name}: is larger than {MOST_BYTES // 1_000_000} MB: split it, or keep it outside memory/")
             return Note.parse(name, file.read_bytes())
@@ -225,3 +265,19 @@ class NoteStore:
         while (self.workspace.root / path).exists():
             path, number = f"{folder}/{name}-{number}.md", number + 1
         return path
+
+
+def _markdown(top: Path) -> Iterator["os.DirEntry[str]"]:
+    """Yield the markdown files under a folder; hidden ones, and folders that are links, are passed over."""
+    waiting = [str(top)]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                if name.endswith(".md"):
+                    if not entry.is_dir():
+                        yield entry
+                elif entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)

@@ -88,7 +88,7 @@ def measure(bench: _harness.Bench, notes: int, rounds: int) -> None:
         fill(workspace, notes, rng)
         with LearningOrchestrator(lambda _: None, workspace=folder, strict=True) as loop:
             parts = loop._must()  # noqa: SLF001
-            parts.app.sync_index()
+            parts.indexing.complete()
 
             def task(number: int) -> dict[str, Any]:
                 return {

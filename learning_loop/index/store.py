@@ -1,0 +1,443 @@
+"""The index's file: notes in chunks, the words of executions, and vectors, in one SQLite database with FTS5."""
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from learning_loop.errors import WorkspaceError
+from learning_loop.index.documents import Document, RunDocument, Scope
+from learning_loop.retrieval.chunks import neighbours
+
+SCHEMA = 3
+WEIGHTS = (1.0, 1.0, 0.4, 0.5)  # of title, text, context, said: measured on notes, post-mortems and conversations
+
+_NOTE = [item.name for item in fields(Document) if item.name != "chunks"]
+_CREATE = f"""
+CREATE TABLE notes (rowid INTEGER PRIMARY KEY, {", ".join(_NOTE)});
+CREATE UNIQUE INDEX notes_source ON notes (source);
+CREATE INDEX notes_kind ON notes (category, task_type, component, at);
+CREATE INDEX notes_id ON notes (id);
+CREATE TABLE chunks (
+    rowid INTEGER PRIMARY KEY AUTOINCREMENT, note INTEGER NOT NULL, project INTEGER NOT NULL, heading TEXT NOT NULL,
+    line INTEGER NOT NULL, anchor TEXT, who TEXT,
+    title TEXT NOT NULL, text TEXT NOT NULL, context TEXT NOT NULL, said TEXT NOT NULL, key BLOB NOT NULL
+);
+CREATE INDEX chunks_note ON chunks (note);
+CREATE INDEX chunks_key ON chunks (key);
+CREATE TABLE projects (rowid INTEGER PRIMARY KEY, name TEXT);
+CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE runs (
+    rowid INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, project TEXT, task_type TEXT, component TEXT, words TEXT
+);
+CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL);
+CREATE VIRTUAL TABLE run_words USING fts5(
+    words, content='runs', content_rowid='rowid', tokenize='porter unicode61 remove_diacritics 2'
+);
+CREATE TRIGGER runs_added AFTER INSERT ON runs BEGIN
+    INSERT INTO run_words(rowid, words) VALUES (new.rowid, new.words);
+END;
+CREATE TRIGGER runs_removed AFTER DELETE ON runs BEGIN
+    INSERT INTO run_words(run_words, rowid, words) VALUES ('delete', old.rowid, old.words);
+END;
+"""
+_COLUMNS = "title, text, context, said"
+_CREATE_WORDS = f"""
+CREATE VIRTUAL TABLE IF NOT EXISTS {{words}} USING fts5(
+    {_COLUMNS}, content='chunks', content_rowid='rowid', tokenize='porter unicode61 remove_diacritics 2'
+);
+INSERT INTO {{words}}({{words}}, rank) VALUES ('rank', 'bm25({", ".join(map(str, WEIGHTS))})');
+"""
+
+Words = list[tuple[int, float]]
+
+
+class IndexStore:
+    """Reads and writes the file. Many may read while one writes; a damaged file is made anew, for it is derived."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._begin_afresh()
+
+    def _begin_afresh(self) -> None:
+        self._pid = os.getpid()
+        self._idle: list[sqlite3.Connection] = []  # as many as were ever used at once
+
+    # ------------------------------------------------------------------------------------------------ open, close, lend
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def delete(self) -> None:
+        """Remove the file; the next use makes an empty one."""
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection; raise WorkspaceError where the index cannot be used."""
+        if os.getpid() != self._pid:
+            _INHERITED.extend(self._idle)
+            self._begin_afresh()
+        try:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._opened()
+            yield connection
+            self._idle.append(connection)
+        except (sqlite3.Error, OSError) as error:
+            raise WorkspaceError(
+                f"the index {self.path} cannot be used: {error}. Delete the folder {self.path.parent}: it is rebuilt"
+            ) from error
+
+    @contextlib.contextmanager
+    def change(self, *, counts: bool = True) -> Iterator[sqlite3.Connection]:
+        """Lend a connection for one transaction; readers see all of it or nothing, and where it `counts` look anew."""
+        with self.use() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                if counts:
+                    connection.execute(_COUNT_UP, ("change", 1))
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+
+    def _opened(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                raise
+            self.delete()
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves no page behind
+            connection.execute("PRAGMA synchronous = OFF")  # derived: a crash of the machine costs a rebuild, no more
+            if _version(connection) != SCHEMA:
+                from filelock import FileLock
+
+                with FileLock(self.path.with_suffix(".lock")):  # two that switch to WAL at once get `locked` without a wait
+                    if (version := _version(connection)) != SCHEMA:
+                        connection.execute("PRAGMA journal_mode = WAL")
+                        if version:
+                            _drop_all(connection)
+                        connection.executescript(f"BEGIN IMMEDIATE; {_CREATE} PRAGMA user_version = {SCHEMA}; COMMIT;")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    # ------------------------------------------------------------------------------------------------------------ write
+
+    def put(
+        self,
+        documents: Iterable[Document] = (),
+        *,
+        gone: Sequence[str] = (),
+        runs: Sequence[RunDocument] = (),
+        **meta: str | int,
+    ) -> None:
+        """Put documents in the place of those with the same source, and drop those that are gone, in one transaction."""
+        rows = list(documents)
+        if not (rows or gone or runs or meta):
+            return
+        with self.change(counts=bool(rows or gone)) as connection:
+            for source in [*gone, *(document.source for document in rows)]:
+                _remove(connection, source)
+            for document in rows:
+                note = connection.execute(_INSERT_NOTE, [_plain(getattr(document, name)) for name in _NOTE]).lastrowid
+                _add_chunks(connection, note, document)
+                connection.execute(_COUNT_UP, ("bare", len(document.chunks)))
+            connection.executemany(
+                "INSERT OR IGNORE INTO runs (id, project, task_type, component, words) VALUES (?, ?, ?, ?, ?)",
+                [(run.id, run.project, run.task_type, run.component, run.words) for run in runs],
+            )
+            connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
+
+    def touch(self, marks: Mapping[str, str]) -> None:
+        """Note new marks of files whose content is what it was."""
+        if marks:
+            with self.change(counts=False) as connection:
+                connection.executemany(
+                    "UPDATE notes SET mark = ? WHERE source = ?", [(mark, source) for source, mark in marks.items()]
+                )
+
+    def scrub(self) -> None:
+        """Write the words anew and fold the log in, so that nothing of what was removed is left in the file.
+
+        The vectors of what is gone go as well, for from a vector one can guess at the text.
+        """
+        with self.change() as connection:
+            connection.execute("DELETE FROM vectors WHERE key NOT IN (SELECT key FROM chunks)")
+            connection.execute("DELETE FROM meta WHERE name IN ('vectors', 'covered', 'held')")
+            connection.execute("INSERT INTO run_words(run_words) VALUES ('rebuild')")
+            for (number,) in connection.execute("SELECT rowid FROM projects").fetchall():
+                words = f"words_{number}"
+                connection.execute(f"INSERT INTO {words}({words}) VALUES ('delete-all')")
+                connection.execute(
+                    f"INSERT INTO {words}(rowid, {_COLUMNS}) SELECT rowid, {_COLUMNS} FROM chunks WHERE project = ?",
+                    (number,),
+                )
+        with self.use() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    # ------------------------------------------------------------------------------------------------------------- read
+
+    def marks(self) -> dict[str, str]:
+        """Return the mark of every note, by its source."""
+        with self.use() as connection:
+            return dict(connection.execute("SELECT source, mark FROM notes"))
+
+    def digests(self, sources: Sequence[str]) -> dict[str, str]:
+        with self.use() as connection:
+            statement = "SELECT source, digest FROM notes WHERE source IN (SELECT value FROM json_each(?))"
+            return dict(connection.execute(statement, (json.dumps(sources),)))
+
+    def meta(self, name: str) -> str | None:
+        with self.use() as connection:
+            found = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def counts(self) -> dict[str, int]:
+        """Return how many notes of each kind there are."""
+        with self.use() as connection:
+            return dict(connection.execute("SELECT category, count(*) FROM notes GROUP BY category"))
+
+    def names(self) -> dict[str, set[str]]:
+        """Return the components, agents, task types and tags that notes carry."""
+        columns = {"component": "component", "agent": "agent", "type": "task_type"}
+        with self.use() as connection:
+            found = {
+                name: {str(row[0]) for row in connection.execute(f"SELECT DISTINCT {column} FROM notes") if row[0]}
+                for name, column in columns.items()
+            }
+            tags = connection.execute("SELECT DISTINCT tag.value FROM notes, json_each(notes.tags) AS tag")
+            return {**found, "tag": {str(row[0]) for row in tags}}
+
+    def size(self) -> dict[str, int]:
+        """Return how many notes, chunks, chunks with a vector and executions there are."""
+        queries = {
+            "notes": "SELECT count(*) FROM notes",
+            "chunks": "SELECT count(*) FROM chunks",
+            "embedded": "SELECT count(*) FROM chunks WHERE key IN (SELECT key FROM vectors)",
+            "executions": "SELECT count(*) FROM runs",
+        }
+        with self.use() as connection:
+            return {name: int(connection.execute(query).fetchone()[0]) for name, query in queries.items()}
+
+    def path_of(self, note_id: str) -> str | None:
+        """Return where the note with this id stands now, whatever its file is called."""
+        with self.use() as connection:
+            found = connection.execute("SELECT source FROM notes WHERE id = ?", (note_id,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def citing(self, execution_id: str) -> list[str]:
+        """Return the paths of the notes that have this execution in their evidence or name it in their text."""
+        like = f"%{execution_id}%"
+        with self.use() as connection:
+            rows = connection.execute(
+                "SELECT source FROM notes WHERE evidence LIKE ? "
+                "OR rowid IN (SELECT note FROM chunks WHERE text LIKE ?) ORDER BY rowid",
+                (like, like),
+            )
+            return [str(row[0]) for row in rows]
+
+    def note_rows(self, scope: Scope, *, limit: int) -> list[dict[str, Any]]:
+        """Return the notes in a scope, the newest first."""
+        conditions, values = where(scope)
+        with self.use() as connection:
+            rows = connection.execute(
+                f"SELECT rowid, * FROM notes WHERE {conditions} ORDER BY at DESC, source LIMIT ?",
+                (*values, limit),
+            )
+            return _dicts(rows)
+
+    def by_source(self, sources: Sequence[str]) -> list[dict[str, Any]]:
+        with self.use() as connection:
+            statement = "SELECT rowid, * FROM notes WHERE source IN (SELECT value FROM json_each(?))"
+            return _dicts(connection.execute(statement, (json.dumps(sources),)))
+
+    def titled(self, match: str, project: str | None) -> set[str]:
+        """Return the notes of a project that have any of the words in their titles, tags or paths."""
+        with self.use() as connection:
+            words = words_table(connection, project)
+            if words is None or not match:
+                return set()
+            rows = connection.execute(
+                f"SELECT DISTINCT notes.source FROM {words} JOIN chunks ON chunks.rowid = {words}.rowid "
+                f"JOIN notes ON notes.rowid = chunks.note WHERE {words} MATCH ?",
+                (f"{{title said}} : ({match})",),
+            )
+            return {str(row[0]) for row in rows}
+
+    def resting_on(self, executions: Sequence[str]) -> list[str]:
+        """Return the paths of the notes that have any of these executions in their evidence."""
+        with self.use() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT source FROM notes, json_each(notes.evidence) AS rests "
+                "WHERE rests.value IN (SELECT value FROM json_each(?)) ORDER BY source",
+                (json.dumps(executions),),
+            )
+            return [str(row[0]) for row in rows]
+
+    def run_ids(self, match: str, project: str | None, *, limit: int) -> list[tuple[str, float]]:
+        """Return the executions of a project whose words match, best first, with BM25."""
+        if not match:
+            return []
+        with self.use() as connection:
+            return connection.execute(
+                "SELECT runs.id, -run_words.rank FROM run_words JOIN runs ON runs.rowid = run_words.rowid "
+                "WHERE run_words MATCH ? AND runs.project IS ? ORDER BY run_words.rank LIMIT ?",
+                (match, project, limit),
+            ).fetchall()
+
+
+def where(scope: Scope) -> tuple[str, list[Any]]:
+    """Return a condition on the table `notes`, and its values."""
+    conditions: list[str] = ["notes.project IS ?"]
+    values: list[Any] = [scope.project]
+    for column in ("outcome", "task_type", "component", "agent"):
+        if (value := getattr(scope, column)) is not None:
+            conditions.append(f"notes.{column} = ?")
+            values.append(value)
+    if scope.tag is not None:
+        conditions.append("EXISTS (SELECT 1 FROM json_each(notes.tags) WHERE value = ?)")
+        values.append(scope.tag)
+    for operator, moment in ((">=", scope.since), ("<", scope.before)):
+        if moment is not None:
+            conditions.append(f"notes.at {operator} ?")
+            values.append(_plain(moment))
+    if scope.active:
+        conditions.append("notes.status = 'active'")
+    if scope.fitting is not None:
+        conditions.append(
+            "(notes.component IS NULL OR notes.component = ?) "
+            "AND (notes.task_type IS NULL OR notes.component = ? OR notes.task_type = ?)"
+        )
+        values += [scope.fitting.component, scope.fitting.component, scope.fitting.type]
+    for operator, names in (("IN", scope.categories), ("NOT IN", scope.other_than)):
+        if names:
+            conditions.append(f"notes.category {operator} ({', '.join('?' * len(names))})")
+            values += names
+    return " AND ".join(conditions), values
+
+
+def match_any(terms: Iterable[str]) -> str:
+    """Return a full-text query for what holds any of the words; empty for none."""
+    return " OR ".join(f'"{term}"' for term in (term.replace('"', "") for term in terms) if term)
+
+
+def match_all(terms: Iterable[str]) -> str:
+    """Return a full-text query for what holds all of the words; empty for none."""
+    return match_any(terms).replace(" OR ", " AND ")
+
+
+def embedded_text(*, title: str, heading: str, dated: str | None, who: str | None, text: str) -> str:
+    """Return what is embedded of a chunk: who said it and when, what it stands under, what it says."""
+    under = " > ".join(part for part in (title, heading) if part)
+    said = f"[{dated}] " if dated else ""
+    said += f"{who}: " if who else ""
+    return said + (under + "\n" if under else "") + text
+
+
+def _chunk_rows(document: Document) -> Iterator[tuple[Any, ...]]:
+    for place, chunk in enumerate(document.chunks):
+        who = chunk.who or document.agent
+        said = " ".join(part for part in (document.said, document.dated, who) if part)
+        yield (
+            chunk.heading,
+            chunk.line,
+            chunk.anchor,
+            who,
+            " ".join(part for part in (document.title, chunk.heading) if part),
+            chunk.text,
+            neighbours(document.chunks, place),
+            said,
+            key_of(embedded_text(title=document.title, heading=chunk.heading, dated=document.dated, who=who, text=chunk.text)),
+        )
+
+
+def key_of(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def words_table(connection: sqlite3.Connection, project: str | None) -> str | None:
+    """Return the full-text table of a project, None where it has no notes: how rare a word is differs between projects."""
+    found = connection.execute("SELECT rowid FROM projects WHERE name IS ?", (project,)).fetchone()
+    return f"words_{found[0]}" if found else None
+
+
+def _add_chunks(connection: sqlite3.Connection, note: int | None, document: Document) -> None:
+    words = words_table(connection, document.project)
+    if words is None:
+        number = connection.execute("INSERT INTO projects (name) VALUES (?)", (document.project,)).lastrowid
+        words = f"words_{number}"
+        for statement in _CREATE_WORDS.format(words=words).split(";\n"):
+            connection.execute(statement)
+    project = int(words.removeprefix("words_"))
+    for row in _chunk_rows(document):
+        number = connection.execute(_INSERT_CHUNK, (note, project, *row)).lastrowid
+        connection.execute(f"INSERT INTO {words}(rowid, {_COLUMNS}) VALUES (?, ?, ?, ?, ?)", (number, *row[4:8]))
+
+
+def _remove(connection: sqlite3.Connection, source: str) -> None:
+    found = connection.execute("SELECT rowid FROM notes WHERE source = ?", (source,)).fetchone()
+    if found is not None:
+        chunks = connection.execute(f"SELECT project, rowid, {_COLUMNS} FROM chunks WHERE note = ?", found)
+        for project, *row in chunks.fetchall():
+            words = f"words_{project}"
+            connection.execute(
+                f"INSERT INTO {words}({words}, rowid, {_COLUMNS}) VALUES ('delete', ?, ?, ?, ?, ?)",
+                row,
+            )
+        connection.execute("DELETE FROM chunks WHERE note = ?", found)
+        connection.execute("DELETE FROM notes WHERE rowid = ?", found)
+    elif source.startswith("execution:"):
+        connection.execute("DELETE FROM runs WHERE id = ?", (source.removeprefix("execution:"),))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    return json.dumps(value) if isinstance(value, tuple) else value
+
+
+def _dicts(rows: sqlite3.Cursor) -> list[dict[str, Any]]:
+    names = [column[0] for column in rows.description]
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _drop_all(connection: sqlite3.Connection) -> None:
+    """Drop every table of an older form; those that full-text tables keep go with them."""
+    for kind in ("sql LIKE 'CREATE VIRTUAL%'", "name NOT LIKE 'sqlite_%'"):
+        names = connection.execute(f"SELECT name FROM sqlite_master WHERE type = 'table' AND {kind}").fetchall()
+        for (name,) in names:
+            connection.execute(f'DROP TABLE IF EXISTS "{name}"')
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+_INSERT_NOTE = f"INSERT INTO notes ({', '.join(_NOTE)}) VALUES ({', '.join('?' * len(_NOTE))})"
+_INSERT_CHUNK = (
+    "INSERT INTO chunks (note, project, heading, line, anchor, who, title, text, context, said, key) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_COUNT_UP = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+_INHERITED: list[sqlite3.Connection] = []  # a parent's connections, which a forked child must not close

@@ -1,0 +1,277 @@
+"""The vectors of chunks under FAISS: one immutable file, memory-mapped, and what came after it in memory.
+
+A chunk's number only ever grows, so the file covers all chunks up to one number and the tail all after it; chunks that are
+gone are passed over when candidates are looked up. Once the tail, or what is gone, is a fifth of the file, a new file is
+written beside it and named in the same transaction that readers see it by: they hold the old one until they look again.
+"""
+
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from learning_loop.index.store import IndexStore, embedded_text
+from learning_loop.protocols import Embedder, Vectors
+
+FLAT_MOST, HALF_MOST = 100_000, 400_000  # exact in float32, exact in float16, then a graph: by time measured at each size
+LINKS, WIDTH, EFFORT = 16, 128, 200  # of the graph: HNSW's M, efSearch and efConstruction
+TAIL_LEAST, TAIL_SHARE = 2_000, 0.2
+WINDOW = 64  # chunks that are embedded and committed at once
+
+_BARE = "key NOT IN (SELECT key FROM vectors)"
+
+Progress = Callable[[int, int], None]
+
+
+class VectorIndex:
+    """Makes and shows the vectors of one model at a time, in the index's file and in the FAISS file beside it."""
+
+    def __init__(self, store: IndexStore) -> None:
+        self._store = store
+        self._view = View()
+
+    def embed_missing(
+        self,
+        embedder: Embedder,
+        *,
+        progress: Progress | None = None,
+        go_on: Callable[[], bool] = lambda: True,
+        wait: bool = True,
+    ) -> int:
+        """Embed the chunks that have no vector yet, oldest first, while `go_on()`; return how many still have none.
+
+        Another model than the vectors came from drops them all first: two are never mixed. One process embeds at a time;
+        unless `wait`, another's work is left to it.
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self._store.path.with_name("embed.lock"), timeout=-1 if wait else 0):
+                return self._embed(embedder, progress, go_on)
+        except Timeout:
+            return self.view().bare
+
+    def _embed(self, embedder: Embedder, progress: Progress | None, go_on: Callable[[], bool]) -> int:
+        if self._store.meta("model") != embedder.identity:
+            with self._store.change() as connection:
+                connection.execute("DELETE FROM vectors")
+                connection.execute("DELETE FROM meta WHERE name IN ('vectors', 'covered', 'held')")
+                connection.execute("INSERT OR REPLACE INTO meta VALUES ('model', ?)", (embedder.identity,))
+        with self._store.use() as connection:
+            bare = [row[0] for row in connection.execute(f"SELECT rowid FROM chunks WHERE {_BARE} ORDER BY rowid")]
+        total = len(bare)
+        if self.view().bare != total:  # what was counted has been removed since
+            with self._store.change() as connection:
+                connection.execute("INSERT OR REPLACE INTO meta VALUES ('bare', ?)", (total,))
+        while bare and go_on():
+            window, bare = bare[:WINDOW], bare[WINDOW:]
+            texts = self._texts(window)
+            vectors = embedder.embed(list(texts.values()))
+            with self._store.change() as connection:
+                connection.executemany(
+                    "INSERT OR IGNORE INTO vectors VALUES (?, ?)",
+                    [(key, vector.astype("float16").tobytes()) for key, vector in zip(texts, vectors, strict=True)],
+                )
+                connection.execute("INSERT OR REPLACE INTO meta VALUES ('bare', ?)", (len(bare),))
+            if progress is not None:
+                progress(total - len(bare), total)
+        self._consolidate(bare[0] if bare else None)
+        return len(bare)
+
+    def _texts(self, numbers: Sequence[int]) -> dict[bytes, str]:
+        """Return what is to be embedded of these chunks, by key: equal texts are embedded once."""
+        with self._store.use() as connection:
+            rows = connection.execute(
+                "SELECT key, notes.title, heading, dated, who, text FROM chunks JOIN notes ON notes.rowid = note "
+                "WHERE chunks.rowid IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(numbers)),),
+            )
+            return {
+                key: embedded_text(title=title, heading=heading, dated=dated, who=who, text=text)
+                for key, title, heading, dated, who, text in rows
+            }
+
+    def _consolidate(self, first_bare: int | None) -> None:
+        """Write a new file where too much has come or gone since the last."""
+        with self._store.use() as connection:
+            covered, held = (_number(connection, name) for name in ("covered", "held"))
+            living, after = connection.execute(
+                "SELECT count(*) FILTER (WHERE rowid <= ?), count(*) FILTER (WHERE rowid > ?) FROM chunks", (covered, covered)
+            ).fetchone()
+            if max(after, held - living) <= max(TAIL_LEAST, TAIL_SHARE * held):
+                return
+            numbers, vectors = _vectors_of(connection, 0, first_bare)
+        if not len(numbers):
+            return
+        name = f"vectors-{secrets.token_hex(6)}.faiss"
+        _write(self._store.path.with_name(name), numbers, vectors)
+        with self._store.change() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                [("vectors", name), ("covered", int(numbers[-1])), ("held", len(numbers))],
+            )
+            connection.execute("DELETE FROM vectors WHERE key NOT IN (SELECT key FROM chunks)")
+        self.remove_files(but=name)
+
+    def remove_files(self, *, but: str = "") -> None:
+        """Remove the FAISS files; who has one open keeps it until they look again."""
+        for old in self._store.path.parent.glob("vectors-*"):
+            if old.name != but:
+                old.unlink(missing_ok=True)
+
+    def view(self) -> "View":
+        """Return the vectors as they stand."""
+        with self._store.use() as connection:
+            known = dict(connection.execute("SELECT name, value FROM meta"))
+            if known.get("change") == self._view.change:
+                return self._view
+            base, covered = self._view.base, int(known.get("covered") or 0)
+            file = known.get("vectors")
+            if file != self._view.file or base is None:
+                base = _Segment.read(self._store.path.with_name(file)) if file else None
+            if base is None:  # none yet, or removed by hand: everything is in the database
+                covered = 0
+            numbers, vectors = _vectors_of(connection, covered, None)
+            self._view = View(
+                change=known.get("change"),
+                model=known.get("model"),
+                file=file,
+                base=base,
+                tail=_Segment.of(numbers, vectors) if len(numbers) else None,
+                bare=int(known.get("bare") or 0),
+                projects=connection.execute("SELECT 1 FROM notes WHERE project IS NOT NULL LIMIT 1").fetchone() is not None,
+            )
+        return self._view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The vectors at one moment: those of the file and those after it; `bare` chunks have none yet, or are gone."""
+
+    change: Any = None
+    model: str | None = None
+    file: str | None = None
+    base: "_Segment | None" = None
+    tail: "_Segment | None" = None
+    bare: int = 0
+    projects: bool = False  # whether any note belongs to one
+
+    @property
+    def segments(self) -> tuple["_Segment", ...]:
+        return tuple(segment for segment in (self.base, self.tail) if segment is not None)
+
+    @property
+    def most(self) -> int:
+        return max((len(segment.numbers) for segment in self.segments), default=0)
+
+    def nearest(self, query: Vectors, count: int) -> list[int]:
+        """Return the numbers of the chunks nearest to a vector, of each segment at most `count`."""
+        return [number for segment in self.segments for number in segment.search(query, count)]
+
+    def cosines(self, query: Vectors, numbers: Sequence[int]) -> dict[int, float]:
+        """Return how near the chunks with these numbers are; those without a vector are left out."""
+        found: dict[int, float] = {}
+        for segment in self.segments:
+            found |= segment.cosines(query, numbers)
+        return found
+
+
+class _Segment:
+    """Vectors with their numbers, ascending, under one FAISS index; `rows` sees them where FAISS keeps them."""
+
+    def __init__(self, numbers: Any, index: Any, whole: Any = None) -> None:
+        import faiss
+
+        self.numbers = numbers
+        self._index = index
+        self._whole = whole  # what the index stands on
+        inner: Any = faiss.downcast_index(index)
+        storage: Any = faiss.downcast_index(inner.storage) if hasattr(inner, "storage") else inner
+        kind = "float32" if storage.code_size == 4 * index.d else "float16"
+        codes = faiss.rev_swig_ptr(storage.codes.data(), index.ntotal * storage.code_size)
+        self._rows = codes.view(kind).reshape(index.ntotal, index.d)
+        self._kept = storage
+
+    @classmethod
+    def read(cls, path: Path) -> "_Segment | None":
+        import faiss
+        import numpy as np
+
+        if not path.is_file():
+            return None
+        index: Any = faiss.downcast_index(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
+        numbers = faiss.vector_to_array(index.id_map).astype(np.int64)
+        return cls(numbers, faiss.downcast_index(index.index), index)
+
+    @classmethod
+    def of(cls, numbers: Any, vectors: Any) -> "_Segment":
+        import faiss
+
+        index = faiss.IndexFlatIP(vectors.shape[1])
+        index.add(vectors)
+        return cls(numbers, index)
+
+    def search(self, query: Vectors, count: int) -> list[int]:
+        import faiss
+
+        threads = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(1)  # two threads on one query wait for each other
+        _, places = self._index.search(query[None, :], min(count, self._index.ntotal))
+        faiss.omp_set_num_threads(threads)
+        return [int(self.numbers[place]) for place in places[0] if place >= 0]
+
+    def cosines(self, query: Vectors, numbers: Sequence[int]) -> dict[int, float]:
+        import numpy as np
+
+        wanted = np.asarray(numbers, dtype=np.int64)
+        places = np.minimum(np.searchsorted(self.numbers, wanted), len(self.numbers) - 1)
+        here = self.numbers[places] == wanted
+        likeness = self._rows[places[here]].astype(np.float32) @ query
+        return dict(zip(wanted[here].tolist(), likeness.tolist(), strict=True))
+
+
+def _vectors_of(connection: sqlite3.Connection, after: int, before: int | None) -> tuple[Any, Any]:
+    """Return the numbers, ascending, and the vectors of the embedded chunks between two numbers."""
+    import numpy as np
+
+    rows = connection.execute(
+        "SELECT chunks.rowid, vector FROM chunks JOIN vectors USING (key) WHERE chunks.rowid > ? AND chunks.rowid < ? "
+        "ORDER BY chunks.rowid",
+        (after, before if before is not None else 1 << 62),
+    ).fetchall()
+    numbers = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
+    vectors = np.frombuffer(b"".join(row[1] for row in rows), dtype=np.float16).astype(np.float32)
+    return numbers, vectors.reshape(len(rows), -1) if rows else vectors
+
+
+def _write(path: Path, numbers: Any, vectors: Any) -> None:
+    """Write a FAISS file whole or not at all."""
+    import faiss
+
+    width = vectors.shape[1]
+    inner: Any
+    if len(numbers) <= FLAT_MOST:
+        inner = faiss.IndexFlatIP(width)
+    elif len(numbers) <= HALF_MOST:
+        inner = faiss.IndexScalarQuantizer(width, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+        inner.train(vectors[:1])
+    else:
+        inner = faiss.IndexHNSWFlat(width, LINKS, faiss.METRIC_INNER_PRODUCT)
+        inner.hnsw.efConstruction, inner.hnsw.efSearch = EFFORT, WIDTH
+    index = faiss.IndexIDMap2(inner)
+    index.add_with_ids(vectors, numbers)
+    temporary = path.with_suffix(".tmp")
+    try:
+        faiss.write_index(index, str(temporary))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _number(connection: sqlite3.Connection, name: str) -> int:
+    found = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return int(found[0]) if found is not None else 0

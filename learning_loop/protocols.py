@@ -1,0 +1,27 @@
+"""Extension points: what a collaborator of ours must do, in the docstring of its protocol."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+Vectors = Any  # a numpy array, float32: numpy is not imported where no vector is made
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors whose inner product says how alike they are.
+
+    `identity` names the weights, the runtime and the dimension: two embedders with the same identity give the same
+    vectors, and an index never mixes two identities. Both methods are deterministic, may be called from any thread, and
+    raise ModelError where the model cannot be used. Any text is taken, the empty one too; what is longer than the model
+    reads is cut.
+    """
+
+    identity: str
+    dimension: int
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return the vectors of texts that are to be found, of unit length, as (len(texts), dimension)."""
+        ...
+
+    def embed_query(self, text: str) -> Vectors:
+        """Return the vector of what is looked for, of unit length, as (dimension,)."""
+        ...

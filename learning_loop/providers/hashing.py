@@ -1,0 +1,42 @@
+"""The double: an embedder of a few lines that needs no model, for tests."""
+
+import re
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from learning_loop.protocols import Vectors
+
+_WORD = re.compile(r"\w+")
+
+
+class HashingEmbedder:
+    """Adds up a pseudo-random direction for each word and for each of its first four letters.
+
+    Texts that share words or stems are alike, others nearly at right angles: enough to test everything that is done with
+    vectors. Its identity carries its dimension and `salt`; another salt is another model.
+    """
+
+    def __init__(self, *, dimension: int = 64, salt: str = "") -> None:
+        self.identity = f"hashing{salt}/{dimension}"
+        self.dimension = dimension
+        self._salt = salt
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        import numpy as np
+
+        found = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for word in _WORD.findall(text.lower()):
+                found[row] += self._direction(word) + self._direction(word[:4])
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        found[lengths[:, 0] == 0, 0] = 1.0  # of no words: any direction, always the same
+        return found / np.where(lengths == 0, 1.0, lengths)
+
+    def embed_query(self, text: str) -> Vectors:
+        return self.embed([text])[0]
+
+    def _direction(self, word: str) -> Vectors:
+        import numpy as np
+
+        seed = int.from_bytes(blake2b(f"{self._salt}:{word}".encode(), digest_size=8).digest(), "big")
+        return np.random.default_rng(seed).standard_normal(self.dimension, dtype=np.float32)

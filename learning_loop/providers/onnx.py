@@ -1,0 +1,93 @@
+"""Serving an exported model with onnxruntime and tokenizers: no torch in the process."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from learning_loop.errors import ModelError
+from learning_loop.protocols import Vectors
+
+BATCH_TOKENS = 4_096  # of one call, padding included: what stays in the cache of a core
+RUNTIME = "onnx-fp32"
+
+
+class OnnxEmbedder:
+    """A model as `providers.export` wrote it: `model.onnx`, `tokenizer.json` and `manifest.json` in one folder."""
+
+    def __init__(self, folder: Path, *, threads: int = 0) -> None:
+        """Load the model; `threads` for one call, 0 for as many as there are cores. Raise ModelError where it is damaged."""
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            self.identity: str = manifest["identity"]
+            self.dimension: int = manifest["dimension"]
+            self._prompts: dict[str, str] = manifest["prompts"]
+            self._session, self._tokenizer = _loaded(folder, manifest, threads)
+        except ImportError as error:
+            raise ModelError(
+                f"{error.name} is not installed, which runs the model: scripts/install, or pip install it"
+            ) from None
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"the exported model in {folder} cannot be read: delete the folder, it is exported again"
+            ) from error
+        self._inputs = [item.name for item in self._session.get_inputs()]
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        return self.vectors([self._prompts.get("document", "") + text for text in texts])
+
+    def embed_query(self, text: str) -> Vectors:
+        return self.vectors([self._prompts.get("query", "") + text])[0]
+
+    def vectors(self, texts: Sequence[str]) -> Vectors:
+        """Return the vectors of texts as they are, without the prompt that the model puts before them."""
+        import numpy as np
+
+        encoded = self._tokenizer.encode_batch(texts)
+        found = np.empty((len(texts), self.dimension), dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda place: len(encoded[place].ids))  # alike in length: little padding
+        start = 0
+        while start < len(order):
+            end, longest = start + 1, len(encoded[order[start]].ids)
+            while end < len(order):
+                longest = len(encoded[order[end]].ids)
+                if (end + 1 - start) * longest > BATCH_TOKENS:
+                    break
+                end += 1
+            batch = order[start:end]
+            found[batch] = self._run([encoded[place] for place in batch])
+            start = end
+        return found
+
+    def _run(self, encoded: Sequence[Any]) -> Vectors:
+        import numpy as np
+
+        width = max(len(item.ids) for item in encoded)
+        given = {name: np.zeros((len(encoded), width), dtype=np.int64) for name in self._inputs}
+        for row, item in enumerate(encoded):
+            for name, values in (
+                ("input_ids", item.ids),
+                ("attention_mask", item.attention_mask),
+                ("token_type_ids", item.type_ids),
+            ):
+                if name in given:
+                    given[name][row, : len(values)] = values
+        return self._session.run(None, given)[0]
+
+
+def _loaded(folder: Path, manifest: Mapping[str, Any], threads: int) -> tuple[Any, Any]:
+    import onnxruntime
+    from tokenizers import Tokenizer
+
+    for name, size in manifest["sizes"].items():  # a file cut off would be met as a fault deep in a library
+        if (folder / name).stat().st_size != size:
+            raise ValueError(f"{name} has not the size it was written with")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(manifest["most_tokens"])
+    return session, tokenizer
