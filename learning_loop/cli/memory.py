@@ -146,14 +146,17 @@ def retrieval(ctx: click.Context, docs: Path, queries: Path, as_json: bool) -> N
     {"query", "relevant": [doc_id, ...]} with optional "category" and "sample". Both files may be gzipped. A question with
     nothing relevant, or of the category adversarial, should find nothing.
     """
-    from learning_loop.flows.evaluation import evaluate, read_docs, read_queries
+    from learning_loop.flows.evaluation import dense, embed_whole, evaluate, read_docs, read_queries
     from learning_loop.flows.indexing import Indexing
 
     documents, questions = read_docs(docs), read_queries(queries)
     with opened_or_new(ctx) as app, tempfile.TemporaryDirectory(prefix="learning-loop-") as folder:
         indexing = Indexing(app)
         embedder = indexing.embedder(say=_say)
-        rows = evaluate(documents, questions, folder=Path(folder), embedder=embedder, progress=telling)
+        others = {}
+        if embedder is not None:
+            others["dense"] = dense(documents, embed_whole(documents, embedder, telling("embedding whole documents")), embedder)
+        rows = evaluate(documents, questions, folder=Path(folder), embedder=embedder, progress=telling, others=others)
     found = [
         {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(row).items()} for row in rows
     ]

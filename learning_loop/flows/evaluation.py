@@ -20,7 +20,7 @@ from learning_loop.errors import UsageError
 from learning_loop.flows.query import search
 from learning_loop.index import Document, MemoryIndex, Scope
 from learning_loop.index.store import embedded_text, match_any
-from learning_loop.protocols import Embedder
+from learning_loop.protocols import Embedder, Vectors
 from learning_loop.retrieval import Vocabulary, read_question
 from learning_loop.retrieval.chunks import Chunk, chunks_of
 from learning_loop.retrieval.words import words_of
@@ -240,8 +240,8 @@ def bm25(docs: Sequence[Doc]) -> Ranker:
     return ranked
 
 
-def dense(docs: Sequence[Doc], embedder: Embedder, progress: Progress | None = None) -> Ranker:
-    """Return documents by the cosine of their vector to the question's, each document embedded whole."""
+def embed_whole(docs: Sequence[Doc], embedder: Embedder, progress: Progress | None = None) -> Vectors:
+    """Return the vectors of documents, each embedded whole, as (len(docs), dimension)."""
     import numpy as np
 
     parts = []
@@ -249,10 +249,15 @@ def dense(docs: Sequence[Doc], embedder: Embedder, progress: Progress | None = N
         parts.append(embedder.embed([_whole(doc) for doc in docs[start : start + 64]]))
         if progress is not None:
             progress(min(start + 64, len(docs)), len(docs))
-    vectors = np.concatenate(parts)
-    places = {
-        sample: np.array([n for n, doc in enumerate(docs) if doc.sample == sample]) for sample in {doc.sample for doc in docs}
-    }
+    return np.concatenate(parts)
+
+
+def dense(docs: Sequence[Doc], vectors: Vectors, embedder: Embedder) -> Ranker:
+    """Return documents by the cosine of their vector to the question's."""
+    import numpy as np
+
+    samples = {doc.sample for doc in docs}
+    places = {sample: np.array([place for place, doc in enumerate(docs) if doc.sample == sample]) for sample in samples}
 
     def ranked(query: Query) -> list[str]:
         here = places.get(query.sample)
@@ -332,16 +337,12 @@ def evaluate(
     progress: Callable[[str], Progress],
     others: Mapping[str, Ranker] | None = None,
 ) -> list[Row]:
-    """Return how the memory does on these questions, and the baselines; `folder` takes the index.
+    """Return how the memory does on these questions, and BM25 and grep; `folder` takes the index.
 
     `progress` gives, for what is about to be done, who is told how far it is. `others` are more methods to measure.
     """
     with closing(MemoryIndex(folder)) as index:
         fill(index, docs, embedder, progress("embedding"))
         rows = [measure("memory", memory(index, docs, embedder), queries, progress=progress("memory"))]
-    rows.append(measure("bm25", bm25(docs), queries, progress=progress("bm25")))
-    if embedder is not None:
-        ranker = dense(docs, embedder, progress("embedding whole documents"))
-        rows.append(measure("dense", ranker, queries, progress=progress("dense")))
-    rows.append(measure("grep", grep(docs), queries, progress=progress("grep")))
-    return rows + [measure(name, ranker, queries, progress=progress(name)) for name, ranker in (others or {}).items()]
+    methods = {"bm25": bm25(docs), "grep": grep(docs), **(others or {})}
+    return rows + [measure(name, ranker, queries, progress=progress(name)) for name, ranker in methods.items()]

@@ -19,6 +19,7 @@ from learning_loop.workspace import Note
 BATCH = 500  # notes, or executions, that are taken in at once
 UPKEEP_SHARE, UPKEEP_RUNS = 200, 25
 CHEAP_LOOK_S = 0.002  # looking through the notes costs a question nothing where it takes no longer than this
+FOLLOW_S = 0.25
 EMBED_WAIT_S = 2.0  # how long a question waits for passages to be embedded before it goes by their words
 WATCH_STEP_MS, WATCH_GATHER_MS, WATCH_TIMEOUT_MS = 50, 200, 1_000
 
@@ -57,6 +58,8 @@ class Indexing:
         self._pid = os.getpid()
         self._took: float | None = None  # how long the last look through the notes took
         self._look_again_at = 0.0
+        self._writes, self._followed_at = -1, 0.0
+        self.seq = 0  # the ledger's place up to which executions were taken in
         self._unread: list[NoteError] = []
         self._watch: _Watch | None = None
         self._embedder: Embedder | None = None
@@ -78,7 +81,7 @@ class Indexing:
         """
         if not self.watching or self._took is None or self._took < CHEAP_LOOK_S:
             self._unread = self.sync_notes(progress=progress)
-        self.sync_executions()
+        self._follow_ledger()
         found = Synced(unread=list(self._unread))
         embedder = self.embedder(say=say)
         if embedder is None:
@@ -136,11 +139,18 @@ class Indexing:
                 progress(min(start + BATCH, len(sources)), len(sources))
         return unread
 
+    def _follow_ledger(self) -> None:
+        """Take in executions: at once what this process wrote, what others did a quarter of a second later at most."""
+        if self._app.ledger.writes != self._writes or time.monotonic() - self._followed_at > FOLLOW_S:
+            self._writes, self._followed_at = self._app.ledger.writes, time.monotonic()
+            self.sync_executions()
+
     def sync_executions(self, most: int | None = None) -> None:
         """Take in the executions that ended since the last time; `most` of them, where that is given."""
         seq = int(self._app.index.store.meta("seq") or 0)
         while True:
             records, last = self._app.ledger.since(seq, most or BATCH)
+            self.seq = last
             if last == seq:
                 return
             self._app.index.put(runs=[run_document(record) for record in records], seq=last)

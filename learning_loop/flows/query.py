@@ -81,7 +81,7 @@ class LearningQueryInterface:
         """
         synced = self._indexing.refresh(progress=progress, say=say)
         now = self._app.clock().astimezone()
-        known, ended = self._names.vocabularies()
+        known, ended = self._names.vocabularies(self._indexing.seq)
         question = _filtered(read_question(query_string, known, now, runs=ended), filters or {}, now)
         asked = _Asked(
             question=question,
@@ -205,10 +205,9 @@ class LearningQueryInterface:
         return "", found
 
     def _noted(self, path: str, run: Insight) -> Insight | None:
-        rows = self._app.index.store.by_source([path])
-        if not rows:
+        hit = self._app.index.hit(path, run.score)
+        if hit is None:
             return None
-        hit = self._app.index.hit_of(rows[0], run.score)
         evidence = (run.id, *(name for name in hit.evidence if name != run.id))
         return of_hit(replace(hit, evidence=evidence), explained=False)
 

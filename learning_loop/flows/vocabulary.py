@@ -22,11 +22,13 @@ class Names:
         self._noted: dict[str, set[str]] = {}
         self._known: tuple[Vocabulary, Vocabulary] | None = None
 
-    def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
-        """Return the names that notes or executions carry, and those that executions carry, with their errors."""
-        seq, names, errors = self._app.ledger.names(after=self._seq)
-        if seq != self._seq:
-            self._seq = seq
+    def vocabularies(self, upto: int) -> tuple[Vocabulary, Vocabulary]:
+        """Return the names that notes or executions carry, and those that executions carry, with their errors.
+
+        `upto` is the ledger's place that is known to have been reached.
+        """
+        if upto != self._seq:
+            self._seq, names, errors = self._app.ledger.names(after=self._seq)
             for category, values in names.items():
                 self._ended.setdefault(category, set()).update(values)
             self._errors |= {fingerprint: " ".join(_told(text)) for fingerprint, text in errors.items()}

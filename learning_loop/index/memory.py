@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from learning_loop.index.store import IndexStore, match_any, where, words_table
 from learning_loop.index.vectors import VectorIndex, View
 from learning_loop.protocols import Embedder, Vectors
 from learning_loop.records import Hit
-from learning_loop.retrieval.ranking import TAIL, Candidate, Ranked, Standing, answers, covered, rank
+from learning_loop.retrieval.ranking import TAIL, Candidate, Ranked, Standing, answers, covered, rank, shortlist
 from learning_loop.retrieval.words import words_of
 
-POOL = 50  # candidates by words, and as many by meaning: more of them changed no answer that was measured
-LOOKED_AT = 5  # hits of which one must answer
+POOL = 40  # candidates by words, and as many by meaning: more of them changed no answer that was measured
+SHORTLIST = 3  # times as many as are wanted: what may be lifted by what stands beside it, or by what is known of its note
+LOOKED_AT = 3  # hits of which one must answer
 PASSAGE = 400  # characters of a chunk that are shown
 FILE = "index.db"
 
@@ -63,30 +65,34 @@ class MemoryIndex:
         query = None
         if embedder is not None and text.strip() and view.model == embedder.identity and view.segments:
             query = embedder.embed_query(text)
-        with self.store.use() as connection:
-            find = _Finder(connection, view, scope)
+        with self.store.snapshot() as connection:
+            find = Finder(connection, view, scope)
             strengths = find.by_words(match_any(terms))
             near = find.by_meaning(query) if query is not None else []
-            candidates, standings = find.candidates(strengths, near, query)
+            listed = shortlist(find.candidates(strengths, near, query), SHORTLIST * limit)
+            if query is not None:
+                listed = find.with_neighbours(listed, query)
+            standings = find.standings({candidate.note for candidate, _ in listed})
             asked = frozenset(words_of(text)) | frozenset(terms)
-            ranked = rank(candidates, standings, asked, now=now, notes=notes)
+            ranked = rank(listed, standings, asked, now=now, notes=notes)
             least = TAIL * ranked[0].score if ranked and query is not None else 0.0
             ranked = [item for item in ranked[:limit] if item.past or item.score >= least]
             return find.hits(ranked, terms)
 
     def newest(self, scope: Scope, *, limit: int) -> list[Hit]:
         """Return the notes in the scope, newest first, all with the same score."""
-        return [_hit(row, 0.5) for row in self.store.note_rows(scope, limit=limit)]
+        return [hit_of(row, 0.5) for row in self.store.note_rows(SHOWN, scope, limit=limit)]
 
-    def hit_of(self, row: dict[str, Any], score: float) -> Hit:
-        """Return a note's row as a hit."""
-        return _hit(row, score)
+    def hit(self, source: str, score: float) -> Hit | None:
+        """Return one note as a hit; None where the index has none of that source."""
+        row = self.store.note_row(SHOWN, source)
+        return hit_of(row, score) if row is not None else None
 
     def put(self, documents: Iterable[Document] = (), **others: Any) -> None:
         self.store.put(documents, **others)
 
 
-class _Finder:
+class Finder:
     """One search on one connection: candidates, what is known of them, and the hits in the end."""
 
     def __init__(self, connection: Any, view: View, scope: Scope) -> None:
@@ -120,44 +126,42 @@ class _Finder:
             count *= 4
 
     def _in_scope(self, numbers: list[int]) -> list[int]:
-        condition = "1" if self._everything else self._condition
+        if self._everything:
+            return numbers
         rows = self._connection.execute(
             "SELECT chunks.rowid FROM json_each(?) AS wanted JOIN chunks ON chunks.rowid = wanted.value "
-            f"JOIN notes ON notes.rowid = chunks.note WHERE {condition}",
-            (json.dumps(numbers), *([] if self._everything else self._values)),
+            f"JOIN notes ON notes.rowid = chunks.note WHERE {self._condition}",
+            (json.dumps(numbers), *self._values),
         )
         return [row[0] for row in rows]
 
-    def candidates(
-        self, strengths: dict[int, float], near: Sequence[int], query: Vectors | None
-    ) -> tuple[list[Candidate], dict[int, Standing]]:
-        numbers = sorted({*strengths, *near})
-        around = sorted({place for number in numbers for place in (number - 1, number, number + 1)})
-        rows = self._connection.execute(
-            "SELECT rowid, note, who FROM chunks WHERE rowid IN (SELECT value FROM json_each(?))", (json.dumps(around),)
-        ).fetchall()
-        note_of = {row[0]: row[1] for row in rows}
-        who = {row[0]: row[2] for row in rows}
-        cosines = self._view.cosines(query, list(note_of)) if query is not None else {}
-        found = []
-        for number in numbers:
-            note = note_of.get(number)
-            if note is None:  # gone since it was found
-                continue
-            beside = [cosines[place] for place in (number - 1, number + 1) if note_of.get(place) == note and place in cosines]
-            found.append(
-                Candidate(
-                    chunk=number,
-                    note=note,
-                    words=strengths.get(number, 0.0),
-                    meaning=cosines.get(number),
-                    beside=max(beside, default=None),
-                    names=(frozenset(words_of(who[number])),) if who[number] else (),
-                )
-            )
-        return found, self._standings({candidate.note for candidate in found})
+    def candidates(self, strengths: dict[int, float], near: Sequence[int], query: Vectors | None) -> list[Candidate]:
+        """Return what was found by words or by meaning; what is gone since then is left out."""
+        numbers = list({**dict.fromkeys(near), **strengths})
+        cosines = self._view.cosines(query, numbers) if query is not None else {}
+        return [
+            Candidate(number, note, strengths.get(number, 0.0), cosines.get(number), None, _name(who) if who else _NO_NAME)
+            for number, note, who in self._chunks("rowid, note, who", numbers)
+        ]
 
-    def _standings(self, notes: AbstractSet[int]) -> dict[int, Standing]:
+    def with_neighbours(self, listed: Sequence[tuple[Candidate, float]], query: Vectors) -> list[tuple[Candidate, float]]:
+        """Return a shortlist with the cosine of what stands next to each chunk in its note."""
+        around = list({place: None for candidate, _ in listed for place in (candidate.chunk - 1, candidate.chunk + 1)})
+        note_of = dict(self._chunks("rowid, note", around))
+        cosines = self._view.cosines(query, list(note_of))
+        found = []
+        for candidate, best in listed:
+            places = (candidate.chunk - 1, candidate.chunk + 1)
+            beside = [cosines[place] for place in places if place in cosines and note_of[place] == candidate.note]
+            found.append((candidate._replace(beside=max(beside)) if beside else candidate, best))
+        return found
+
+    def _chunks(self, columns: str, numbers: Sequence[int]) -> list[Any]:
+        statement = f"SELECT {columns} FROM chunks WHERE rowid IN (SELECT value FROM json_each(?))"
+        return list(self._connection.execute(statement, (json.dumps(numbers),)))
+
+    def standings(self, notes: AbstractSet[int]) -> dict[int, Standing]:
+        """Return what is known of notes besides their words."""
         rows = self._connection.execute(
             "SELECT rowid, component, agent, tags, status, seen, changed, effect FROM notes "
             "WHERE rowid IN (SELECT value FROM json_each(?))",
@@ -165,7 +169,7 @@ class _Finder:
         )
         return {
             number: Standing(
-                names=tuple(frozenset(words_of(name)) for name in (component, agent, *json.loads(tags)) if name),
+                names=_names(component, agent, tags),
                 status=status,
                 seen=seen,
                 changed=_moment(changed),
@@ -176,58 +180,72 @@ class _Finder:
 
     def hits(self, ranked: Sequence[Ranked], terms: Sequence[str]) -> list[Hit]:
         """Return what is to be shown of the best; nothing where none of the first few answers."""
-        notes = {
-            row["rowid"]: row
-            for row in _rows(self._connection, "SELECT rowid, * FROM notes", "rowid", [item.note for item in ranked])
-        }
-        chunks = {
-            row["rowid"]: row
-            for row in _rows(
-                self._connection,
-                "SELECT rowid, heading, anchor, title, text, said FROM chunks",
-                "rowid",
-                [item.chunk for item in ranked],
-            )
-        }
-        if not any(_answers(item, chunks[item.chunk], terms) for item in ranked[:LOOKED_AT]):
+        rows = self._connection.execute(
+            f"SELECT {_SHOWN}, chunks.rowid, heading, anchor, text, chunks.title, chunks.said FROM chunks "
+            "JOIN notes ON notes.rowid = chunks.note WHERE chunks.rowid IN (SELECT value FROM json_each(?))",
+            (json.dumps([item.chunk for item in ranked]),),
+        )
+        shown = {row[len(SHOWN)]: row for row in rows}
+        if not any(_answers(item, shown[item.chunk][-3:], terms) for item in ranked[:LOOKED_AT]):
             return []
         found = []
         for item in ranked:
-            chunk = chunks[item.chunk]
-            section = chunk["anchor"] or chunk["heading"] or None
-            note = notes[item.note]
-            passage = " ".join(chunk["text"].split())
-            text = passage[:PASSAGE] + ("..." if len(passage) > PASSAGE else "")
-            found.append(_hit({**note, "summary": text or note["summary"]}, item.score, section=section, parts=item.parts))
+            *note, _, heading, anchor, text, _, _ = shown[item.chunk]
+            hit = hit_of(note, item.score)
+            passage = " ".join(text.split())
+            passage = passage[:PASSAGE] + ("..." if len(passage) > PASSAGE else "")
+            found.append(replace(hit, text=passage or hit.text, section=anchor or heading or None, parts=item.parts))
         return found
 
 
-def _answers(item: Ranked, chunk: dict[str, Any], terms: Sequence[str]) -> bool:
-    words = frozenset(words_of(" ".join((chunk["title"], chunk["text"], chunk["said"]))))
-    return answers(item.meaning, *covered(terms, words))
+_NO_NAME: frozenset[str] = frozenset()
 
 
-def _rows(connection: Any, select: str, column: str, values: Sequence[int]) -> list[dict[str, Any]]:
-    rows = connection.execute(f"{select} WHERE {column} IN (SELECT value FROM json_each(?))", (json.dumps(values),))
-    names = [item[0] for item in rows.description]
-    return [dict(zip(names, row, strict=True)) for row in rows]
+@lru_cache(maxsize=10_000)
+def _names(component: str | None, agent: str | None, tags: str) -> tuple[frozenset[str], ...]:
+    return tuple(_name(name) for name in (component, agent, *json.loads(tags)) if name)
 
 
-def _hit(row: dict[str, Any], score: float, **found: Any) -> Hit:
+@lru_cache(maxsize=10_000)
+def _name(text: str) -> frozenset[str]:
+    return frozenset(words_of(text))
+
+
+def _answers(item: Ranked, texts: Sequence[str], terms: Sequence[str]) -> bool:
+    return answers(item.meaning, *covered(terms, frozenset(words_of(" ".join(texts)))))
+
+
+SHOWN = (
+    "id",
+    "source",
+    "category",
+    "title",
+    "summary",
+    "at",
+    "task_type",
+    "component",
+    "outcome",
+    "status",
+    "evidence",
+)
+_SHOWN = ", ".join(f"notes.{name}" for name in SHOWN)
+
+
+def hit_of(row: Sequence[Any], score: float) -> Hit:
+    """Return a note as a hit, from a row of the columns in `SHOWN`."""
     return Hit(
-        id=row["id"],
-        source=row["source"],
-        category=row["category"],
-        title=row["title"],
-        text=row["summary"],
+        id=row[0],
+        source=row[1],
+        category=row[2],
+        title=row[3],
+        text=row[4],
         score=score,
-        at=_moment(row["at"]),
-        task_type=row["task_type"],
-        component=row["component"],
-        outcome=row["outcome"],
-        status=row["status"],
-        evidence=tuple(json.loads(row["evidence"])),
-        **found,
+        at=_moment(row[5]),
+        task_type=row[6],
+        component=row[7],
+        outcome=row[8],
+        status=row[9],
+        evidence=tuple(json.loads(row[10])),
     )
 
 

@@ -100,6 +100,16 @@ class IndexStore:
             ) from error
 
     @contextlib.contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that sees the index as it is now until it is given back, whatever others write."""
+        with self.use() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
     def change(self, *, counts: bool = True) -> Iterator[sqlite3.Connection]:
         """Lend a connection for one transaction; readers see all of it or nothing, and where it `counts` look anew."""
         with self.use() as connection:
@@ -257,20 +267,21 @@ class IndexStore:
             )
             return [str(row[0]) for row in rows]
 
-    def note_rows(self, scope: Scope, *, limit: int) -> list[dict[str, Any]]:
-        """Return the notes in a scope, the newest first."""
+    def note_rows(self, columns: Sequence[str], scope: Scope, *, limit: int) -> list[tuple[Any, ...]]:
+        """Return these columns of the notes in a scope, the newest first."""
         conditions, values = where(scope)
         with self.use() as connection:
-            rows = connection.execute(
-                f"SELECT rowid, * FROM notes WHERE {conditions} ORDER BY at DESC, source LIMIT ?",
+            return connection.execute(
+                f"SELECT {', '.join(columns)} FROM notes WHERE {conditions} ORDER BY at DESC, source LIMIT ?",
                 (*values, limit),
-            )
-            return _dicts(rows)
+            ).fetchall()
 
-    def by_source(self, sources: Sequence[str]) -> list[dict[str, Any]]:
+    def note_row(self, columns: Sequence[str], source: str) -> tuple[Any, ...] | None:
         with self.use() as connection:
-            statement = "SELECT rowid, * FROM notes WHERE source IN (SELECT value FROM json_each(?))"
-            return _dicts(connection.execute(statement, (json.dumps(sources),)))
+            found: tuple[Any, ...] | None = connection.execute(
+                f"SELECT {', '.join(columns)} FROM notes WHERE source = ?", (source,)
+            ).fetchone()
+        return found
 
     def titled(self, match: str, project: str | None) -> set[str]:
         """Return the notes of a project that have any of the words in their titles, tags or paths."""
@@ -415,11 +426,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     return json.dumps(value) if isinstance(value, tuple) else value
-
-
-def _dicts(rows: sqlite3.Cursor) -> list[dict[str, Any]]:
-    names = [column[0] for column in rows.description]
-    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _drop_all(connection: sqlite3.Connection) -> None:

@@ -132,7 +132,7 @@ class VectorIndex:
             base, covered = self._view.base, int(known.get("covered") or 0)
             file = known.get("vectors")
             if file != self._view.file or base is None:
-                base = _Segment.read(self._store.path.with_name(file)) if file else None
+                base = Segment.read(self._store.path.with_name(file)) if file else None
             if base is None:  # none yet, or removed by hand: everything is in the database
                 covered = 0
             numbers, vectors = _vectors_of(connection, covered, None)
@@ -141,7 +141,7 @@ class VectorIndex:
                 model=known.get("model"),
                 file=file,
                 base=base,
-                tail=_Segment.of(numbers, vectors) if len(numbers) else None,
+                tail=Segment.of(numbers, vectors) if len(numbers) else None,
                 bare=int(known.get("bare") or 0),
                 projects=connection.execute("SELECT 1 FROM notes WHERE project IS NOT NULL LIMIT 1").fetchone() is not None,
             )
@@ -155,13 +155,13 @@ class View:
     change: Any = None
     model: str | None = None
     file: str | None = None
-    base: "_Segment | None" = None
-    tail: "_Segment | None" = None
+    base: "Segment | None" = None
+    tail: "Segment | None" = None
     bare: int = 0
     projects: bool = False  # whether any note belongs to one
 
     @property
-    def segments(self) -> tuple["_Segment", ...]:
+    def segments(self) -> tuple["Segment", ...]:
         return tuple(segment for segment in (self.base, self.tail) if segment is not None)
 
     @property
@@ -180,7 +180,7 @@ class View:
         return found
 
 
-class _Segment:
+class Segment:
     """Vectors with their numbers, ascending, under one FAISS index; `rows` sees them where FAISS keeps them."""
 
     def __init__(self, numbers: Any, index: Any, whole: Any = None) -> None:
@@ -197,18 +197,19 @@ class _Segment:
         self._kept = storage
 
     @classmethod
-    def read(cls, path: Path) -> "_Segment | None":
+    def read(cls, path: Path) -> "Segment | None":
         import faiss
         import numpy as np
 
         if not path.is_file():
             return None
-        index: Any = faiss.downcast_index(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
+        whole = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        index: Any = faiss.downcast_index(whole)  # looks at the whole, without owning it
         numbers = faiss.vector_to_array(index.id_map).astype(np.int64)
-        return cls(numbers, faiss.downcast_index(index.index), index)
+        return cls(numbers, faiss.downcast_index(index.index), whole)
 
     @classmethod
-    def of(cls, numbers: Any, vectors: Any) -> "_Segment":
+    def of(cls, numbers: Any, vectors: Any) -> "Segment":
         import faiss
 
         index = faiss.IndexFlatIP(vectors.shape[1])
@@ -230,7 +231,7 @@ class _Segment:
         wanted = np.asarray(numbers, dtype=np.int64)
         places = np.minimum(np.searchsorted(self.numbers, wanted), len(self.numbers) - 1)
         here = self.numbers[places] == wanted
-        likeness = self._rows[places[here]].astype(np.float32) @ query
+        likeness = self._rows[places[here]].astype(np.float32, copy=False) @ query
         return dict(zip(wanted[here].tolist(), likeness.tolist(), strict=True))
 
 

@@ -72,6 +72,7 @@ class Ledger:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._writer: sa.Connection | None = None
+        self.writes = 0  # of this process
         self._others: Any = None  # SQLite's count of what other connections wrote, as of our last write
 
     # ---------------------------------------------------------------------------------------------------- open, close
@@ -210,6 +211,7 @@ class Ledger:
                 self._writer = self._engine.connect().execution_options(immediate=True)
             with self._writer.begin():
                 yield self._writer
+            self.writes += 1
 
     def append(self, *rows: Any) -> None:
         """Write records of any kinds in one transaction; when it returns they survive the death of the process."""

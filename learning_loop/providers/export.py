@@ -36,7 +36,7 @@ def export(name: str, folder: Path | None, target: Path, *, digest: str) -> None
         _trace(torch, model, started)
         model.tokenizer.backend_tokenizer.save(str(started / "tokenizer.json"))
         manifest = {
-            "sizes": {file: (started / file).stat().st_size for file in ("model.onnx", "tokenizer.json")},
+            "sizes": {file: (started / file).stat().st_size for file in ("model.onnx", "weights.bin", "tokenizer.json")},
             "identity": f"{name}@{digest[:16]}/{RUNTIME}/{model.get_sentence_embedding_dimension()}",
             "dimension": model.get_sentence_embedding_dimension(),
             "most_tokens": model.max_seq_length or 512,
@@ -65,6 +65,9 @@ def _load(kind: Any, name: str, folder: Path | None) -> Any:
 
 
 def _trace(torch: Any, model: Any, folder: Path) -> None:
+    """Write the graph optimised, its weights beside it, where a process maps them instead of reading and copying them."""
+    import onnxruntime
+
     given = dict(model.tokenizer(["one two", "a longer text"], padding=True, return_tensors="pt"))
     names = list(given)
 
@@ -82,13 +85,21 @@ def _trace(torch: Any, model: Any, folder: Path) -> None:
         torch.onnx.export(
             Whole(),
             tuple(given[key] for key in names),
-            str(folder / "model.onnx"),
+            str(folder / "traced.onnx"),
             input_names=names,
             output_names=["embedding"],
             dynamic_axes={**axes, "embedding": {0: "batch"}},
             opset_version=OPSET,
             dynamo=False,  # the newer exporter needs two more packages, and takes ten times as long
         )
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED  # the same on every processor
+    options.optimized_model_filepath = str(folder / "model.onnx")
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(str(folder / "traced.onnx"), options, providers=["CPUExecutionProvider"])
+    (folder / "traced.onnx").unlink()
 
 
 def _compare(name: str, model: Any, exported: OnnxEmbedder) -> None:

@@ -9,7 +9,7 @@ from learning_loop.errors import ModelError
 from learning_loop.protocols import Vectors
 
 BATCH_TOKENS = 4_096  # of one call, padding included: what stays in the cache of a core
-RUNTIME = "onnx-fp32"
+RUNTIME = "onnx-fp32-1"  # the number grows when exports of an older form no longer serve
 
 
 class OnnxEmbedder:
@@ -86,6 +86,7 @@ def _loaded(folder: Path, manifest: Mapping[str, Any], threads: int) -> tuple[An
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # done when it was exported
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()

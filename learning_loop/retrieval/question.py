@@ -90,6 +90,18 @@ _INTENTS = [  # the first that fits is meant
     ("first", r"first(?: time)?|earliest|oldest"),
 ]
 _PATTERNS = [(name, re.compile(rf"\b(?:{pattern})(?!\w)")) for name, pattern in _INTENTS]
+_ASKING = re.compile("|".join(pattern.pattern for _, pattern in (*_PATTERNS, *_OUTCOMES)))
+_KIND_PATTERNS = [(kind, re.compile(rf"\b(?:{pattern})\b")) for kind, pattern in _KINDS.items()]
+_NOTE_PATTERN = re.compile(rf"\b(?:{_NOTE})\b")
+_KIND_OR_NOTE = re.compile("|".join([*_KINDS.values(), _NOTE]))
+_ASKS_FOR = re.compile(  # as in "which patterns flopped"
+    rf"\b(?:which|what|any|known|our|the) (?:\w+ )?(?:{_KIND_OR_NOTE.pattern})\b|^(?:{_KIND_OR_NOTE.pattern})\b"
+)
+_NAMED_BY = [(name, re.compile(rf"\b(?:{pattern})(?!\w)")) for name, pattern in _BY]
+_ASKED_BY = [
+    (name, re.compile(rf"\b(?:which|what|wich|our|of the|of all)(?: of)?(?: (?:the|our|all|\w+))? (?:{pattern})(?!\w)"))
+    for name, pattern in _BY
+] + [("agent", re.compile(r"\bwho(?:'s|s|m)?\b"))]
 _DURATION = re.compile(
     r"\b(?:slow\w*|fast\w*|quick\w*|durations?|time|long\w*|short\w*|speed\w*|sped|latency|runtime|took|takes?|seconds|minutes)\b"
 )
@@ -151,43 +163,34 @@ def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Voc
 
     `runs` has the names that executions carry, where notes carry others as well: what is asked of runs is narrowed by those.
     """
-    ended = runs or vocabulary
     lowered = " ".join(text[:MOST_CHARACTERS].lower().replace("\u2019", "'").split())
     period, timeless = read_period(lowered, now)
     words = as_words(timeless)
     names = vocabulary.find(words, apart_from=_GENERIC)
     plain = " ".join(word.text if not word.used else "_" for word in words)  # names do not say what is asked
-    kinds = tuple(kind for kind, pattern in _KINDS.items() if re.search(rf"\b(?:{pattern})\b", plain))
-    intent = _intent(timeless, plain)
-    by = _by(plain) if intent in ("top", "best", "worst") else None
+    kinds = tuple(kind for kind, pattern in _KIND_PATTERNS if pattern.search(plain))
+    notes = bool(kinds or _NOTE_PATTERN.search(plain))
     outcome = _outcome(timeless)
-    notes = bool(kinds or re.search(rf"\b(?:{_NOTE})\b", plain))
-    if (intent in ("best", "worst") and by is None) or (intent == "top" and by is None and outcome is None and not names):
-        intent = "find"
-    if intent in ("find", "last", "top", "count") and notes and not _RUN.search(plain) and by is None:
-        intent = "all" if _SHOW.search(plain) or _asks_for(plain) else "count" if intent == "count" else "find"
+    intent, by = _intent(plain, outcome=outcome, named=bool(names), notes=notes)
     errors: tuple[str, ...] = ()
     if intent not in ("find", "all") and not notes:
+        ended = runs or vocabulary
         words = as_words(timeless)
         names = ended.find(words, apart_from=frozenset() if intent == "similar" else _GENERIC)
         joined = [f"{a.text}{b.text}" for a, b in pairwise(words) if not (a.used or b.used)]  # "time out" is timeout
         words = _without_frame(words, timeless)
         errors = ended.find_errors(words, joined)
         if intent == "top" and by is None:
-            by = "error" if "component" in names or "agent" in names else "component" if outcome else "error"
+            by = "component" if outcome and not ("component" in names or "agent" in names) else "error"
     rest = _rest(words, plain, timeless)
     if intent == "find" and not rest and (notes or (outcome and names)):  # as in "failed patterns booking-form"
         intent = "all" if notes else "similar"
-    topical = intent == "find" and period is not None and " " not in period.said
+    topical = intent == "find" and period is not None and " " not in period.said  # "can I ship on a friday" is of no friday
     return Question(
         text=text,
         intent=intent,
         by=by,
-        of="duration"
-        if _DURATION.search(timeless) and not _RATE.search(timeless)
-        else "cost"
-        if _COST.search(timeless)
-        else "success",
+        of=_of(timeless),
         outcome=outcome,
         kinds=kinds,
         names=names,
@@ -199,41 +202,34 @@ def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Voc
     )
 
 
-def _intent(timeless: str, plain: str) -> str:
-    for name, pattern in _PATTERNS:
-        if pattern.search(plain):
-            return name
-    return "all" if _SHOW.search(timeless) and re.search(rf"\b(?:{_NOTE})\b", plain) else "find"
-
-
-def _asks_for(plain: str) -> bool:
-    """Say whether a question asks which notes of a kind there are, as "which patterns flopped" does."""
-    kinds = "|".join([*_KINDS.values(), _NOTE])
-    return re.search(rf"\b(?:which|what|any|known|our|the) (?:\w+ )?(?:{kinds})\b|^(?:{kinds})\b", plain) is not None
+def _intent(plain: str, *, outcome: str | None, named: bool, notes: bool) -> tuple[str, str | None]:
+    """Return what is asked, and what it ranges over: a ranking of nothing that can be ranked is a search."""
+    intent = next((name for name, pattern in _PATTERNS if pattern.search(plain)), "find")
+    by = _by(plain) if intent in ("top", "best", "worst") else None
+    if by is None and (intent in ("best", "worst") or (intent == "top" and outcome is None and not named)):
+        intent = "find"
+    if notes and by is None and intent in ("find", "last", "top", "count") and not _RUN.search(plain):
+        asked = _SHOW.search(plain) or _ASKS_FOR.search(plain)
+        intent = "all" if asked else "count" if intent == "count" else "find"
+    return intent, by
 
 
 def _by(plain: str) -> str | None:
-    found = [(match.start(), name) for name, pattern in _BY if (match := re.search(rf"\b(?:{pattern})(?!\w)", plain))]
-    asked = [
-        (match.start(), name)
-        for name, pattern in _BY
-        if (
-            match := re.search(
-                rf"\b(?:which|what|wich|our|of the|of all)(?: of)?(?: (?:the|our|all|\w+))? (?:{pattern})(?!\w)", plain
-            )
-        )
-    ]
-    who = [(match.start(), "agent") for match in re.finditer(r"\bwho(?:'s|s|m)?\b", plain)]
-    ranked = sorted(asked + who) or sorted(found)
-    return ranked[0][1] if ranked else None
+    """Return what stands after "which", or else what is named first."""
+    asked = [(match.start(), name) for name, pattern in _ASKED_BY if (match := pattern.search(plain))]
+    found = asked or [(match.start(), name) for name, pattern in _NAMED_BY if (match := pattern.search(plain))]
+    return min(found)[1] if found else None
+
+
+def _of(timeless: str) -> str:
+    if _DURATION.search(timeless) and not _RATE.search(timeless):
+        return "duration"
+    return "cost" if _COST.search(timeless) else "success"
 
 
 def _outcome(timeless: str) -> str | None:
     text = _EITHER.sub(" ", _RATE.sub(" ", timeless))
-    for name, pattern in _OUTCOMES:
-        if pattern.search(text):
-            return name
-    return None
+    return next((name for name, pattern in _OUTCOMES if pattern.search(text)), None)
 
 
 def _without_frame(words: list[Word], timeless: str) -> list[Word]:
@@ -249,18 +245,16 @@ def _expanded(words: list[str]) -> dict[str, None]:
 
 def _rest(words: list[Word], plain: str, timeless: str) -> tuple[str, ...]:
     """Return the words nothing was read from, of the clauses that ask: what stands around them is small talk."""
-    asking = [pattern for _, pattern in (*_PATTERNS, *_OUTCOMES)]
-    asked = {part for pattern in asking for match in pattern.finditer(plain) for part in re.findall(r"\w+", match[0])}
-    clauses = [clause for clause in _CLAUSE.split(timeless) if clause.strip()]
-    telling = {word for clause in clauses if any(pattern.search(clause) for pattern in asking) for word in words_of(clause)}
-    kinds = re.compile("|".join([*_KINDS.values(), _NOTE]))
+    asked = {part for match in _ASKING.finditer(plain) for part in words_of(match[0])}
+    clauses = _CLAUSE.split(timeless)
+    telling = {word for clause in clauses if _ASKING.search(clause) for word in words_of(clause)} if len(clauses) > 1 else ()
     return tuple(
         word
         for word in dict.fromkeys(unused(words))
-        if word not in STOP
+        if len(word) > 1
+        and word not in STOP
         and word not in _FRAME
         and word not in asked
         and (not telling or word in telling)
-        and not kinds.fullmatch(word)
-        and len(word) > 1
+        and not _KIND_OR_NOTE.fullmatch(word)
     )

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
 
 SATURATION = 8.0  # the BM25 at which words count half
 WEIGHTS = {
@@ -38,16 +40,18 @@ class Standing:
     effect: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A chunk that may answer. `words` is its BM25, 0 where none matches; cosines are None where they are not known."""
+class Candidate(NamedTuple):
+    """A chunk that may answer. `words` is its BM25, 0 where none matches; cosines are None where they are not known.
+
+    `beside` is the cosine of the better of the chunks next to it, `names` the words of who said it.
+    """
 
     chunk: int
     note: int
     words: float
     meaning: float | None
     beside: float | None = None
-    names: tuple[frozenset[str], ...] = ()
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,49 +66,63 @@ class Ranked:
     parts: Mapping[str, float] = field(default_factory=dict)
 
 
+def shortlist(candidates: Sequence[Candidate], most: int) -> list[tuple[Candidate, float]]:
+    """Return the best candidates by words and meaning, each with the BM25 of its note's best chunk.
+
+    What is known of their notes comes after, for the best alone: looking it up costs more than it could change further down.
+    """
+    best: dict[int, float] = {}
+    for candidate in candidates:
+        best[candidate.note] = max(best.get(candidate.note, 0.0), candidate.words)
+    scored = [(sum(_parts(candidate, best[candidate.note])), candidate) for candidate in candidates]
+    scored.sort(key=lambda item: (-item[0], item[1].chunk))
+    return [(candidate, best[candidate.note]) for score, candidate in scored[:most] if score]
+
+
+def _parts(candidate: Candidate, best: float) -> tuple[float, float, float, float]:
+    """Return what meaning, words, note and what stands beside add to a score."""
+    meaning = max(0.0, candidate.meaning or 0.0)
+    beside = meaning if candidate.beside is None else max(0.0, candidate.beside)
+    return (
+        WEIGHTS["meaning"] * meaning,
+        WEIGHTS["words"] * saturated(candidate.words),
+        WEIGHTS["note"] * saturated(best),
+        WEIGHTS["beside"] * beside,
+    )
+
+
 def rank(
-    candidates: Iterable[Candidate],
+    listed: Sequence[tuple[Candidate, float]],
     standings: Mapping[int, Standing],
     asked: AbstractSet[str],
     *,
     now: datetime,
     notes: bool,
 ) -> list[Ranked]:
-    """Return the candidates, best first, what is superseded, retired or archived after everything else.
+    """Return a shortlist, best first, what is superseded, retired or archived after everything else.
 
     `standings` has each note's, `asked` the words of the question. With `notes`, each note stands once, by its best chunk.
     """
-    given = list(candidates)
-    best: dict[int, float] = {}
-    for candidate in given:
-        best[candidate.note] = max(best.get(candidate.note, 0.0), candidate.words)
-    embedded = any(candidate.meaning is not None for candidate in given)
+    embedded = any(candidate.meaning is not None for candidate, _ in listed)
     whole = sum(weight for part, weight in WEIGHTS.items() if embedded or part not in ("meaning", "beside"))
     found = []
-    for candidate in given:
+    for candidate, best in listed:
         standing = standings[candidate.note]
-        meaning = max(0.0, candidate.meaning or 0.0)
-        parts = {
-            "meaning": meaning,
-            "words": saturated(candidate.words),
-            "note": saturated(best[candidate.note]),
-            "beside": meaning if candidate.beside is None else max(0.0, candidate.beside),
-            "named": float(any(name <= asked for name in (*candidate.names, *standing.names) if name)),
-        }
-        parts = {part: WEIGHTS[part] * value / whole for part, value in parts.items() if value}
-        if parts:
-            parts |= {part: value / whole for part, value in _evidence(standing, now).items() if value}
-            score = min(1.0, max(0.0, sum(parts.values())))
-            found.append(
-                Ranked(
-                    chunk=candidate.chunk,
-                    note=candidate.note,
-                    score=score,
-                    past=standing.status in PAST,
-                    meaning=candidate.meaning,
-                    parts=parts,
-                )
+        parts = dict(zip(("meaning", "words", "note", "beside"), _parts(candidate, best), strict=True))
+        if any(name <= asked for name in (candidate.names, *standing.names) if name):
+            parts["named"] = WEIGHTS["named"]
+        parts |= _evidence(standing, now)
+        parts = {part: value / whole for part, value in parts.items() if value}
+        found.append(
+            Ranked(
+                chunk=candidate.chunk,
+                note=candidate.note,
+                score=min(1.0, max(0.0, sum(parts.values()))),
+                past=standing.status in PAST,
+                meaning=candidate.meaning,
+                parts=parts,
             )
+        )
     found.sort(key=lambda ranked: (ranked.past, -ranked.score, ranked.chunk))
     return _one_each(found) if notes else found
 
@@ -116,6 +134,7 @@ def covered(terms: Iterable[str], words: AbstractSet[str]) -> tuple[float, int]:
     return (found / len(wanted) if wanted else 0.0), found
 
 
+@lru_cache(maxsize=50_000)
 def stem(word: str) -> str:
     """Return a word without its ending, as far as telling a match from none needs it."""
     for end in ("ing", "ed", "es", "s", "e"):

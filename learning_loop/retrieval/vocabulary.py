@@ -40,24 +40,36 @@ class Vocabulary:
         component, as people shorten them.
         """
         found: dict[str, list[str]] = {}
+        meant = [set() if word.text in apart_from else self._parts_meant(word.text) for word in words]
         for place, (word, after) in enumerate(pairwise(words)):
-            if after.text == "component" and word.text not in self._names and (name := self._shortened(word.text)):
+            if after.text == "component" and word.text not in self._names and (name := self._shortened(meant[place])):
                 words[place : place + 2] = [Word(word.text, used=True), Word(after.text, used=True)]
                 found.setdefault("component", []).append(name)
-        for category, name, parts in self._whole:
-            for place in range(len(words) - len(parts) + 1):
-                span = words[place : place + len(parts)]
-                if not any(word.used or word.text in apart_from for word in span) and all(
-                    same(word.text, part) for word, part in zip(span, parts, strict=True)
-                ):
-                    words[place : place + len(parts)] = [Word(word.text, used=True) for word in span]
-                    found.setdefault(category, []).append(name)
+        for _, place, category, name, length in sorted(self._whole_names(meant)):
+            span = words[place : place + length]
+            if not any(word.used for word in span):
+                words[place : place + length] = [Word(word.text, used=True) for word in span]
+                found.setdefault(category, []).append(name)
         if "component" not in found:
             for place, word in enumerate(words):
-                if not word.used and word.text not in STOP | apart_from and (name := self._shortened(word.text)):
+                if not word.used and word.text not in STOP and (name := self._shortened(meant[place])):
                     words[place] = Word(word.text, used=True)
                     found.setdefault("component", []).append(name)
         return {category: tuple(dict.fromkeys(names)) for category, names in found.items()}
+
+    def _whole_names(self, meant: Sequence[AbstractSet[str]]) -> Iterator[tuple[tuple[int, int, str], int, str, str, int]]:
+        """Yield (order, place, category, name, words it takes) of every name that stands in a question as a whole."""
+        for place, parts in enumerate(meant):
+            for part in parts:
+                for rank, category, name, others in self._starting_with.get(part, ()):
+                    if all(other in at for other, at in zip(others, meant[place + 1 :], strict=False)) and len(
+                        meant
+                    ) > place + len(others):
+                        yield (-len(others), rank, name), place, category, name, len(others) + 1
+
+    def _parts_meant(self, word: str) -> set[str]:
+        """Return the parts of names that a word of a question may mean."""
+        return {part for part in self._parts.get(word[:1], ()) if same(word, part)}
 
     def find_errors(self, words: list[Word], joined: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the fingerprints of the error families that most of the unused words speak of, and mark those words.
@@ -81,30 +93,44 @@ class Vocabulary:
         return chosen
 
     @cached_property
-    def _whole(self) -> list[tuple[str, str, tuple[str, ...]]]:
-        """Every name with its words, and written as one word; the longest first."""
-        found = []
+    def _starting_with(self) -> dict[str, list[tuple[int, str, str, tuple[str, ...]]]]:
+        """Every name by its first word, with the words after it; and once more as one word."""
+        found: dict[str, list[tuple[int, str, str, tuple[str, ...]]]] = {}
         for rank, category in enumerate(CATEGORIES):
             for name in self.names.get(category, ()):
-                parts = tuple(words_of(name))
-                if parts:
-                    found.append((len(parts), rank, category, name, parts))
-                if len(parts) > 1:
-                    found.append((len(parts), rank, category, name, ("".join(parts),)))
-        found.sort(key=lambda item: (-item[0], item[1], item[3]))
-        return [(category, name, parts) for _, _, category, name, parts in found]
+                first, *others = words_of(name) or [""]
+                found.setdefault(first, []).append((rank, category, name, tuple(others)))
+                if others:
+                    found.setdefault("".join([first, *others]), []).append((rank, category, name, ()))
+        found.pop("", None)
+        return found
 
-    def _shortened(self, word: str) -> str | None:
-        fitting = {name for name, parts in self._parts.items() if any(same(word, part) for part in parts)}
-        return fitting.pop() if len(fitting) == 1 else None
+    @cached_property
+    def _parts(self) -> dict[str, list[str]]:
+        """All words of names by their first letter, which no slip of the fingers changes."""
+        parts = {part for names in self.names.values() for name in names for part in words_of(name)}
+        found: dict[str, list[str]] = {}
+        for part in sorted(parts | set(self._starting_with)):
+            found.setdefault(part[0], []).append(part)
+        return found
 
     @cached_property
     def _names(self) -> frozenset[str]:
         return frozenset(self.names.get("component", ()))
 
+    def _shortened(self, meant: AbstractSet[str]) -> str | None:
+        """Return the one component of several words that has one of these in its name; None for none or several."""
+        fitting = {name for part in meant for name in self._with_part.get(part, ())}
+        return fitting.pop() if len(fitting) == 1 else None
+
     @cached_property
-    def _parts(self) -> dict[str, tuple[str, ...]]:
-        return {name: tuple(words_of(name)) for name in self.names.get("component", ()) if len(words_of(name)) > 1}
+    def _with_part(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in self.names.get("component", ()):
+            parts = words_of(name)
+            for part in parts if len(parts) > 1 else ():
+                found.setdefault(part, []).append(name)
+        return found
 
     @cached_property
     def _telling(self) -> dict[str, frozenset[str]]:

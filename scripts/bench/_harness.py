@@ -29,9 +29,20 @@ class Bench:
     def row(self, **values: Any) -> None:
         self.rows.append(values)
 
-    def goal(self, name: str, measured: float, at_most: float) -> None:
+    def goal(self, name: str, measured: float, at_most: float | None = None, *, at_least: float | None = None) -> None:
         """Hold a figure against its limit."""
-        self.goals.append({"name": name, "measured": round(measured, 4), "goal": f"<= {at_most:g}", "met": measured <= at_most})
+        met = (at_most is None or measured <= at_most) and (at_least is None or measured >= at_least)
+        limit = f"<= {at_most:g}" if at_most is not None else f">= {at_least:g}"
+        self.goals.append({"name": name, "measured": round(measured, 4), "goal": limit, "met": met})
+
+    def telling(self, label: str) -> Callable[[int, int], None]:
+        """Return who is told how far something is, and says so on a terminal."""
+
+        def tell(done: int, total: int) -> None:
+            if sys.stderr.isatty():
+                sys.stderr.write(f"\r{label}: {done}/{total}   " + ("\r" + " " * 70 + "\r" if done >= total else ""))
+
+        return tell
 
     def progress(self, items: Iterable[Any], label: str, total: int) -> Iterator[Any]:
         """Yield items, saying on a terminal how far it is and how long it will take."""
@@ -43,6 +54,30 @@ class Bench:
                 sys.stderr.write(f"\r{label}: {number}/{total}, {left:.0f} s left   ")
         if sys.stderr.isatty():
             sys.stderr.write("\r" + " " * 60 + "\r")
+
+
+class Stopwatch:
+    """Times single steps by standing round them; what was spent on each, in milliseconds, is added up in a dict."""
+
+    def __init__(self, spent: dict[str, float]) -> None:
+        self.spent = spent
+
+    def stand_round(self, owner: Any, method: str, name: str) -> Callable[[], None]:
+        """Time every call of a method from now on; return what ends that."""
+        inner, own = getattr(owner, method), method in vars(owner)
+
+        def outer(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self.spent[name] = self.spent.get(name, 0.0) + (time.perf_counter() - started) * 1000
+
+        def undo() -> None:
+            setattr(owner, method, inner) if own else delattr(owner, method)
+
+        setattr(owner, method, outer)
+        return undo
 
 
 def percentile(values: list[float], share: float) -> float:

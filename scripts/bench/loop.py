@@ -44,25 +44,6 @@ def fill(workspace: Workspace, count: int, rng: random.Random) -> None:
         (folder / f"note-{number}.md").write_text(f"---\n{head}---\n{body}\n")
 
 
-class Stopwatch:
-    """Times single steps of the loop by standing round them; `spent` holds the milliseconds of the run under way."""
-
-    def __init__(self) -> None:
-        self.spent: dict[str, float] = {}
-
-    def stand_round(self, owner: Any, method: str, name: str) -> None:
-        inner = getattr(owner, method)
-
-        def outer(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                return inner(*args, **kwargs)
-            finally:
-                self.spent[name] = self.spent.get(name, 0.0) + (time.perf_counter() - started) * 1000
-
-        setattr(owner, method, outer)
-
-
 def by_hand(path: Path) -> Callable[[], None]:
     """Return two commits of two and four rows through sqlite3 alone."""
     connection = sqlite3.connect(path, isolation_level=None)
@@ -100,7 +81,7 @@ def measure(bench: _harness.Bench, notes: int, rounds: int) -> None:
 
             for number in range(300):
                 loop.execute_with_learning(task(number))
-            watch = Stopwatch()
+            watch = _harness.Stopwatch({})
             watch.stand_round(parts.app.index, "search", "search")
             watch.stand_round(parts.app.ledger, "start", "commit_start")
             watch.stand_round(parts.app.ledger, "finish", "commit_end")
