@@ -34,6 +34,7 @@ from learning_loop.flows.query import LearningQueryInterface
 from learning_loop.flows.reflect import Reflection, Reflector
 from learning_loop.flows.run import CURRENT, Run
 from learning_loop.flows.wrap import wrapped
+from learning_loop.protocols import Embedder
 from learning_loop.records import Briefing, Clock, Outcome, Phase, Report, RootCause, Score, Task, new_id, utc_now
 from learning_loop.retrieval import Answer
 from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
@@ -53,6 +54,7 @@ class LearningOrchestrator:
 
     `runner` takes `(task)` or `(task, run)`; a subclass may define `execute_task` instead. `workspace` is a folder; left
     out, it is LEARNING_LOOP_WORKSPACE or the workspace that the current folder lies in, made here where there is none.
+    An `embedder` takes the place of the configured model.
     With `strict`, faults of learning are raised. Safe from many threads, and after a fork.
     """
 
@@ -66,6 +68,7 @@ class LearningOrchestrator:
         flags: Mapping[str, str] | None = None,
         clock: Clock = utc_now,
         rng: random.Random | None = None,
+        embedder: Embedder | None = None,
     ) -> None:
         self._runner = runner or getattr(self, "execute_task", None)
         self._takes_run = takes_run(self._runner)
@@ -74,6 +77,7 @@ class LearningOrchestrator:
         self._flags = flags
         self._clock = clock
         self._rng = rng or random.SystemRandom()
+        self._embedder = embedder
         self._guard = Guard(strict=strict)
         self._opening = threading.Lock()
         self._parts: _Parts | None = None
@@ -405,7 +409,9 @@ class LearningOrchestrator:
         workspace = Workspace.find(Path.cwd()) if given is None else Workspace(Path(given).resolve())
         if workspace is None or not (workspace.root / MARKER).is_file():
             workspace, _ = Workspace.init(workspace.root if workspace else Path.cwd())
-        return App.open(workspace, environ=self._environ, flags=self._flags, clock=self._clock, rng=self._rng)
+        return App.open(
+            workspace, environ=self._environ, flags=self._flags, clock=self._clock, rng=self._rng, embedder=self._embedder
+        )
 
     def _after_fork(self) -> None:
         """Begin afresh in a forked child: another thread of the parent may have held any of these locks."""

@@ -84,7 +84,7 @@ _KNOWN = [
     (r"Name or service not known|nodename nor servname|Temporary failure in name resolution", "unreachable", "network:name", "the name of the host it calls cannot be resolved"),
     (r"No space left on device|disk is full|disk full", "full disk", "disk", "the disk is full"),
     (r"MemoryError|Cannot allocate memory|out of memory|OutOfMemory", "out of memory", "memory", "memory ran out"),
-    (r"RATE_LIMIT_429|\b429\b.*[Rr]ate|[Rr]ate.?limit", "rate limit", "rate limit", "the service limits the rate of calls"),
+    (r"RATE_LIMIT_429|\b429\b.*[Rr]ate|[Rr]ate.?[Ll]imit|Too Many Requests", "rate limit", "rate limit", "the service limits the rate of calls"),
     (r"CONTEXT_EXCEEDED|context (?:length|window).*exceed|maximum context", "context exceeded", "context", "the input is longer than the model's context"),
     (r"\b[Tt]imed out\b|\bTimeout(?:Error|Expired)\b|\bTIMEOUT\b|deadline exceeded", "timeout", "timeout", "it ran out of time"),
     (r"SyntaxError", "syntax", "syntax", "a source file does not parse"),

@@ -32,8 +32,8 @@ def forget(app: App, name: str, *, reason: str) -> Forgotten:
     _sync(app)
     known = {app.workspace.relative(path) for path in app.notes.paths()}
     path = app.index.store.path_of(name) or (name if name in known else None)
-    if path is None and "/" in name:
-        raise NotFoundError(f"{name} is no note: notes stand in memory/ and templates/successful-patterns/")
+    if path not in known and (path is not None or "/" in name):
+        raise NotFoundError(f"{name} is no note of this workspace: those stand in memory/ and templates/successful-patterns/")
     found = _note(app, path, reason) if path else _execution(app, app.ledger.resolve(name), reason)
     _scrub(app, [found])
     return found
@@ -80,7 +80,7 @@ def _execution(app: App, execution_id: str, reason: str) -> Forgotten:
     again: list[tuple[str, list[str]]] = []
     wrote = {app.index.store.path_of(version.note_id) for version in app.ledger.note_versions(execution_id=execution_id)}
     for path in dict.fromkeys([*app.index.store.citing(execution_id), *sorted(path for path in wrote if path)]):
-        if not (app.workspace.root / path).is_file():
+        if not app.notes.owns(path) or not (app.workspace.root / path).is_file():
             continue
         note = app.notes.read(path)
         versions = {version.digest for version in app.ledger.note_versions(note_id=note.id)}

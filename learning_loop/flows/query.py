@@ -89,7 +89,7 @@ class LearningQueryInterface:
             k=k if k is not None else MANY if question.intent == "all" else FEW,
             explained=explain,
             runs=_runs(question, project),
-            scope=_scope(question, project),
+            scope=_scope(question, project, filters or {}),
             now=now,
         )
         headline, found = self._answer(asked)
@@ -379,20 +379,20 @@ def _runs(question: Question, project: str | None) -> Filter:
     )
 
 
-def _scope(question: Question, project: str | None) -> Scope:
-    """Return which notes a question is about; a search goes by names as words, only a list is held to them."""
+def _scope(question: Question, project: str | None, filters: Mapping[str, str]) -> Scope:
+    """Return which notes a question is about; a search goes by names as words, a list is held to them, and so are filters."""
     scope = Scope(
         categories=question.kinds,
         project=project,
         since=question.period.since if question.period else None,
         before=question.period.before if question.period else None,
     )
-    if question.intent not in ("all", "count"):
-        return scope
-    names = question.names
+    listed = question.intent in ("all", "count")
+    names = {category: found for category, found in question.names.items() if listed or category in filters}
     return replace(
         scope,
-        outcome=question.outcome,
+        outcome=question.outcome if listed or "outcome" in filters else None,
+        task_type=filters.get("type"),
         component=next(iter(names.get("component", ())), None),
         agent=next(iter(names.get("agent", ())), None),
         tag=next(iter(names.get("tag", ())), None),

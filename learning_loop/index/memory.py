@@ -163,19 +163,20 @@ class Finder:
     def standings(self, notes: AbstractSet[int]) -> dict[int, Standing]:
         """Return what is known of notes besides their words."""
         rows = self._connection.execute(
-            "SELECT rowid, component, agent, tags, status, seen, changed, effect FROM notes "
+            "SELECT rowid, source, component, agent, tags, status, seen, changed, effect FROM notes "
             "WHERE rowid IN (SELECT value FROM json_each(?))",
             (json.dumps(sorted(notes)),),
         )
         return {
             number: Standing(
+                source=source,
                 names=_names(component, agent, tags),
                 status=status,
                 seen=seen,
                 changed=_moment(changed),
                 effect=effect,
             )
-            for number, component, agent, tags, status, seen, changed, effect in rows
+            for number, source, component, agent, tags, status, seen, changed, effect in rows
         }
 
     def hits(self, ranked: Sequence[Ranked], terms: Sequence[str]) -> list[Hit]:

@@ -58,7 +58,7 @@ _FORMS = [
         rf"\b(?:in|during|over|within|for)? ?(?:the )?(?:last|past|previous|recent) (?P<n>{_COUNT}) ?(?P<unit>{_UNIT})\b",
     ),
     ("ago", rf"\b(?P<since>since )?(?P<n>{_COUNT}) (?P<unit>{_UNIT}) ago\b"),
-    ("since", rf"\b(?:since|starting|as of|from) (?P<edge>{_EDGE})(?P<a>{_DATE})(?: on| onwards?)?\b"),
+    ("since", rf"\b(?:since|starting|as of|from) (?P<edge>{_EDGE})(?P<a>{_DATE})(?: onwards?| on(?=[,.?!]|$))?\b"),
     ("until", rf"\b(?P<word>before|until|till|up to) {_EDGE}(?P<a>{_DATE})\b"),
     ("on", rf"\b(?:(?:in|on|during|of|for|within|throughout|at) )?(?:the )?(?P<a>{_DATE})\b"),
     (

@@ -48,7 +48,7 @@ _KINDS = {
     "reflection": r"reflections?|retrospectives?|post-?mortems?",
     "lesson": r"lessons?|learnings?|learn(?:ed|t)",
 }
-_NOTE = r"notes?|memor(?:y|ies)|knowledge|entr(?:y|ies)"
+_NOTE = r"notes?|tagged|memor(?:y|ies)|knowledge|entr(?:y|ies)"
 _BY = [
     ("agent", r"agents?|who|whom|whose|who's|whos|models?|people|person"),
     ("component", r"components?|modules?|parts?|services?|areas?"),

@@ -33,6 +33,7 @@ PAST = frozenset({"superseded", "retired", "archived", "rejected"})
 class Standing:
     """What is known of a note besides its words. `effect` is in points of the score, None where it was not measured."""
 
+    source: str = ""  # decides between equals
     names: tuple[frozenset[str], ...] = ()  # the words of each name it carries
     status: str = "active"
     seen: int = 0
@@ -123,7 +124,7 @@ def rank(
                 parts=parts,
             )
         )
-    found.sort(key=lambda ranked: (ranked.past, -ranked.score, ranked.chunk))
+    found.sort(key=lambda ranked: (ranked.past, -ranked.score, standings[ranked.note].source, ranked.chunk))
     return _one_each(found) if notes else found
 
 

