@@ -25,6 +25,7 @@ from learning_loop.retrieval.periods import Period, read_period
 
 FEW, MANY = 8, 100  # insights: of a search, and where all of something is asked for
 RUNS_SHOWN = 3
+NOTES_BESIDE = 3  # where runs were asked for
 LEAST_RUNS = 5  # before one may be called the best or the worst
 FILTERS = ("kind", "type", "component", "tag", "agent", "outcome", "since", "before")
 _OPPOSITE = {"failed": "succeeded", "succeeded": "failed"}
@@ -115,6 +116,7 @@ class LearningQueryInterface:
         if question.intent != "find" and (narrowed := self._narrowed(asked)) is not None:
             forms = {
                 "similar": self._similar,
+                "history": self._similar,
                 "count": self._count,
                 "top": self._top,
                 "best": self._ranked,
@@ -134,7 +136,7 @@ class LearningQueryInterface:
         question = asked.question
         if not question.rest:
             return asked
-        named = bool(question.names or question.errors)
+        named = bool(question.names or question.errors or question.by)
         match = match_all(question.rest) if named else match_any(question.rest)
         found = self._app.index.store.run_ids(match, asked.project, limit=1_000)
         if not found:
@@ -212,11 +214,15 @@ class LearningQueryInterface:
         return of_hit(replace(hit, evidence=evidence), explained=False)
 
     def _similar(self, asked: _Asked) -> tuple[str, list[Insight]]:
-        records = self._app.ledger.executions(asked.runs, limit=asked.k)
-        found = [self._of_run(record) for record in records]
-        words = asked.question.terms
-        hits = self._search(asked.question.text, words, replace(asked.scope, categories=()), asked) if found else []
-        return "", [*found, *(of_hit(hit, explained=asked.explained) for hit in hits[: max(0, asked.k - len(found))])]
+        """Return runs like these, and what is known about them; what is known comes first where no runs were asked for."""
+        runs = [self._of_run(record) for record in self._app.ledger.executions(asked.runs, limit=asked.k)]
+        if not runs:
+            return "", []
+        hits = self._search(asked.question.text, asked.question.terms, replace(asked.scope, categories=()), asked)
+        notes = [of_hit(hit, explained=asked.explained) for hit in hits[:NOTES_BESIDE]]
+        if asked.question.intent == "history":
+            return "", [*notes, *runs]
+        return "", [*runs[: max(1, asked.k - len(notes))], *notes]
 
     def _count(self, asked: _Asked) -> tuple[str, list[Insight]]:
         whole = self._app.ledger.tally(replace(asked.runs, success=None, fingerprints=()))[0]

@@ -18,6 +18,7 @@ from learning_loop.retrieval.ranking import TAIL, Candidate, Ranked, Standing, a
 from learning_loop.retrieval.words import words_of
 
 POOL = 40  # candidates by words, and as many by meaning: more of them changed no answer that was measured
+NARROW = 1_000  # chunks of a scope whose vectors are all looked at
 SHORTLIST = 3  # times as many as are wanted: what may be lifted by what stands beside it, or by what is known of its note
 LOOKED_AT = 3  # hits of which one must answer
 PASSAGE = 400  # characters of a chunk that are shown
@@ -117,17 +118,32 @@ class Finder:
         return dict(self._connection.execute(statement, (match, *values, POOL)))
 
     def by_meaning(self, query: Vectors) -> list[int]:
-        """Return the nearest chunks that lie in the scope: as far down the list as it takes to find enough of them."""
-        count, found = POOL, list[int]()
+        """Return the nearest chunks that lie in the scope.
+
+        A narrow scope is gone through as a whole; in a wide one the list of the nearest is followed as far as it takes.
+        """
+        if self._everything:
+            return self._view.nearest(query, POOL)
+        inside = self._inside()
+        if inside is not None:
+            cosines = self._view.cosines(query, inside)
+            return sorted(cosines, key=lambda number: -cosines[number])[:POOL]
+        count = POOL
         while True:
             found = self._in_scope(self._view.nearest(query, count))
             if len(found) >= POOL or count >= self._view.most:
                 return found
             count *= 4
 
+    def _inside(self) -> list[int] | None:
+        """Return all chunks in the scope, None where they are many."""
+        rows = self._connection.execute(
+            f"SELECT chunks.rowid FROM notes JOIN chunks ON chunks.note = notes.rowid WHERE {self._condition} LIMIT ?",
+            (*self._values, NARROW + 1),
+        ).fetchall()
+        return [row[0] for row in rows] if len(rows) <= NARROW else None
+
     def _in_scope(self, numbers: list[int]) -> list[int]:
-        if self._everything:
-            return numbers
         rows = self._connection.execute(
             "SELECT chunks.rowid FROM json_each(?) AS wanted JOIN chunks ON chunks.rowid = wanted.value "
             f"JOIN notes ON notes.rowid = chunks.note WHERE {self._condition}",

@@ -15,7 +15,7 @@ from learning_loop.errors import WorkspaceError
 from learning_loop.index.documents import Document, RunDocument, Scope
 from learning_loop.retrieval.chunks import neighbours
 
-SCHEMA = 3
+SCHEMA = 4
 WEIGHTS = (1.0, 1.0, 0.4, 0.5)  # of title, text, context, said: measured on notes, post-mortems and conversations
 
 _NOTE = [item.name for item in fields(Document) if item.name != "chunks"]
@@ -23,6 +23,7 @@ _CREATE = f"""
 CREATE TABLE notes (rowid INTEGER PRIMARY KEY, {", ".join(_NOTE)});
 CREATE UNIQUE INDEX notes_source ON notes (source);
 CREATE INDEX notes_kind ON notes (category, task_type, component, at);
+CREATE INDEX notes_component ON notes (component, task_type);
 CREATE INDEX notes_id ON notes (id);
 CREATE TABLE chunks (
     rowid INTEGER PRIMARY KEY AUTOINCREMENT, note INTEGER NOT NULL, project INTEGER NOT NULL, heading TEXT NOT NULL,
@@ -337,10 +338,9 @@ def where(scope: Scope) -> tuple[str, list[Any]]:
         conditions.append("notes.status = 'active'")
     if scope.fitting is not None:
         conditions.append(
-            "(notes.component IS NULL OR notes.component = ?) "
-            "AND (notes.task_type IS NULL OR notes.component = ? OR notes.task_type = ?)"
+            "(notes.component = ? OR (notes.component IS NULL AND (notes.task_type IS NULL OR notes.task_type = ?)))"
         )
-        values += [scope.fitting.component, scope.fitting.component, scope.fitting.type]
+        values += [scope.fitting.component, scope.fitting.type]
     for operator, names in (("IN", scope.categories), ("NOT IN", scope.other_than)):
         if names:
             conditions.append(f"notes.category {operator} ({', '.join('?' * len(names))})")

@@ -5,6 +5,7 @@ of notes. What nothing was read from is what is searched for.
 """
 
 import re
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -17,18 +18,25 @@ from learning_loop.retrieval.words import MOST_CHARACTERS, STOP, terms, words_of
 _FAILED = (
     r"fail\w*|brok\w+|break\w*|blew up|blow\w* up|blown up|w[ei]nt wrong|go(?:es|ing|ne)? wrong|wrong|mess\w* up|fell over|fall\w* over|"
     r"crash\w*|tank(?:ed|s|ing)?|flop\w*|suck\w*|kill\w*|die[ds]?|dying|bounc\w+|bomb\w*|chok\w+|went (?:down|south|bad)|"
-    r"unsuccess\w*|without success|no success|bad(?:ly)?|red|trouble\w*|"
+    r"unsuccess\w*|without success|no success|bad(?:ly)?|red|trouble\w*|incidents?|outages?|hiccups?|issues?|problems?|bugs?|"
     r"(?:did|does|do|has|have|had|was|were|is|are)(?: not|n'?t) (?:\w+ )?(?:work\w*|succe\w+|pass\w*)|not work\w*"
 )
 _SUCCEEDED = (
-    r"succe\w+|succes|suces\w*|work(?:s|ed|ing)?(?: out| fine| well)*|pass(?:es|ed|ing)?|w[ei]nt (?:fine|well|ok|okay|through)|"
+    r"succe\w+|succes|suces\w*|work(?:s|ed|ing)?(?! (?:on|with|at|for)\b)(?: out| fine| well)*|pass(?:es|ed|ing)?|w[ei]nt (?:fine|well|ok|okay|through)|"
     r"go(?:es|ne)? (?:fine|well|through)|green|fine|clean(?:ly)?|ok(?:ay)?|good"
 )
-_OUTCOMES = [("failed", re.compile(rf"\b(?:{_FAILED})\b")), ("succeeded", re.compile(rf"\b(?:{_SUCCEEDED})\b"))]
+_NONE = r"(?:without|no) (?:any |an? |more |further )?(?:issues?|problems?|errors?|trouble|hiccups?|incidents?|failures?|failing|crash\w*|bugs?)"
+_OUTCOMES = [
+    ("succeeded", re.compile(rf"\b{_NONE}\b")),
+    ("failed", re.compile(rf"\b(?:{_FAILED})\b")),
+    ("succeeded", re.compile(rf"\b(?:{_SUCCEEDED})\b")),
+]
 _RATE = re.compile(
     r"\b(?:(?:succe\w+|fail\w*|pass|error) ?(?:rate|share|ratio|quota|percentage)s?|(?:rate|share|percentage) of (?:succe\w+|fail\w*)(?: runs?)?)\b"
 )
 _EITHER = re.compile(  # not what is asked for, but said to count as well
+    r"\bwhether (?:\w+ ){1,4}or (?:not|\w+)\b|\bregardless of (?:\w+ ?){1,4}|"
+    r"\b(?:good|passed|worked|succeeded|successful) or (?:bad|failed|not|otherwise)\b|\b(?:failed|bad|broken) or (?:good|not|passed|succeeded)\b|"
     r"\b(?:the )?(?:failed|failures|failing|successful|succeeded)(?: ones| runs)?,? (?:included|or not|as well|too)\b|"
     r"\b(?:including|included|whether) (?:the )?(?:failed|failures|successful)\w*(?: ones| runs)?\b"
 )
@@ -52,8 +60,8 @@ _NOTE = r"notes?|tagged|memor(?:y|ies)|knowledge|entr(?:y|ies)"
 _BY = [
     ("agent", r"agents?|who|whom|whose|who's|whos|models?|people|person"),
     ("component", r"components?|modules?|parts?|services?|areas?"),
-    ("type", r"(?:types?|kinds?|sorts?)(?: of (?:tasks?|jobs?|work|runs?))?|(?:task|job)[ -]types?"),
-    ("error", _ISSUE),
+    ("type", r"(?:types?|kinds?|sorts?) of (?:tasks?|jobs?|work|runs?)|(?:task|job)[ -]types?|types?(?! of)"),
+    ("error", rf"(?:(?:types?|kinds?|sorts?) of )?(?:{_ISSUE})"),
     ("tag", r"tags?"),
 ]
 _WORSE = r"worse|better|slower|faster|quicker|longer|shorter|flakier|more reliable|less reliable|more expensive|cheaper|more stable|less stable"
@@ -102,6 +110,8 @@ _ASKED_BY = [
     (name, re.compile(rf"\b(?:which|what|wich|our|of the|of all)(?: of)?(?: (?:the|our|all|\w+))? (?:{pattern})(?!\w)"))
     for name, pattern in _BY
 ] + [("agent", re.compile(r"\bwho(?:'s|s|m)?\b"))]
+_MANY_OF = re.compile(r"\bhow many (?:of )?(?:the |our |different )?(\w+)")
+_PAST = re.compile(r"\b(?:since|last|past|previous|ago|between|from|before|until|till|yesterday|this|week|\d{4}|in)\b")
 _DURATION = re.compile(
     r"\b(?:slow\w*|fast\w*|quick\w*|durations?|time|long\w*|short\w*|speed\w*|sped|latency|runtime|took|takes?|seconds|minutes)\b"
 )
@@ -125,6 +135,8 @@ _FRAME = frozenset(
     share percentage common commonly typical main top frequent frequently high highest low lowest slow slowest fast fastest longest
     shortest biggest reliable unreliable successful success trend change changed changes month months year years hour hours
     quarter actually really just also imagining impression whether weekly report monthly daily included colleague hello hi hey dear
+    across among amid per via within without toward towards upon onto currently recently altogether together apart besides beyond
+    despite except inside outside near next gave gives given brought caused bring brings new old big small little bit quick quickly
     team regards certain whole complete different many much around along
     """.split()  # noqa: SIM905  (two hundred quotes read worse)
 )
@@ -134,7 +146,7 @@ _FRAME = frozenset(
 class Question:
     """What a question asks.
 
-    `intent` is find, last, first, slowest, fastest, count, top, best, worst, trend, similar or all; `by` is what top, best and
+    `intent` is find, last, first, slowest, fastest, count, top, best, worst, trend, similar, history or all; `by` is what top, best and
     worst range over, `of` what a trend is of. Names are those the workspace knows; `errors` are fingerprints. `terms` is all
     that can be searched for, `rest` what of it nothing was read from.
     """
@@ -172,20 +184,23 @@ def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Voc
     notes = bool(kinds or _NOTE_PATTERN.search(plain))
     outcome = _outcome(timeless)
     intent, by = _intent(plain, outcome=outcome, named=bool(names), notes=notes)
+    ended = runs or vocabulary
     errors: tuple[str, ...] = ()
     if intent not in ("find", "all") and not notes:
-        ended = runs or vocabulary
-        words = as_words(timeless)
-        names = ended.find(words, apart_from=frozenset() if intent == "similar" else _GENERIC)
-        joined = [f"{a.text}{b.text}" for a, b in pairwise(words) if not (a.used or b.used)]  # "time out" is timeout
-        words = _without_frame(words, timeless)
-        errors = ended.find_errors(words, joined)
-        if intent == "top" and by is None:
-            by = "component" if outcome and not ("component" in names or "agent" in names) else "error"
+        words, names, errors = _about_runs(timeless, ended, apart_from=frozenset() if intent == "similar" else _GENERIC)
     rest = _rest(words, plain, timeless)
-    if intent == "find" and not rest and (notes or (outcome and names)):  # as in "failed patterns booking-form"
-        intent = "all" if notes else "similar"
-    topical = intent == "find" and period is not None and " " not in period.said  # "can I ship on a friday" is of no friday
+    if intent == "top" and by is None:
+        by = "component" if outcome and not ("component" in names or "agent" in names) else "error"
+        intent = "find" if rest and not (names or errors) else intent  # "why does the widget keep crashing" is of the widget
+    if intent == "count" and (many := _MANY_OF.search(plain)) and many[1] in rest:  # "how many screens are too many"
+        intent = "find"
+    if intent == "find" and outcome and names and not notes:  # as in "timeout incidents on the booking form"
+        words, of_runs, alike = _about_runs(timeless, ended, apart_from=_GENERIC)
+        if of_runs and not _rest(words, plain, timeless):
+            intent, names, errors, rest = "history", of_runs, alike, ()
+    if intent == "find" and notes and not rest:  # as in "failed patterns booking-form"
+        intent = "all"
+    topical = intent == "find" and period is not None and not _PAST.search(period.said)  # as in "can I ship on friday"
     return Question(
         text=text,
         intent=intent,
@@ -200,6 +215,17 @@ def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Voc
         rest=rest,
         notes=notes,
     )
+
+
+def _about_runs(
+    timeless: str, ended: Vocabulary, *, apart_from: AbstractSet[str]
+) -> tuple[list[Word], dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Return the words of a question with what was read from them marked, the names in it and the errors it speaks of."""
+    words = as_words(timeless)
+    names = ended.find(words, apart_from=apart_from)
+    joined = [f"{a.text}{b.text}" for a, b in pairwise(words) if not (a.used or b.used)]  # "time out" is timeout
+    words = _without_frame(words, timeless)
+    return words, names, ended.find_errors(words, joined)
 
 
 def _intent(plain: str, *, outcome: str | None, named: bool, notes: bool) -> tuple[str, str | None]:

