@@ -90,7 +90,7 @@ def show(ctx: click.Context, execution_id: str, as_json: bool) -> None:
     with opened(ctx) as app:
         record = app.ledger.execution(app.ledger.resolve(execution_id))
         synced(app)
-        notes = app.index.store.citing(record.execution.id)
+        notes = app.index.store.citing([record.execution.id])
     if as_json:
         print_json({**asdict(record), "status": record.status, "notes": notes})
         return

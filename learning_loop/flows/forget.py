@@ -79,7 +79,7 @@ def _execution(app: App, execution_id: str, reason: str) -> Forgotten:
     found = Forgotten(execution_id, erased=[f"execution:{execution_id}"])
     again: list[tuple[str, list[str]]] = []
     wrote = {app.index.store.path_of(version.note_id) for version in app.ledger.note_versions(execution_id=execution_id)}
-    for path in dict.fromkeys([*app.index.store.citing(execution_id), *sorted(path for path in wrote if path)]):
+    for path in dict.fromkeys([*app.index.store.citing([execution_id]), *sorted(path for path in wrote if path)]):
         if not app.notes.owns(path) or not (app.workspace.root / path).is_file():
             continue
         note = app.notes.read(path)

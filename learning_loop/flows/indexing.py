@@ -19,6 +19,7 @@ from learning_loop.workspace import Note
 BATCH = 500  # notes, or executions, that are taken in at once
 UPKEEP_SHARE, UPKEEP_RUNS = 200, 25
 CHEAP_LOOK_S = 0.002  # looking through the notes costs a question nothing where it takes no longer than this
+SETTLED_S = 2.0  # a process that has lived so long will live on
 FOLLOW_S = 0.25
 EMBED_WAIT_S = 2.0  # how long a question waits for passages to be embedded before it goes by their words
 WATCH_STEP_MS, WATCH_GATHER_MS, WATCH_TIMEOUT_MS = 50, 200, 1_000
@@ -56,6 +57,7 @@ class Indexing:
 
     def _begin_afresh(self) -> None:
         self._pid = os.getpid()
+        self._since = time.monotonic()
         self._took: float | None = None  # how long the last look through the notes took
         self._look_again_at = 0.0
         self._writes, self._followed_at = -1, 0.0
@@ -165,13 +167,20 @@ class Indexing:
 
         It stays small, for it shares the interpreter with the runs: where files are not watched, looking through the notes
         takes at most one two-hundredth of the time, and twenty-five executions at most are taken in; a question takes in the
-        rest. The model is loaded here, once it has been exported, so that no run waits for it.
+        rest. The model is loaded here, once it has been exported, so that no run waits for it; neither it nor the watching
+        is taken up by a process that ends at once.
         """
-        self.watch()
+        settled = time.monotonic() - self._since > SETTLED_S
+        if settled:
+            self.watch()
         if not self.watching and time.monotonic() >= self._look_again_at:
             self._unread = self.sync_notes()
         self.sync_executions(most=UPKEEP_RUNS)
         self._app.ledger.checkpoint()
+        if settled or self._app.embedder is not None:
+            self._embed_in_background()
+
+    def _embed_in_background(self) -> None:
         embedder = self.embedder(export=False)
         if embedder is not None:
             self._app.index.vectors.embed_missing(embedder, go_on=lambda: not self._app.closing, wait=False)
@@ -191,9 +200,7 @@ class Indexing:
 
     def _look(self) -> None:
         self._unread = self.sync_notes()
-        embedder = self.embedder(export=False)
-        if embedder is not None:
-            self._app.index.vectors.embed_missing(embedder, go_on=lambda: not self._app.closing, wait=False)
+        self._embed_in_background()
 
     # ------------------------------------------------------------------------------------------------------- the model
 
@@ -340,7 +347,5 @@ def run_document(record: ExecutionRecord) -> RunDocument:
     return RunDocument(
         id=execution.id,
         project=execution.project,
-        task_type=execution.task_type,
-        component=execution.component,
         words=" ".join(str(part) for part in words if part),
     )

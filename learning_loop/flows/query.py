@@ -317,12 +317,12 @@ class LearningQueryInterface:
 
     def _notes_on(self, record: ExecutionRecord) -> list[str]:
         """Return the notes that rest on an execution, or else on others with the same error: what was done about it."""
-        found = self._app.index.store.citing(record.execution.id)
+        found = self._app.index.store.citing([record.execution.id])
         fingerprint = record.outcome.error_fingerprint if record.outcome is not None else None
         if not found and fingerprint is not None:
             alike = Filter(fingerprint=fingerprint, within=(record.execution.project,))
             ids = [other.execution.id for other in self._app.ledger.executions(alike, limit=20)]
-            found = self._app.index.store.resting_on(ids)
+            found = self._app.index.store.citing(ids)
         return found
 
     # -------------------------------------------------------------------------------------------------------- a briefing

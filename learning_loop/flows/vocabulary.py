@@ -33,7 +33,7 @@ class Names:
                 self._ended.setdefault(category, set()).update(values)
             self._errors |= {fingerprint: " ".join(_told(text)) for fingerprint, text in errors.items()}
             self._known = None
-        change = self._app.index.vectors.view().change
+        change = self._app.index.store.meta("change")
         if change != self._of_notes:
             self._of_notes, self._noted, self._known = change, self._app.index.store.names(), None
         if self._known is None:

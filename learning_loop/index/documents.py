@@ -46,8 +46,6 @@ class RunDocument:
 
     id: str
     project: str | None
-    task_type: str
-    component: str | None
     words: str
 
 

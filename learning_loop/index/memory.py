@@ -41,8 +41,9 @@ class MemoryIndex:
 
     def scrub(self) -> None:
         """Leave nothing in the files of what was removed."""
-        self.store.scrub()
-        self.vectors.remove_files()
+        with self.vectors.alone():  # what another process is embedding may be what is erased
+            self.store.scrub()
+            self.vectors.remove_files()
 
     def search(
         self,

@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import re
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -15,7 +17,8 @@ from learning_loop.errors import WorkspaceError
 from learning_loop.index.documents import Document, RunDocument, Scope
 from learning_loop.retrieval.chunks import neighbours
 
-SCHEMA = 4
+SCHEMA = 5
+WIPE_TRIES = 100
 WEIGHTS = (1.0, 1.0, 0.4, 0.5)  # of title, text, context, said: measured on notes, post-mortems and conversations
 
 _NOTE = [item.name for item in fields(Document) if item.name != "chunks"]
@@ -34,10 +37,12 @@ CREATE INDEX chunks_note ON chunks (note);
 CREATE INDEX chunks_key ON chunks (key);
 CREATE TABLE projects (rowid INTEGER PRIMARY KEY, name TEXT);
 CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL);
-CREATE TABLE runs (
-    rowid INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, project TEXT, task_type TEXT, component TEXT, words TEXT
-);
+CREATE TABLE runs (rowid INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, project TEXT, words TEXT);
+CREATE TABLE cites (execution TEXT NOT NULL, note INTEGER NOT NULL);
+CREATE INDEX cites_execution ON cites (execution);
+CREATE INDEX cites_note ON cites (note);
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL);
+INSERT INTO meta VALUES ('change', abs(random()) % 1000000000000);
 CREATE VIRTUAL TABLE run_words USING fts5(
     words, content='runs', content_rowid='rowid', tokenize='porter unicode61 remove_diacritics 2'
 );
@@ -55,8 +60,7 @@ CREATE VIRTUAL TABLE IF NOT EXISTS {{words}} USING fts5(
 );
 INSERT INTO {{words}}({{words}}, rank) VALUES ('rank', 'bm25({", ".join(map(str, WEIGHTS))})');
 """
-
-Words = list[tuple[int, float]]
+_EXECUTION = re.compile(r"\b\d{8}-\d{6}-[a-z2-9]{8}\b")
 
 
 class IndexStore:
@@ -73,6 +77,8 @@ class IndexStore:
     # ------------------------------------------------------------------------------------------------ open, close, lend
 
     def close(self) -> None:
+        if os.getpid() != self._pid:
+            return  # a parent's connections are not a forked child's to close
         while self._idle:
             self._idle.pop().close()
 
@@ -88,41 +94,45 @@ class IndexStore:
         if os.getpid() != self._pid:
             _INHERITED.extend(self._idle)
             self._begin_afresh()
+        connection = None
         try:
             try:
                 connection = self._idle.pop()
             except IndexError:
                 connection = self._opened()
             yield connection
-            self._idle.append(connection)
         except (sqlite3.Error, OSError) as error:
+            if "malformed" in str(error):
+                self.delete()
+                raise WorkspaceError(
+                    f"the index {self.path} was damaged and has been removed: ask again, it is rebuilt"
+                ) from error
             raise WorkspaceError(
                 f"the index {self.path} cannot be used: {error}. Delete the folder {self.path.parent}: it is rebuilt"
             ) from error
+        finally:
+            if connection is not None and connection.in_transaction:  # left by a fault
+                connection.close()
+            elif connection is not None:
+                self._idle.append(connection)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection that sees the index as it is now until it is given back, whatever others write."""
         with self.use() as connection:
             connection.execute("BEGIN")
-            try:
-                yield connection
-            finally:
-                connection.execute("ROLLBACK")
+            yield connection
+            connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def change(self, *, counts: bool = True) -> Iterator[sqlite3.Connection]:
         """Lend a connection for one transaction; readers see all of it or nothing, and where it `counts` look anew."""
         with self.use() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                if counts:
-                    connection.execute(_COUNT_UP, ("change", 1))
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
+            yield connection
+            if counts:
+                connection.execute(_COUNT_UP, ("change", 1))
+            connection.execute("COMMIT")
 
     def _opened(self) -> sqlite3.Connection:
         try:
@@ -173,10 +183,12 @@ class IndexStore:
             for document in rows:
                 note = connection.execute(_INSERT_NOTE, [_plain(getattr(document, name)) for name in _NOTE]).lastrowid
                 _add_chunks(connection, note, document)
+                said = {*document.evidence, *_EXECUTION.findall(" ".join(chunk.text for chunk in document.chunks))}
+                connection.executemany("INSERT INTO cites VALUES (?, ?)", [(execution, note) for execution in sorted(said)])
                 connection.execute(_COUNT_UP, ("bare", len(document.chunks)))
             connection.executemany(
-                "INSERT OR IGNORE INTO runs (id, project, task_type, component, words) VALUES (?, ?, ?, ?, ?)",
-                [(run.id, run.project, run.task_type, run.component, run.words) for run in runs],
+                "INSERT OR IGNORE INTO runs (id, project, words) VALUES (?, ?, ?)",
+                [(run.id, run.project, run.words) for run in runs],
             )
             connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
 
@@ -204,8 +216,12 @@ class IndexStore:
                     f"INSERT INTO {words}(rowid, {_COLUMNS}) SELECT rowid, {_COLUMNS} FROM chunks WHERE project = ?",
                     (number,),
                 )
-        with self.use() as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for _ in range(WIPE_TRIES):  # a reader may hold the log for a moment
+            with self.use() as connection:
+                if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    return
+            time.sleep(0.05)
+        raise WorkspaceError(f"{self.path}-wal may still hold what was erased: close what reads the index and forget it again")
 
     # ------------------------------------------------------------------------------------------------------------- read
 
@@ -257,14 +273,13 @@ class IndexStore:
             found = connection.execute("SELECT source FROM notes WHERE id = ?", (note_id,)).fetchone()
         return None if found is None else str(found[0])
 
-    def citing(self, execution_id: str) -> list[str]:
-        """Return the paths of the notes that have this execution in their evidence or name it in their text."""
-        like = f"%{execution_id}%"
+    def citing(self, executions: Sequence[str]) -> list[str]:
+        """Return the paths of the notes that have any of these executions in their evidence or name it in their text."""
         with self.use() as connection:
             rows = connection.execute(
-                "SELECT source FROM notes WHERE evidence LIKE ? "
-                "OR rowid IN (SELECT note FROM chunks WHERE text LIKE ?) ORDER BY rowid",
-                (like, like),
+                "SELECT DISTINCT notes.source FROM cites JOIN notes ON notes.rowid = cites.note "
+                "WHERE execution IN (SELECT value FROM json_each(?)) ORDER BY notes.rowid",
+                (json.dumps(executions),),
             )
             return [str(row[0]) for row in rows]
 
@@ -296,16 +311,6 @@ class IndexStore:
                 (f"{{title said}} : ({match})",),
             )
             return {str(row[0]) for row in rows}
-
-    def resting_on(self, executions: Sequence[str]) -> list[str]:
-        """Return the paths of the notes that have any of these executions in their evidence."""
-        with self.use() as connection:
-            rows = connection.execute(
-                "SELECT DISTINCT source FROM notes, json_each(notes.evidence) AS rests "
-                "WHERE rests.value IN (SELECT value FROM json_each(?)) ORDER BY source",
-                (json.dumps(executions),),
-            )
-            return [str(row[0]) for row in rows]
 
     def run_ids(self, match: str, project: str | None, *, limit: int) -> list[tuple[str, float]]:
         """Return the executions of a project whose words match, best first, with BM25."""
@@ -417,6 +422,7 @@ def _remove(connection: sqlite3.Connection, source: str) -> None:
                 row,
             )
         connection.execute("DELETE FROM chunks WHERE note = ?", found)
+        connection.execute("DELETE FROM cites WHERE note = ?", found)
         connection.execute("DELETE FROM notes WHERE rowid = ?", found)
     elif source.startswith("execution:"):
         connection.execute("DELETE FROM runs WHERE id = ?", (source.removeprefix("execution:"),))

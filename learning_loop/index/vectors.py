@@ -41,42 +41,47 @@ class VectorIndex:
         progress: Progress | None = None,
         go_on: Callable[[], bool] = lambda: True,
         wait: bool = True,
+        window: int = WINDOW,
     ) -> int:
         """Embed the chunks that have no vector yet, oldest first, while `go_on()`; return how many still have none.
 
         Another model than the vectors came from drops them all first: two are never mixed. One process embeds at a time;
         unless `wait`, another's work is left to it.
         """
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
         try:
-            with FileLock(self._store.path.with_name("embed.lock"), timeout=-1 if wait else 0):
-                return self._embed(embedder, progress, go_on)
+            with self.alone(wait=wait):
+                return self._embed(embedder, progress, go_on, window)
         except Timeout:
             return self.view().bare
 
-    def _embed(self, embedder: Embedder, progress: Progress | None, go_on: Callable[[], bool]) -> int:
+    def alone(self, *, wait: bool = True) -> Any:
+        """Return a lock, for `with`, that one thread of one process holds while it embeds; unless `wait`, Timeout at once."""
+        from filelock import FileLock
+
+        return FileLock(self._store.path.with_name("embed.lock"), timeout=-1 if wait else 0)
+
+    def _embed(self, embedder: Embedder, progress: Progress | None, go_on: Callable[[], bool], window: int) -> int:
         if self._store.meta("model") != embedder.identity:
             with self._store.change() as connection:
                 connection.execute("DELETE FROM vectors")
                 connection.execute("DELETE FROM meta WHERE name IN ('vectors', 'covered', 'held')")
                 connection.execute("INSERT OR REPLACE INTO meta VALUES ('model', ?)", (embedder.identity,))
-        with self._store.use() as connection:
+        with self._store.change() as connection:
             bare = [row[0] for row in connection.execute(f"SELECT rowid FROM chunks WHERE {_BARE} ORDER BY rowid")]
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('bare', ?)", (len(bare),))
         total = len(bare)
-        if self.view().bare != total:  # what was counted has been removed since
-            with self._store.change() as connection:
-                connection.execute("INSERT OR REPLACE INTO meta VALUES ('bare', ?)", (total,))
         while bare and go_on():
-            window, bare = bare[:WINDOW], bare[WINDOW:]
-            texts = self._texts(window)
+            chosen, bare = bare[:window], bare[window:]
+            texts = self._texts(chosen)
             vectors = embedder.embed(list(texts.values()))
             with self._store.change() as connection:
                 connection.executemany(
-                    "INSERT OR IGNORE INTO vectors VALUES (?, ?)",
-                    [(key, vector.astype("float16").tobytes()) for key, vector in zip(texts, vectors, strict=True)],
+                    "INSERT OR IGNORE INTO vectors SELECT ?, ? WHERE EXISTS (SELECT 1 FROM chunks WHERE key = ?)",
+                    [(key, vector.astype("float16").tobytes(), key) for key, vector in zip(texts, vectors, strict=True)],
                 )
-                connection.execute("INSERT OR REPLACE INTO meta VALUES ('bare', ?)", (len(bare),))
+                connection.execute("UPDATE meta SET value = max(0, value - ?) WHERE name = 'bare'", (len(chosen),))
             if progress is not None:
                 progress(total - len(bare), total)
         self._consolidate(bare[0] if bare else None)
@@ -102,7 +107,9 @@ class VectorIndex:
             living, after = connection.execute(
                 "SELECT count(*) FILTER (WHERE rowid <= ?), count(*) FILTER (WHERE rowid > ?) FROM chunks", (covered, covered)
             ).fetchone()
-            if max(after, held - living) <= max(TAIL_LEAST, TAIL_SHARE * held):
+            file = connection.execute("SELECT value FROM meta WHERE name = 'vectors'").fetchone()
+            there = file is None or self._store.path.with_name(file[0]).is_file()
+            if there and max(after, held - living) <= max(TAIL_LEAST, TAIL_SHARE * held):
                 return
             numbers, vectors = _vectors_of(connection, 0, first_bare)
         if not len(numbers):
@@ -133,7 +140,7 @@ class VectorIndex:
             file = known.get("vectors")
             if file != self._view.file or base is None:
                 base = Segment.read(self._store.path.with_name(file)) if file else None
-            if base is None:  # none yet, or removed by hand: everything is in the database
+            if base is None:  # none yet, removed by hand or damaged: everything is in the database
                 covered = 0
             numbers, vectors = _vectors_of(connection, covered, None)
             self._view = View(
@@ -203,7 +210,11 @@ class Segment:
 
         if not path.is_file():
             return None
-        whole = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        try:
+            whole = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError:  # damaged: it is made anew from the database
+            path.unlink(missing_ok=True)
+            return None
         index: Any = faiss.downcast_index(whole)  # looks at the whole, without owning it
         numbers = faiss.vector_to_array(index.id_map).astype(np.int64)
         return cls(numbers, faiss.downcast_index(index.index), whole)

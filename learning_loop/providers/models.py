@@ -99,7 +99,9 @@ class Model:
             if done.returncode:
                 last = ([line for line in done.stderr.splitlines() if line.strip()] or ["it ended without a word"])[-1]
                 if not last.startswith("error: "):  # not foreseen
-                    last = f"the model {self.name} cannot be exported: {last[:200]}. Set memory.embedder to another, or to lexical"
+                    last = (
+                        f"the model {self.name} cannot be exported: {last[:200]}. Set memory.embedder to another, or to lexical"
+                    )
                 raise ModelError(last.removeprefix("error: "))
         self._record.write_text(json.dumps({"source": self._mark(), "export": target.name}), encoding="utf-8")
         return target

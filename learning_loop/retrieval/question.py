@@ -62,7 +62,6 @@ _BY = [
     ("component", r"components?|modules?|parts?|services?|areas?"),
     ("type", r"(?:types?|kinds?|sorts?) of (?:tasks?|jobs?|work|runs?)|(?:task|job)[ -]types?|types?(?! of)"),
     ("error", rf"(?:(?:types?|kinds?|sorts?) of )?(?:{_ISSUE})"),
-    ("tag", r"tags?"),
 ]
 _WORSE = r"worse|better|slower|faster|quicker|longer|shorter|flakier|more reliable|less reliable|more expensive|cheaper|more stable|less stable"
 _INTENTS = [  # the first that fits is meant
