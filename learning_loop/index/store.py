@@ -72,6 +72,7 @@ class IndexStore:
 
     def _begin_afresh(self) -> None:
         self._pid = os.getpid()
+        self._file: tuple[int, int] | None = None  # which file the connections lead to
         self._idle: list[sqlite3.Connection] = []  # as many as were ever used at once
 
     # ------------------------------------------------------------------------------------------------ open, close, lend
@@ -94,6 +95,8 @@ class IndexStore:
         if os.getpid() != self._pid:
             _INHERITED.extend(self._idle)
             self._begin_afresh()
+        if self._idle and _identity(self.path) != self._file:  # deleted or made anew by another process
+            self.close()
         connection = None
         try:
             try:
@@ -161,6 +164,7 @@ class IndexStore:
         except BaseException:
             connection.close()
             raise
+        self._file = _identity(self.path)
         return connection
 
     # ------------------------------------------------------------------------------------------------------------ write
@@ -211,6 +215,10 @@ class IndexStore:
             connection.execute("INSERT INTO run_words(run_words) VALUES ('rebuild')")
             for (number,) in connection.execute("SELECT rowid FROM projects").fetchall():
                 words = f"words_{number}"
+                if connection.execute("SELECT 1 FROM chunks WHERE project = ? LIMIT 1", (number,)).fetchone() is None:
+                    connection.execute(f"DROP TABLE {words}")
+                    connection.execute("DELETE FROM projects WHERE rowid = ?", (number,))
+                    continue
                 connection.execute(f"INSERT INTO {words}({words}) VALUES ('delete-all')")
                 connection.execute(
                     f"INSERT INTO {words}(rowid, {_COLUMNS}) SELECT rowid, {_COLUMNS} FROM chunks WHERE project = ?",
@@ -273,13 +281,17 @@ class IndexStore:
             found = connection.execute("SELECT source FROM notes WHERE id = ?", (note_id,)).fetchone()
         return None if found is None else str(found[0])
 
-    def citing(self, executions: Sequence[str]) -> list[str]:
-        """Return the paths of the notes that have any of these executions in their evidence or name it in their text."""
+    def citing(self, executions: Sequence[str], *, within: tuple[str | None] | None = None) -> list[str]:
+        """Return the paths of the notes that have any of these executions in their evidence or name it in their text.
+
+        `within` holds the notes to one project, None in it being none.
+        """
+        inside, values = ("AND notes.project IS ? ", within) if within is not None else ("", ())
         with self.use() as connection:
             rows = connection.execute(
                 "SELECT DISTINCT notes.source FROM cites JOIN notes ON notes.rowid = cites.note "
-                "WHERE execution IN (SELECT value FROM json_each(?)) ORDER BY notes.rowid",
-                (json.dumps(executions),),
+                f"WHERE execution IN (SELECT value FROM json_each(?)) {inside}ORDER BY notes.rowid",
+                (json.dumps(executions), *values),
             )
             return [str(row[0]) for row in rows]
 
@@ -432,6 +444,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     return json.dumps(value) if isinstance(value, tuple) else value
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _drop_all(connection: sqlite3.Connection) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from learning_loop.errors import ModelError
-from learning_loop.providers.onnx import RUNTIME, OnnxEmbedder
+from learning_loop.providers.onnx import RUNTIME, OnnxEmbedder, mark_of
 
 PROBES = ("one", "A lesson: validate webhook signatures before the body is parsed.", "two words " * 40)
 LEAST_LIKENESS = 0.999  # of the export's vectors to sentence-transformers' own
@@ -36,7 +36,7 @@ def export(name: str, folder: Path | None, target: Path, *, digest: str) -> None
         _trace(torch, model, started)
         model.tokenizer.backend_tokenizer.save(str(started / "tokenizer.json"))
         manifest = {
-            "sizes": {file: (started / file).stat().st_size for file in ("model.onnx", "weights.bin", "tokenizer.json")},
+            "marks": {file: mark_of(started / file) for file in ("model.onnx", "weights.bin", "tokenizer.json")},
             "identity": f"{name}@{digest[:16]}/{RUNTIME}/{model.get_sentence_embedding_dimension()}",
             "dimension": model.get_sentence_embedding_dimension(),
             "most_tokens": model.max_seq_length or 512,

@@ -1,6 +1,7 @@
 """Which model embeds, where it comes from, and where its export is kept."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,17 +54,23 @@ class Model:
 
             try:
                 self.cache.mkdir(parents=True, exist_ok=True)
-                with FileLock(self.cache / "export.lock"):
-                    folder = self.exported or self._export(say or (lambda _: None))
+                (self.cache / "export.lock").touch()
             except OSError as error:
                 raise ModelError(
                     f"cannot write to {self.cache}: {error.strerror}. Set LEARNING_LOOP_CACHE to a folder"
                 ) from error
+            with FileLock(self.cache / "export.lock"):
+                folder = self.exported or self._export(say or (lambda _: None))
         return OnnxEmbedder(folder, threads=threads)
 
     @property
+    def local(self) -> bool:
+        """Whether it can be opened without the network."""
+        return self.folder is not None or self.exported is not None
+
+    @property
     def _record(self) -> Path:
-        key = blake2b(f"{self.folder or self.name}".encode(), digest_size=10).hexdigest()
+        key = blake2b(f"{self.folder or self.name} {RUNTIME}".encode(), digest_size=10).hexdigest()
         return self.cache / f"{key}.json"
 
     def _mark(self) -> str:
@@ -139,7 +146,7 @@ def find_model(wanted: str, *, cache: Path, base: Path) -> Model | None:
     if wanted == "auto":
         folder = _packaged() or _downloaded(DEFAULT)
         return Model(DEFAULT, folder, cache) if folder is not None else None
-    path = base / Path(wanted).expanduser()
+    path = base / os.path.expanduser(wanted)
     if path.is_dir():
         return Model(path.name, path.resolve(), cache)
     if wanted.startswith((".", "/", "~")):
@@ -162,5 +169,8 @@ def _downloaded(name: str) -> Path | None:
         return None
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(name, "modules.json")
+    try:
+        found = try_to_load_from_cache(name, "modules.json")
+    except (ValueError, OSError) as error:
+        raise ModelError(f"memory.embedder: {name[:80]!r} is no model's name: {str(error).splitlines()[0][:120]}") from None
     return Path(found).parent if isinstance(found, str) else None

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from learning_loop.errors import ModelError
 from learning_loop.protocols import Vectors
 
+LARGE = 5_000_000
 BATCH_TOKENS = 4_096  # of one call, padding included: what stays in the cache of a core
-RUNTIME = "onnx-fp32-1"  # the number grows when exports of an older form no longer serve
+RUNTIME = "onnx-fp32-2"  # the number grows when exports of an older form no longer serve
 
 
 class OnnxEmbedder:
@@ -27,7 +29,7 @@ class OnnxEmbedder:
             raise ModelError(
                 f"{error.name} is not installed, which runs the model: scripts/install, or pip install it"
             ) from None
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
                 f"the exported model in {folder} cannot be read: delete the folder, it is exported again"
             ) from error
@@ -43,7 +45,7 @@ class OnnxEmbedder:
         """Return the vectors of texts as they are, without the prompt that the model puts before them."""
         import numpy as np
 
-        encoded = self._tokenizer.encode_batch(texts)
+        encoded = self._tokenizer.encode_batch([text.encode("utf-8", "replace").decode() for text in texts])
         found = np.empty((len(texts), self.dimension), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda place: len(encoded[place].ids))  # alike in length: little padding
         start = 0
@@ -75,13 +77,19 @@ class OnnxEmbedder:
         return self._session.run(None, given)[0]
 
 
+def mark_of(path: Path) -> str:
+    """Return the digest of a file, of a large one its size: reading all weights would take longer than loading them."""
+    size = path.stat().st_size
+    return f"{size} bytes" if size > LARGE else blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
 def _loaded(folder: Path, manifest: Mapping[str, Any], threads: int) -> tuple[Any, Any]:
     import onnxruntime
     from tokenizers import Tokenizer
 
-    for name, size in manifest["sizes"].items():  # a file cut off would be met as a fault deep in a library
-        if (folder / name).stat().st_size != size:
-            raise ValueError(f"{name} has not the size it was written with")
+    for name, mark in manifest["marks"].items():  # damage would be met as a fault deep in a library
+        if mark_of(folder / name) != mark:
+            raise ValueError(f"{name} is not as it was written")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

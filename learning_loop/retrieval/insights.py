@@ -177,8 +177,6 @@ def of_group(
     else:
         whole = total
         said = f"{count} of {total} {_counted(of, by)}"
-        if by != "error" and of in ("failed", "succeeded") and tally.runs:
-            said += f", {count / tally.runs:.0%} of its {tally.runs} runs"
     if (
         by == "error"
         and outcome is not None

@@ -22,9 +22,25 @@ DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sun
 _NUMBERS = {
     name: number
     for number, name in enumerate(
-        ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 1
+        [
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+        ],
+        1,
     )
-} | {"a": 1, "an": 1, "couple of": 2, "few": 3}
+} | {"a": 1, "an": 1, "couple of": 2, "few": 3, "twenty": 20, "thirty": 30, "sixty": 60, "ninety": 90}
 _UNITS = {"h": "hour", "hr": "hour", "d": "day", "w": "week", "wk": "week", "mo": "month", "y": "year", "yr": "year"}
 
 
@@ -46,10 +62,10 @@ _DAY = rf"(?:{_any(DAYS)})"
 _ORDINAL = r"\d{1,2}(?:st|nd|rd|th)?"
 _DATE = (
     rf"(?:\d{{4}}-\d{{2}}-\d{{2}}|\d{{4}}-\d{{2}}|{_ORDINAL}(?: of)? {_MONTH}(?:,? \d{{4}})?|{_MONTH} {_ORDINAL}(?:,? \d{{4}})?"
-    rf"|{_MONTH}(?:,? (?:of )?\d{{4}})?|(?:last |this )?{_DAY}|yesterday|today|week \d{{1,2}}|(?:this|last) (?:week|month|year)|\d{{4}})"
+    rf"|{_MONTH}(?:,? (?:of )?\d{{4}})?|(?:last |this )?{_DAY}|yesterday|today|new year(?:'s)?(?: day)?|week \d{{1,2}}|(?:this|last) (?:week|month|year)|\d{{4}})"
 )
 _EDGE = r"(?:(?:the )?(?:beginning|start|end|middle) of )?(?:the )?"
-_COUNT = r"(?:\d+|" + "|".join(_NUMBERS) + ")"
+_COUNT = r"(?:\d{1,4}|" + "|".join(_NUMBERS) + ")"
 _UNIT = r"(?:hours?|hrs?|h|days?|d|weeks?|wks?|w|months?|mo|years?|yrs?|y)"
 _FORMS = [
     ("between", rf"\b(?:between|from) {_EDGE}(?P<a>{_DATE})(?: and| to| till| until| -) {_EDGE}(?P<b>{_DATE})\b"),
@@ -59,7 +75,7 @@ _FORMS = [
     ),
     ("ago", rf"\b(?P<since>since )?(?P<n>{_COUNT}) (?P<unit>{_UNIT}) ago\b"),
     ("since", rf"\b(?:since|starting|as of|from) (?P<edge>{_EDGE})(?P<a>{_DATE})(?: onwards?| on(?=[,.?!]|$))?\b"),
-    ("until", rf"\b(?P<word>before|until|till|up to) {_EDGE}(?P<a>{_DATE})\b"),
+    ("until", rf"\b(?P<word>before|until|till|up to) (?P<edge>{_EDGE})(?P<a>{_DATE})\b"),
     ("on", rf"\b(?:(?:in|on|during|of|for|within|throughout|at) )?(?:the )?(?P<a>{_DATE})\b"),
     (
         "span",
@@ -79,7 +95,10 @@ def read_period(text: str, now: datetime) -> tuple[Period | None, str]:
     """
     for name, pattern in _PATTERNS:
         for match in pattern.finditer(text):
-            period = _read(name, match, now)
+            try:
+                period = _read(name, match, now)
+            except OverflowError:  # before the first year, or after the last
+                period = None
             if period is not None:
                 return period, f"{text[: match.start()]} {text[match.end() :]}"
     return None, text
@@ -88,11 +107,14 @@ def read_period(text: str, now: datetime) -> tuple[Period | None, str]:
 def _read(name: str, match: re.Match[str], now: datetime) -> Period | None:
     said, today = match[0].strip(), now.date()
     if name == "night":
-        return Period(_start(today - timedelta(days=1), now), None, said)
+        evening = _start(today - timedelta(days=said != "tonight"), now) + timedelta(hours=18)
+        return Period(evening, evening + timedelta(hours=14), said)
     if name in ("recent", "ago"):
         since = _back(match["n"], match["unit"], now)
-        on_that_day = name == "ago" and not match["since"]
-        return Period(since, _start(since.date() + timedelta(days=1), now) if on_that_day else None, said)
+        if name == "recent" or match["since"]:
+            return Period(since, None, said)
+        first, after = _around(since.date(), match["unit"])
+        return Period(_start(first, now), _start(after, now), said)
     if name == "span":
         first, after = _span(match["span"], match["which"], today)
         return Period(_start(first, now), _start(after, now), said)
@@ -101,16 +123,38 @@ def _read(name: str, match: re.Match[str], now: datetime) -> Period | None:
     if days is None or last is None or last[1] <= days[0]:
         return None
     if name == "since":
-        return Period(_start(days[1] if "end" in match["edge"] else days[0], now), None, said)
+        return Period(_start(_edge(days, match["edge"], days[0]), now), None, said)
     if name == "until":
-        return Period(None, _start(days[0] if match["word"] == "before" else days[1], now), said)
+        whole = days[0] if match["word"] == "before" else days[1]
+        return Period(None, _start(_edge(days, match["edge"], whole), now), said)
     return Period(_start(days[0], now), _start(last[1], now), said)
+
+
+def _edge(days: tuple[date, date], edge: str, whole: date) -> date:
+    """Return where "the end of" or "the middle of" some days is; `whole` where neither was said."""
+    if "end" in edge:
+        return days[1]
+    if "middle" in edge:
+        return days[0] + (days[1] - days[0]) / 2
+    return days[0] if "beginning" in edge or "start" in edge else whole
+
+
+def _around(day: date, unit: str) -> tuple[date, date]:
+    """Return the days that are meant by so many units ago: the week of that day, or its month, or the day itself."""
+    if unit.startswith("w"):
+        monday = day - timedelta(days=day.weekday())
+        return monday, monday + timedelta(days=7)
+    if unit.startswith("mo"):
+        return day.replace(day=1), _next_month(day.replace(day=1))
+    return _one_day(day)
 
 
 def _days(text: str, today: date, *, bare: bool) -> tuple[date, date] | None:
     """Return the first day of what is meant, and the day after its last; None where no day is meant."""
     if text in ("today", "yesterday"):
         return _one_day(today - timedelta(days=text == "yesterday"))
+    if text.startswith("new year"):
+        return _one_day(date(today.year, 1, 1))
     if found := re.fullmatch(r"(this|last) (week|month|year)", text):
         return _span(found[2], found[1], today)
     if found := re.fullmatch(r"week (\d{1,2})", text):

@@ -56,7 +56,7 @@ _KINDS = {
     "reflection": r"reflections?|retrospectives?|post-?mortems?",
     "lesson": r"lessons?|learnings?|learn(?:ed|t)",
 }
-_NOTE = r"notes?|tagged|memor(?:y|ies)|knowledge|entr(?:y|ies)"
+_NOTE = r"notes?|memor(?:y|ies)|knowledge|entr(?:y|ies)"
 _BY = [
     ("agent", r"agents?|who|whom|whose|who's|whos|models?|people|person"),
     ("component", r"components?|modules?|parts?|services?|areas?"),
@@ -109,10 +109,19 @@ _ASKED_BY = [
     (name, re.compile(rf"\b(?:which|what|wich|our|of the|of all)(?: of)?(?: (?:the|our|all|\w+))? (?:{pattern})(?!\w)"))
     for name, pattern in _BY
 ] + [("agent", re.compile(r"\bwho(?:'s|s|m)?\b"))]
+_ABOUT = re.compile(
+    r"(?:\b(?:about|on|for|of|regarding|concerning|mention\w*|around|with|to|against)\s+(?:the |our |a |any )?|\b(?=[\w-]+[- ](?:specific|related)))(\w+)"
+)
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_SUBORDINATE = re.compile(r"^(?:before|while|because|if|as|although|though|just so|sorry)\b[^,?]*,\s*(?=\w+ \w+)")
+_BEGINS = re.compile(
+    r"^(?:please )?(?:show|list|give|gimme|tell|find|count|get|what|which|who|when|where|why|how|is|are|did|does|do|has|have|was|any)\b"
+)
+_RELIABLE = re.compile(r"\b(?:\w*reliab\w+|succe\w+|fail\w*|flak\w+|stable|unstable|stability)\b")
 _MANY_OF = re.compile(r"\bhow many (?:of )?(?:the |our |different )?(\w+)")
 _PAST = re.compile(r"\b(?:since|last|past|previous|ago|between|from|before|until|till|yesterday|this|week|\d{4}|in)\b")
 _DURATION = re.compile(
-    r"\b(?:slow\w*|fast\w*|quick\w*|durations?|time|long\w*|short\w*|speed\w*|sped|latency|runtime|took|takes?|seconds|minutes)\b"
+    r"\b(?:slow\w*|fast\w*|quick\w*|durations?|(?<!over )(?<!with )(?<!last )(?<!the )time|long\w*|short\w*|speed\w*|sped|latency|runtime|took|takes?|seconds|minutes)\b"
 )
 _COST = re.compile(r"\b(?:costs?|cheap\w*|expens\w+|dollars?|usd|money|price[ys]?)\b")
 _SHOW = re.compile(
@@ -134,7 +143,8 @@ _FRAME = frozenset(
     share percentage common commonly typical main top frequent frequently high highest low lowest slow slowest fast fastest longest
     shortest biggest reliable unreliable successful success trend change changed changes month months year years hour hours
     quarter actually really just also imagining impression whether weekly report monthly daily included colleague hello hi hey dear
-    across among amid per via within without toward towards upon onto currently recently altogether together apart besides beyond
+    em tagged didn don doesn isn aren wasn weren won wouldn couldn shouldn hasn haven hadn ain ll ve re roughly about approximately showing
+    telling listing seeing across among amid per via within without toward towards upon onto currently recently altogether together apart besides beyond
     despite except inside outside near next gave gives given brought caused bring brings new old big small little bit quick quickly
     team regards certain whole complete different many much around along
     """.split()  # noqa: SIM905  (two hundred quotes read worse)
@@ -147,7 +157,8 @@ class Question:
 
     `intent` is find, last, first, slowest, fastest, count, top, best, worst, trend, similar, history or all; `by` is what top, best and
     worst range over, `of` what a trend is of. Names are those the workspace knows; `errors` are fingerprints. `terms` is all
-    that can be searched for, `rest` what of it nothing was read from.
+    that can be searched for, `rest` what of it nothing was read from, `about` what of
+    that stands after a word like about, on or with.
     """
 
     text: str
@@ -161,12 +172,8 @@ class Question:
     period: Period | None = None
     terms: tuple[str, ...] = ()
     rest: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
     notes: bool = False  # notes are asked for, not runs
-
-    @property
-    def narrowed(self) -> bool:
-        """Whether anything but its intent was read from it."""
-        return bool(self.names or self.errors or self.outcome or self.period or self.kinds)
 
 
 def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Vocabulary | None = None) -> Question:
@@ -175,9 +182,13 @@ def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Voc
     `runs` has the names that executions carry, where notes carry others as well: what is asked of runs is narrowed by those.
     """
     lowered = " ".join(text[:MOST_CHARACTERS].lower().replace("\u2019", "'").split())
-    period, timeless = read_period(lowered, now)
+    asking, around = _asking_part(lowered)
+    period, timeless = read_period(asking, now)
+    if around and (period is None or not _PAST.search(period.said)):
+        beside, _ = read_period(around, now)
+        period = beside if beside is not None and _PAST.search(beside.said) else period
     words = as_words(timeless)
-    names = vocabulary.find(words, apart_from=_GENERIC)
+    names = {**vocabulary.find(as_words(around), apart_from=_GENERIC), **vocabulary.find(words, apart_from=_GENERIC)}
     plain = " ".join(word.text if not word.used else "_" for word in words)  # names do not say what is asked
     kinds = tuple(kind for kind, pattern in _KIND_PATTERNS if pattern.search(plain))
     notes = bool(kinds or _NOTE_PATTERN.search(plain))
@@ -187,19 +198,22 @@ def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Voc
     errors: tuple[str, ...] = ()
     if intent not in ("find", "all") and not notes:
         words, names, errors = _about_runs(timeless, ended, apart_from=frozenset() if intent == "similar" else _GENERIC)
+        names = {**ended.find(as_words(around), apart_from=_GENERIC), **names}  # "I work on the api. Who is best at it?"
     rest = _rest(words, plain, timeless)
     if intent == "top" and by is None:
         by = "component" if outcome and not ("component" in names or "agent" in names) else "error"
         intent = "find" if rest and not (names or errors) else intent  # "why does the widget keep crashing" is of the widget
     if intent == "count" and (many := _MANY_OF.search(plain)) and many[1] in rest:  # "how many screens are too many"
         intent = "find"
-    if intent == "find" and outcome and names and not notes:  # as in "timeout incidents on the booking form"
+    if (
+        intent == "find" and (outcome or _RUN.search(plain)) and names and not notes
+    ):  # as in "timeout incidents on the booking form"
         words, of_runs, alike = _about_runs(timeless, ended, apart_from=_GENERIC)
         if of_runs and not _rest(words, plain, timeless):
             intent, names, errors, rest = "history", of_runs, alike, ()
-    if intent == "find" and notes and not rest:  # as in "failed patterns booking-form"
-        intent = "all"
-    topical = intent == "find" and period is not None and not _PAST.search(period.said)  # as in "can I ship on friday"
+    if intent == "find" and not rest and (notes or (names.get("tag") and _SHOW.search(timeless))):
+        intent = "all"  # as in "failed patterns booking-form", "everything tagged nightly"
+    topical = intent in ("find", "all") and period is not None and not _PAST.search(period.said)  # as in "can I ship on friday"
     return Question(
         text=text,
         intent=intent,
@@ -212,6 +226,7 @@ def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Voc
         period=None if topical else period,
         terms=tuple(_expanded(terms(lowered if intent == "find" else timeless))),
         rest=rest,
+        about=tuple(word for word in rest if word in {match[1] for match in _ABOUT.finditer(timeless)}),
         notes=notes,
     )
 
@@ -246,7 +261,20 @@ def _by(plain: str) -> str | None:
     return min(found)[1] if found else None
 
 
+def _asking_part(lowered: str) -> tuple[str, str]:
+    """Return the sentences of a question that ask, and what stands around them."""
+    sentences = [part.strip() for part in _SENTENCE.split(lowered) if part.strip()]
+    asking = (
+        [part for part in sentences if part.endswith("?")] or [part for part in sentences if _BEGINS.match(part)] or sentences
+    )
+    around = [part for part in sentences if part not in asking]
+    around += [match[0] for part in asking if (match := _SUBORDINATE.match(part))]
+    return " ".join(_SUBORDINATE.sub("", part) for part in asking), " ".join(around)
+
+
 def _of(timeless: str) -> str:
+    if _RELIABLE.search(timeless):
+        return "success"
     if _DURATION.search(timeless) and not _RATE.search(timeless):
         return "duration"
     return "cost" if _COST.search(timeless) else "success"

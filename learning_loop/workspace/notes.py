@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -15,6 +16,7 @@ from learning_loop.workspace import yaml
 from learning_loop.workspace.files import Workspace, atomic_write
 
 MOST_BYTES = 5_000_000
+MOST_NUMBER = 1e15
 _FENCE = re.compile(r"\A(\ufeff?---[ \t]*\r?\n)(.*?)(^---[ \t]*(?:\r?\n|\Z))", re.DOTALL | re.MULTILINE)
 _TOP_KEY = re.compile(r"^(?![ \t#\-])(\"[^\"]*\"|'[^']*'|[^:\s][^:\n]*?)[ \t]*:(?=\s|$)", re.MULTILINE)
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
@@ -113,14 +115,14 @@ class Note:
     def moment(self, key: str) -> datetime | None:
         """Return a key's value as a moment; None where it is none."""
         value = self.meta.get(key)
-        if isinstance(value, str):  # in quotes
-            with contextlib.suppress(ValueError):
+        try:
+            if isinstance(value, str):  # in quotes
                 value = datetime.fromisoformat(value)
-        if isinstance(value, datetime):
-            return value if value.tzinfo else value.replace(tzinfo=UTC)
-        if isinstance(value, date):
-            return datetime(value.year, value.month, value.day, tzinfo=UTC)
-        return None
+            if isinstance(value, datetime):
+                return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+            return datetime(value.year, value.month, value.day, tzinfo=UTC) if isinstance(value, date) else None
+        except (ValueError, OverflowError):  # no moment, or one that has none in UTC
+            return None
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return a key's value as texts, whether it was written as a list or as one."""
@@ -131,7 +133,8 @@ class Note:
 
     def number(self, key: str) -> float | None:
         value = self.meta.get(key)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST_NUMBER
+        return float(value) if known else None  # type: ignore[arg-type]
 
     def text(self, key: str) -> str | None:
         value = self.meta.get(key)
@@ -207,7 +210,7 @@ class NoteStore:
 
     def __init__(self, workspace: Workspace, sources: Sequence[str] = ()) -> None:
         self.workspace = workspace
-        self.sources = tuple(Path(os.path.normpath(workspace.root / Path(source).expanduser())) for source in sources)
+        self.sources = tuple(Path(os.path.normpath(workspace.root / os.path.expanduser(source))) for source in sources)
 
     def folders(self) -> tuple[Path, ...]:
         """Return the folders that notes lie in, those only read included."""
@@ -237,6 +240,7 @@ class NoteStore:
                     status = entry.stat()
                     path = entry.path
                     name = path[len(root) + 1 :] if path.startswith(root + os.sep) else os.path.relpath(path, root)
+                    name = name.encode("utf-8", "backslashreplace").decode()  # one that is no text is named, and not found
                     found.setdefault(name.replace(os.sep, "/"), f"{status.st_mtime_ns}-{status.st_size}")
         return found
 
@@ -252,7 +256,10 @@ class NoteStore:
             real = file.resolve()
             if not any(real.is_relative_to(folder.resolve()) for folder in (self.workspace.root, *self.sources)):
                 raise NoteError(f"{name}: leads out of the workspace: move it in, or add its folder to memory.sources")
-            if file.stat().st_size > MOST_BYTES:
+            status = file.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise NoteError(f"{name}: is no ordinary file: take it out of the folder")
+            if status.st_size > MOST_BYTES:
                 raise NoteError(f"{name}: is larger than {MOST_BYTES // 1_000_000} MB: split it, or keep it outside memory/")
             return Note.parse(name, file.read_bytes())
         except OSError as error:
@@ -283,11 +290,10 @@ def _markdown(top: Path) -> Iterator["os.DirEntry[str]"]:
     while waiting:
         with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
             for entry in entries:
-                name = entry.name
-                if name.startswith("."):
+                if entry.name.startswith("."):
                     continue
-                if name.endswith(".md"):
-                    if not entry.is_dir():
+                with contextlib.suppress(OSError):  # a link in a circle: the others are read all the same
+                    if entry.name.endswith(".md") and entry.is_file():
                         yield entry
-                elif entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
+                    elif entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
