@@ -562,3 +562,150 @@ def test_the_embedder_is_an_argument_of_the_loop(workspace: Workspace) -> None:
     with LearningOrchestrator(lambda _: None, workspace=workspace.root, environ=WORDS_ONLY, embedder=MODEL) as loop:
         note(workspace, "a", "alpha flumox")
         assert "hashing" in loop.query("flumox").search
+
+
+# ------------------------------------------------------------------------------------------------------ what went wrong once
+
+
+class Slow(HashingEmbedder):
+    """Takes a second for each text."""
+
+    def embed(self, texts: Any) -> Any:
+        time.sleep(len(texts))
+        return super().embed(texts)
+
+
+def test_a_slow_model_holds_up_neither_runs_nor_the_end_of_a_process(make_loop: MakeLoop, workspace: Workspace) -> None:
+    for number in range(200):
+        note(workspace, f"n{number}", f"word{number} alpha")
+
+    def runner(_: Any) -> None:
+        raise RuntimeError("broken")
+
+    loop = make_loop(runner, embedder=Slow())
+    loop._must().app.drain("upkeep")
+    started = time.monotonic()
+    for number in range(3):
+        with pytest.raises(RuntimeError):
+            loop.execute_with_learning({"id": f"t{number}", "type": "test", "component": "api"})
+    assert time.monotonic() - started < 3
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from learning_loop import LearningOrchestrator
+from tests.test_index import Slow
+loop = LearningOrchestrator(lambda task: None, workspace={str(workspace.root)!r}, embedder=Slow())
+loop.execute_with_learning({{"id": "t", "type": "test", "component": "api"}})
+loop._must().app.drain("upkeep")
+"""
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 20  # two hundred passages would take over three minutes
+
+
+ODD_FRONTS = [
+    "seen: .nan",
+    "seen: .inf",
+    "seen: 1e300",
+    "created: 0001-01-01T00:00:00+05:00",
+    "created: 9999-12-31T23:59:59-05:00",
+]
+
+
+@pytest.mark.parametrize("front", ODD_FRONTS)
+def test_odd_front_matter_is_no_obstacle(front: str, workspace: Workspace, asked: LearningQueryInterface) -> None:
+    (workspace.memory / "odd.md").write_text(f"---\n{front}\n---\nthe flumox resolver\n")
+    assert asked.query("flumox")[0].source == "memory/odd.md"
+
+
+def test_pipes_circles_and_names_that_are_no_text_are_passed_over(workspace: Workspace, app: App) -> None:
+    for number in range(20):
+        note(workspace, f"n{number}", "the flumox resolver")
+    os.mkfifo(workspace.memory / "pipe.md")
+    (workspace.memory / "circle.md").symlink_to("circle.md")
+    with open(os.path.join(os.fsencode(workspace.memory), b"\xff.md"), "w", encoding="utf-8") as file:
+        file.write("flumox")
+    assert len(LearningQueryInterface(app).query("flumox", k=100)) == 20
+
+
+def test_a_damaged_faiss_file_is_made_anew(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "TAIL_LEAST", 5)
+    for number in range(20):
+        note(workspace, f"n{number}", f"word{number} alpha")
+    with opened(workspace) as app:
+        Indexing(app).complete()
+    (file,) = workspace.index.glob("vectors-*.faiss")
+    file.write_bytes(file.read_bytes()[:100])
+    with opened(workspace) as app:
+        assert LearningQueryInterface(app).query("word7 alpha")[0].source == "memory/n7.md"
+        Indexing(app).complete()
+
+
+def test_an_index_made_anew_by_another_process_is_noticed(workspace: Workspace) -> None:
+    note(workspace, "a", "alpha flumox")
+    with opened(workspace) as one, opened(workspace) as other:
+        assert LearningQueryInterface(one).query("flumox")
+        other.index.delete()
+        note(workspace, "b", "beta flumox")
+        assert len(LearningQueryInterface(other).query("flumox")) == 2
+        assert len(LearningQueryInterface(one).query("flumox")) == 2
+
+
+def test_a_note_put_while_others_are_embedded_is_embedded_too(workspace: Workspace) -> None:
+    for number in range(6):
+        note(workspace, f"n{number}", f"word{number}")
+
+    class Interrupted(HashingEmbedder):
+        def embed(self, texts: Any) -> Any:
+            if not (workspace.memory / "late.md").exists():
+                note(workspace, "late", "the flumox resolver")
+                Indexing(app).sync_notes()
+            return super().embed(texts)
+
+    with opened(workspace, Interrupted()) as app:
+        indexing = Indexing(app)
+        indexing.complete()
+        indexing.refresh()
+        size = app.index.store.size()
+        assert size["embedded"] == size["chunks"]
+
+
+def test_a_project_does_not_show_through_the_notes_on_a_run(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(lambda _: {"success": False})
+    report = loop.execute_with_learning({"id": "t", "type": "test", "component": "api"})
+    note(workspace, "atlas", "ATLASSECRET plan", project="atlas", evidence=[report.execution_id])
+    assert "ATLASSECRET" not in loop.query("what failed last time on api?").markdown
+
+
+def test_one_long_note_does_not_crowd_out_the_others(workspace: Workspace, app: App) -> None:
+    note(workspace, "long", "\n\n".join(f"## Part {number}\n\nthe flumox resolver flumox" for number in range(60)))
+    for number in range(7):
+        note(workspace, f"n{number}", "the flumox resolver and more words besides it")
+    assert len(LearningQueryInterface(app).query("flumox resolver", k=8)) == 8
+
+
+def test_explicit_filters_are_kept_whatever_is_asked(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(lambda _: None)
+    for kind in ("test", "deploy", "test"):
+        loop.execute_with_learning({"id": kind, "type": kind, "component": "web"})
+    note(workspace, "a", "flumox", kind="lesson", created="2026-01-05")
+    assert not loop.query("show all lessons", filters={"since": "2026-02-01"})
+    assert not loop.query("show all lessons", filters={"component": "nothere"})
+    assert not loop.query("show all lessons", filters={"kind": "pattern"})
+    assert loop.query("how many runs of web", filters={"type": "deploy"})[0].count == 1
+    for wrong in ({"since": "99th of foo yesterday bar"}, {"since": "2026/11/25"}):
+        with pytest.raises(UsageError):
+            loop.query("runs", filters=wrong)
+    with pytest.raises(UsageError):
+        loop.query("runs", k=0)
+
+
+def test_a_model_that_is_not_here_is_not_fetched_by_a_question(workspace: Workspace) -> None:
+    note(workspace, "a", "the flumox resolver")
+    with opened(workspace, None, **{"memory.embedder": "someone/some-model"}) as app:
+        started = time.monotonic()
+        answer = LearningQueryInterface(app).query("flumox")
+        assert time.monotonic() - started < 3
+        assert answer
+        assert "learning-loop index" in answer.warnings[0]

@@ -180,3 +180,85 @@ def test_later_feedback_changes_the_answer(tmp_path: Path) -> None:
         loop.feedback(report.execution_id, "success", False)
         assert loop.query("what failed last time on api?")[0].outcome == "failed"
         assert loop.query("how many runs of api failed")[0].count == 1
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> Iterator[LearningQueryInterface]:
+    """A small day: iris has ten runs of which two failed, otto five of which one did; web went well in the end."""
+    from learning_loop import LearningOrchestrator
+
+    def runner(task: dict[str, object]) -> None:
+        if task["id"] in ("t3", "t7", "t11"):
+            raise TimeoutError("the request timed out")
+
+    with LearningOrchestrator(runner, workspace=tmp_path, environ=WORDS_ONLY) as loop:
+        for number in range(15):
+            agent, component = ("iris" if number < 10 else "otto"), ("web" if number % 2 else "api")
+            try:
+                loop.execute_with_learning({"id": f"t{number}", "type": "deploy", "component": component, "agent": agent})
+            except TimeoutError:
+                pass
+        loop.execute_with_learning({"id": "one", "type": "deploy", "component": "lone", "agent": "iris"})
+        loop.memory.update(
+            {"lessons": ["Retry the flumox call"], "reiki_patterns": ["A soft colour palette for the healing UI"]}
+        )
+        loop.save_memory()
+        yield loop.query_interface
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("how many runs failed today", 3),
+        ("how many runs did not fail", 13),
+        ("how many runs timed out", 3),
+        ("how many agents are there", 11),
+        ("how many runs failed yesterday", 0),
+        ("which agent fails most often", 2),
+    ],
+)
+def test_counts_are_what_the_ledger_says(text: str, count: int, day: LearningQueryInterface) -> None:
+    answer = day.query(text)
+    assert answer[0].count == count, answer
+
+
+def test_lists_of_runs_are_as_long_as_asked(day: LearningQueryInterface) -> None:
+    assert [insight.category for insight in day.query("the last 5 runs")] == ["execution"] * 5
+    assert {insight.outcome for insight in day.query("show me all failed runs")} == {"failed"}
+    assert {insight.outcome for insight in day.query("what failed today")} == {"failed"}
+    assert len(day.query("what happened today", k=20)) == 16
+    assert day.query("did api fail last time?")[0].outcome == "succeeded"
+
+
+def test_what_is_not_there_is_not_claimed(day: LearningQueryInterface) -> None:
+    assert not day.query("show all lessons about kubernetes")
+    assert not day.query("how many lessons about quantum physics")
+    assert day.query("Show me all Reiki-specific UI patterns that worked")
+    assert "Too few runs" in day.query("which agent is best at lone").headline
+    assert "not understood" in " ".join(day.query("how many runs of api went zorbling").warnings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "on 9999-12-31",
+        "since 9999-12-31 what failed",
+        f"in the last {'9' * 5000} days",
+        "\ud800 webhook",
+        "which tag is most common",
+    ],
+)
+def test_no_question_is_a_fault(text: str, model: LearningQueryInterface) -> None:
+    assert isinstance(model.query(text), Answer)
+
+
+def test_what_a_terminal_would_obey_is_not_printed(tmp_path: Path) -> None:
+    from learning_loop import LearningOrchestrator
+
+    def runner(_: object) -> None:
+        raise RuntimeError("\x1b[31mred\x1b]0;owned\x07")
+
+    with LearningOrchestrator(runner, workspace=tmp_path, environ=WORDS_ONLY) as loop:
+        with pytest.raises(RuntimeError):
+            loop.execute_with_learning({"id": "t", "type": "test", "component": "api"})
+        assert "\x1b" not in loop.query("what failed last time?").markdown

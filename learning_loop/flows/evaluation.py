@@ -81,10 +81,14 @@ Ranker = Callable[[Query], list[str]]
 
 def read_docs(path: Path) -> list[Doc]:
     """Read documents from JSONL, gzipped or not. Raise UsageError with the line that cannot be used."""
-    found = []
+    found: list[Doc] = []
+    seen: set[tuple[Any, str]] = set()
     for line, row in _rows(path):
-        if not isinstance(row.get("text"), str) or row.get("doc_id") is None:
+        if not isinstance(row.get("text"), str) or row.get("doc_id") in (None, ""):
             raise UsageError(f"{path}:{line}: a document needs doc_id and text")
+        if (name := (row.get("sample"), str(row["doc_id"]))) in seen:
+            raise UsageError(f"{path}:{line}: a document before has the doc_id {name[1]!r} as well: give each its own")
+        seen.add(name)
         tags = row.get("tags") or ()
         found.append(
             Doc(
@@ -107,7 +111,12 @@ def read_queries(path: Path) -> list[Query]:
     """Read questions from JSONL, gzipped or not. Raise UsageError with the line that cannot be used."""
     found = []
     for line, row in _rows(path):
-        if not isinstance(row.get("query"), str) or not isinstance(row.get("relevant"), list):
+        relevant = row.get("relevant")
+        if (
+            not isinstance(row.get("query"), str)
+            or not isinstance(relevant, list)
+            or not all(isinstance(name, str | int) for name in relevant)
+        ):
             raise UsageError(f"{path}:{line}: a question needs query, and relevant as a list of doc_ids")
         found.append(
             Query(
@@ -126,7 +135,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     opened = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:
-        with opened(path, "rt", encoding="utf-8") as file:
+        with opened(path, "rt", encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
@@ -140,6 +149,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise UsageError(f"{path}: is not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise UsageError(f"{path}:{number}: is no JSON: {error.msg}") from None
+    except RecursionError:
+        raise UsageError(f"{path}:{number}: is nested too deeply") from None
 
 
 def _text(value: Any) -> str | None:
@@ -341,6 +352,9 @@ def evaluate(
 
     `progress` gives, for what is about to be done, who is told how far it is. `others` are more methods to measure.
     """
+    known = {(doc.sample, doc.id) for doc in docs}
+    if lost := next((name for query in queries for name in query.relevant if (query.sample, name) not in known), None):
+        raise UsageError(f"a question says that {lost!r} is relevant, and no document has that doc_id: mend one of the files")
     with closing(MemoryIndex(folder)) as index:
         fill(index, docs, embedder, progress("embedding"))
         rows = [measure("memory", memory(index, docs, embedder), queries, progress=progress("memory"))]

@@ -22,6 +22,7 @@ from learning_loop.records import Briefing, ExecutionRecord, Hit, Tally, Task
 from learning_loop.retrieval import Answer, Insight, Question, read_question, terms
 from learning_loop.retrieval.insights import interval, of_group, of_hit, of_run, trend_of, with_notes
 from learning_loop.retrieval.periods import Period, read_period
+from learning_loop.retrieval.words import words_of
 
 FEW, MANY, EVERY = 8, 100, 1_000_000  # insights: of a search, and where all of something is asked for
 RUNS_SHOWN = 3
@@ -81,6 +82,8 @@ class LearningQueryInterface:
         (or in none) sees nothing of another's. With `explain`, each insight found by a search says what its score adds up
         from. Raise UsageError for a filter that cannot be understood.
         """
+        if k is not None and k < 1:
+            raise UsageError(f"k is {k}: ask for at least one insight")
         synced = self._indexing.refresh(progress=progress, say=say)
         now = self._app.clock().astimezone()
         known, ended = self._names.vocabularies(self._indexing.seq)
@@ -88,7 +91,7 @@ class LearningQueryInterface:
         asked = _Asked(
             question=question,
             project=project,
-            k=k if k is not None else MANY if question.intent == "all" else FEW,
+            k=k if k is not None else MANY if question.intent == "all" else max(FEW, question.most or 0),
             explained=explain,
             runs=_runs(question, project, filters or {}),
             scope=_scope(question, project, filters or {}),
@@ -196,9 +199,11 @@ class LearningQueryInterface:
                 fitting = self._search(" ".join(question.about), question.about, scope, asked)
             if fitting:
                 return [of_hit(hit, explained=asked.explained) for hit in fitting]
-        return (
-            [] if question.about or asked.scope == asked.held else self._find(replace(asked, scope=asked.held), question.terms)
-        )
+        said = [*question.about, *(word for names in question.names.values() for name in names for word in words_of(name))]
+        titled = self._app.index.store.titled(match_any(said), asked.project)  # names that no note carries may stand in titles
+        wide = replace(asked.held, categories=asked.held.categories or (*question.kinds, *near))
+        hits = [hit for hit in self._app.index.newest(wide, limit=EVERY) if hit.outcome != other and hit.source in titled]
+        return [of_hit(hit, explained=asked.explained) for hit in hits]
 
     def _count_notes(self, asked: _Asked) -> tuple[str, list[Insight]]:
         found = self._all(asked)
@@ -208,8 +213,10 @@ class LearningQueryInterface:
     # -------------------------------------------------------------------------------------------------- what has happened
 
     def _ordered(self, asked: _Asked) -> tuple[str, list[Insight]]:
-        order = {"last": "newest", "first": "oldest"}.get(asked.question.intent, asked.question.intent)
-        records = self._app.ledger.executions(asked.runs, limit=min(asked.k, RUNS_SHOWN), order=order)
+        intent = asked.question.intent
+        order = {"last": "newest", "runs": "newest", "first": "oldest"}.get(intent, intent)
+        shown = asked.k if intent == "runs" else asked.question.most or min(asked.k, RUNS_SHOWN)
+        records = self._app.ledger.executions(asked.runs, limit=shown, order=order)
         found = [self._of_run(record) for record in records]
         if found and asked.question.intent == "last" and found[0].notes:
             newest = [self._noted(path, found[0]) for path in found[0].notes]
@@ -235,9 +242,14 @@ class LearningQueryInterface:
         return "", [*runs[: max(1, asked.k - len(notes))], *notes]
 
     def _count(self, asked: _Asked) -> tuple[str, list[Insight]]:
+        if asked.question.by:
+            groups = self._app.ledger.tally(asked.runs, asked.question.by)
+            found = self._groups(groups, asked.question.by, "runs", sum(group.runs for group in groups))
+            names = ", ".join(insight.title for insight in found)
+            return f"{len(found)} {asked.question.by}s{_about(asked.question)}: {names}.", found
         whole = self._app.ledger.tally(replace(asked.runs, success=None, fingerprints=()))[0]
         chosen = self._app.ledger.tally(asked.runs)[0]
-        if not whole.runs:
+        if not whole.runs and asked.question.period is None:
             return "", []
         failing = asked.question.outcome == "failed" or asked.question.errors
         said = f"{chosen.runs} of {whole.runs} runs" if failing or asked.question.outcome else f"{whole.runs} runs"
@@ -279,7 +291,8 @@ class LearningQueryInterface:
         enough = [group for group in groups if group.succeeded + group.failed >= LEAST_RUNS]
         enough.sort(key=lambda group: group.succeeded / (group.succeeded + group.failed), reverse=best)
         if not enough:
-            return "", []
+            few = self._groups([group for group in groups if group.succeeded + group.failed][: asked.k], by, "share", 0)
+            return (f"Too few runs to say: none has {LEAST_RUNS} or more." if few else ""), few
         found = self._groups(enough[: asked.k], by, "share", 0)
         headline = (
             f"{found[0].title} {'does best' if best else 'does worst'}{_about(asked.question)}: {found[0].memory.split(';')[0]}"
@@ -434,6 +447,8 @@ def _filtered(question: Question, filters: Mapping[str, str], now: datetime) -> 
     if unknown := sorted(set(filters) - set(FILTERS)):
         raise UsageError(f"there is no filter {unknown[0]!r}: use {', '.join(FILTERS)}")
     names = {**question.names, **{name: (filters[name],) for name in ("type", "component", "tag", "agent") if name in filters}}
+    if wrong := next((name for name, value in filters.items() if not isinstance(value, str)), None):
+        raise UsageError(f"the filter {wrong!r} must be a text, not {type(filters[wrong]).__name__}")
     outcome = filters.get("outcome", question.outcome)
     if outcome not in (None, "failed", "succeeded"):
         raise UsageError(f"outcome {outcome!r}: use failed or succeeded")
@@ -448,8 +463,8 @@ def _filtered(question: Question, filters: Mapping[str, str], now: datetime) -> 
 
 
 def _edge(text: str, now: datetime, name: str) -> datetime:
-    period, _ = read_period(f"since {text.strip().lower()}", now)
-    if period is None or period.since is None:
+    period, more = read_period(f"since {text.strip().lower()}", now)
+    if period is None or period.since is None or more.strip():
         raise UsageError(f"{name} {text!r} is no time: write 2026-03-01, yesterday, March or week 46")
     return period.since
 

@@ -19,6 +19,7 @@ from learning_loop.retrieval.words import words_of
 
 POOL = 40  # candidates by words, and as many by meaning: more of them changed no answer that was measured
 NARROW = 1_000  # chunks of a scope whose vectors are all looked at
+MOST_POOL = 4_000
 SHORTLIST = 3  # times as many as are wanted: what may be lifted by what stands beside it, or by what is known of its note
 LOOKED_AT = 3  # hits of which one must answer
 PASSAGE = 400  # characters of a chunk that are shown
@@ -69,9 +70,16 @@ class MemoryIndex:
             query = embedder.embed_query(text)
         with self.store.snapshot() as connection:
             find = Finder(connection, view, scope)
-            strengths = find.by_words(match_any(terms))
-            near = find.by_meaning(query) if query is not None else []
-            listed = shortlist(find.candidates(strengths, near, query), SHORTLIST * limit)
+            pool = max(POOL, 5 * limit)
+            while True:
+                strengths = find.by_words(match_any(terms), pool)
+                near = find.by_meaning(query, pool) if query is not None else []
+                candidates = find.candidates(strengths, near, query)
+                many = len({candidate.note for candidate in candidates}) >= limit
+                if many or not notes or max(len(strengths), len(near)) < pool or pool >= MOST_POOL:
+                    break
+                pool *= 8  # one long note has taken the places of others
+            listed = shortlist(candidates, SHORTLIST * limit, each=2 if notes else None)
             if query is not None:
                 listed = find.with_neighbours(listed, query)
             standings = find.standings({candidate.note for candidate, _ in listed})
@@ -106,7 +114,7 @@ class Finder:
         self._everything = self._whole_project and scope.project is None and not view.projects
         self._condition, self._values = where(scope)
 
-    def by_words(self, match: str) -> dict[int, float]:
+    def by_words(self, match: str, pool: int) -> dict[int, float]:
         """Return the best chunks by BM25 over their columns."""
         words = words_table(self._connection, self._project)
         if not match or words is None:
@@ -116,23 +124,23 @@ class Finder:
             join = f"JOIN chunks ON chunks.rowid = {words}.rowid JOIN notes ON notes.rowid = chunks.note"
             condition, values = f"AND {self._condition}", self._values
         statement = f"SELECT {words}.rowid, -rank FROM {words} {join} WHERE {words} MATCH ? {condition} ORDER BY rank LIMIT ?"
-        return dict(self._connection.execute(statement, (match, *values, POOL)))
+        return dict(self._connection.execute(statement, (match, *values, pool)))
 
-    def by_meaning(self, query: Vectors) -> list[int]:
+    def by_meaning(self, query: Vectors, pool: int) -> list[int]:
         """Return the nearest chunks that lie in the scope.
 
         A narrow scope is gone through as a whole; in a wide one the list of the nearest is followed as far as it takes.
         """
         if self._everything:
-            return self._view.nearest(query, POOL)
+            return self._view.nearest(query, pool)
         inside = self._inside()
         if inside is not None:
             cosines = self._view.cosines(query, inside)
-            return sorted(cosines, key=lambda number: -cosines[number])[:POOL]
-        count = POOL
+            return sorted(cosines, key=lambda number: -cosines[number])[:pool]
+        count = pool
         while True:
             found = self._in_scope(self._view.nearest(query, count))
-            if len(found) >= POOL or count >= self._view.most:
+            if len(found) >= pool or count >= self._view.most:
                 return found
             count *= 4
 

@@ -1,9 +1,9 @@
 """What was found, as an answer that people read and programs take apart. Pure: facts in, sentences out."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from learning_loop.features import explain, family
@@ -70,7 +70,7 @@ class Answer:
 
     @property
     def markdown(self) -> str:
-        lines = [self.headline, ""] if self.headline else []
+        lines = [_plain(self.headline), ""] if self.headline else []
         lines += [_as_item(insight) for insight in self.insights] or ([] if self.headline else [NOTHING])
         return "\n".join(lines).rstrip()
 
@@ -100,7 +100,7 @@ class Answer:
 def _as_item(insight: Insight) -> str:
     when = f" ({insight.at[:10]})" if insight.at else ""
     where = f", {insight.section}" if insight.section else ""
-    lines = [f"- **{insight.title}**{when}", f"  {' '.join(insight.memory.split())}"]
+    lines = [f"- **{_plain(insight.title)}**{when}", f"  {_plain(insight.memory)}"]
     runs = f"rests on {_some(insight.evidence)}" if insight.evidence and insight.evidence != (insight.id,) else ""
     seen = f"see {', '.join(f'`{path}`' for path in insight.notes[:3])}" if insight.notes else ""
     source = f"`{insight.source}`{where}" if insight.source else ""
@@ -111,6 +111,14 @@ def _as_item(insight: Insight) -> str:
             "  " + ", ".join(f"{part} {value:.2f}" for part, value in insight.parts.items()) + f" = {insight.score:.2f}"
         )
     return "\n".join(lines)
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def _plain(text: str) -> str:
+    """Return a text on one line, without what a terminal would obey."""
+    return " ".join(_CONTROL.sub(" ", text).split())
 
 
 def _some(ids: Sequence[str], most: int = 3) -> str:
@@ -274,7 +282,3 @@ def seconds(value: float) -> str:
 
 def with_notes(insight: Insight, notes: Sequence[str]) -> Insight:
     return replace(insight, notes=tuple(dict.fromkeys([*insight.notes, *notes])))
-
-
-def day(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d}"

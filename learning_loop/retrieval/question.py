@@ -26,8 +26,9 @@ _SUCCEEDED = (
     r"go(?:es|ne)? (?:fine|well|through)|green|fine|clean(?:ly)?|ok(?:ay)?|good"
 )
 _NONE = r"(?:without|no) (?:any |an? |more |further )?(?:issues?|problems?|errors?|trouble|hiccups?|incidents?|failures?|failing|crash\w*|bugs?)"
+_NOT_FAILED = r"(?:did|do|does|has|have|had|was|were|is|are)(?: not|n'?t) (?:\w+ )?(?:fail\w*|broken?|break\w*|crash\w*)|(?:not|never) fail\w*"
 _OUTCOMES = [
-    ("succeeded", re.compile(rf"\b{_NONE}\b")),
+    ("succeeded", re.compile(rf"\b(?:{_NONE}|{_NOT_FAILED})\b")),
     ("failed", re.compile(rf"\b(?:{_FAILED})\b")),
     ("succeeded", re.compile(rf"\b(?:{_SUCCEEDED})\b")),
 ]
@@ -118,6 +119,8 @@ _BEGINS = re.compile(
     r"^(?:please )?(?:show|list|give|gimme|tell|find|count|get|what|which|who|when|where|why|how|is|are|did|does|do|has|have|was|any)\b"
 )
 _RELIABLE = re.compile(r"\b(?:\w*reliab\w+|succe\w+|fail\w*|flak\w+|stable|unstable|stability)\b")
+_MOST = re.compile(r"\b(?:last|latest|newest|first|slowest|fastest|recent) (\d{1,3})\b")
+_YES_OR_NO = re.compile(r"^(?:did|does|was|has|is|were)\b")
 _MANY_OF = re.compile(r"\bhow many (?:of )?(?:the |our |different )?(\w+)")
 _PAST = re.compile(r"\b(?:since|last|past|previous|ago|between|from|before|until|till|yesterday|this|week|\d{4}|in)\b")
 _DURATION = re.compile(
@@ -155,7 +158,7 @@ _FRAME = frozenset(
 class Question:
     """What a question asks.
 
-    `intent` is find, last, first, slowest, fastest, count, top, best, worst, trend, similar, history or all; `by` is what top, best and
+    `intent` is find, last, first, slowest, fastest, count, top, best, worst, trend, similar, history, runs or all; `by` is what top, best and
     worst range over, `of` what a trend is of. Names are those the workspace knows; `errors` are fingerprints. `terms` is all
     that can be searched for, `rest` what of it nothing was read from, `about` what of
     that stands after a word like about, on or with.
@@ -173,6 +176,7 @@ class Question:
     terms: tuple[str, ...] = ()
     rest: tuple[str, ...] = ()
     about: tuple[str, ...] = ()
+    most: int | None = None  # how many were asked for
     notes: bool = False  # notes are asked for, not runs
 
 
@@ -188,7 +192,8 @@ def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Voc
         beside, _ = read_period(around, now)
         period = beside if beside is not None and _PAST.search(beside.said) else period
     words = as_words(timeless)
-    names = {**vocabulary.find(as_words(around), apart_from=_GENERIC), **vocabulary.find(words, apart_from=_GENERIC)}
+    sorts = frozenset(word.text for word in words if _KIND_OR_NOTE.fullmatch(word.text))  # lessons, though there be such a tag
+    names = {**vocabulary.find(as_words(around), apart_from=_GENERIC), **vocabulary.find(words, apart_from=_GENERIC | sorts)}
     plain = " ".join(word.text if not word.used else "_" for word in words)  # names do not say what is asked
     kinds = tuple(kind for kind, pattern in _KIND_PATTERNS if pattern.search(plain))
     notes = bool(kinds or _NOTE_PATTERN.search(plain))
@@ -198,8 +203,19 @@ def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Voc
     errors: tuple[str, ...] = ()
     if intent not in ("find", "all") and not notes:
         words, names, errors = _about_runs(timeless, ended, apart_from=frozenset() if intent == "similar" else _GENERIC)
-        names = {**ended.find(as_words(around), apart_from=_GENERIC), **names}  # "I work on the api. Who is best at it?"
-    rest = _rest(words, plain, timeless)
+        _, beside_names, beside_errors = _about_runs(around, ended, apart_from=_GENERIC)
+        names, errors = (
+            {**beside_names, **names},
+            errors or (() if names.get("component") else beside_errors),
+        )  # "I work on the api. Who is best at it?"
+        outcome = "failed" if errors else outcome
+    most = _MOST.search(timeless) if intent in ("last", "first", "slowest", "fastest") else None
+    if intent == "last" and outcome and _YES_OR_NO.match(timeless):  # "did it fail last time": whichever way the last one went
+        outcome = None
+    if intent in ("find", "all") and not notes and _SHOW.search(timeless) and _RUN.search(plain):
+        words, names, errors = _about_runs(timeless, ended, apart_from=_GENERIC)
+        intent, outcome = "runs", "failed" if errors else outcome
+    rest = tuple(word for word in _rest(words, plain, timeless) if most is None or word != most[1])
     if intent == "top" and by is None:
         by = "component" if outcome and not ("component" in names or "agent" in names) else "error"
         intent = "find" if rest and not (names or errors) else intent  # "why does the widget keep crashing" is of the widget
@@ -211,6 +227,12 @@ def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Voc
         words, of_runs, alike = _about_runs(timeless, ended, apart_from=_GENERIC)
         if of_runs and not _rest(words, plain, timeless):
             intent, names, errors, rest = "history", of_runs, alike, ()
+    if intent == "find" and not (rest or notes) and (outcome or period):
+        words, of_runs, alike = _about_runs(timeless, ended, apart_from=_GENERIC)  # as in "what happened today"
+        if not _rest(words, plain, timeless):
+            intent, names, errors = "runs", of_runs, alike
+    if intent == "count" and (many := _MANY_OF.search(plain)) and not outcome and not errors:
+        by = next((name for name, pattern in _NAMED_BY if name != "error" and pattern.fullmatch(many[1])), None)
     if intent == "find" and not rest and (notes or (names.get("tag") and _SHOW.search(timeless))):
         intent = "all"  # as in "failed patterns booking-form", "everything tagged nightly"
     topical = intent in ("find", "all") and period is not None and not _PAST.search(period.said)  # as in "can I ship on friday"
@@ -226,6 +248,7 @@ def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Voc
         period=None if topical else period,
         terms=tuple(_expanded(terms(lowered if intent == "find" else timeless))),
         rest=rest,
+        most=int(most[1]) if most is not None else None,
         about=tuple(word for word in rest if word in {match[1] for match in _ABOUT.finditer(timeless)}),
         notes=notes,
     )

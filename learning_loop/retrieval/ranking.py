@@ -67,8 +67,8 @@ class Ranked:
     parts: Mapping[str, float] = field(default_factory=dict)
 
 
-def shortlist(candidates: Sequence[Candidate], most: int) -> list[tuple[Candidate, float]]:
-    """Return the best candidates by words and meaning, each with the BM25 of its note's best chunk.
+def shortlist(candidates: Sequence[Candidate], most: int, *, each: int | None = None) -> list[tuple[Candidate, float]]:
+    """Return the best candidates by words and meaning, each with the BM25 of its note's best chunk, of `each` note so many.
 
     What is known of their notes comes after, for the best alone: looking it up costs more than it could change further down.
     """
@@ -77,7 +77,15 @@ def shortlist(candidates: Sequence[Candidate], most: int) -> list[tuple[Candidat
         best[candidate.note] = max(best.get(candidate.note, 0.0), candidate.words)
     scored = [(sum(_parts(candidate, best[candidate.note])), candidate) for candidate in candidates]
     scored.sort(key=lambda item: (-item[0], item[1].chunk))
-    return [(candidate, best[candidate.note]) for score, candidate in scored[:most] if score]
+    found: list[tuple[Candidate, float]] = []
+    listed: dict[int, int] = {}
+    for score, candidate in scored:
+        listed[candidate.note] = listed.get(candidate.note, 0) + 1
+        if score and (each is None or listed[candidate.note] <= each):
+            found.append((candidate, best[candidate.note]))
+            if len(found) == most:
+                break
+    return found
 
 
 def _parts(candidate: Candidate, best: float) -> tuple[float, float, float, float]:
