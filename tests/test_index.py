@@ -261,7 +261,7 @@ def test_a_loop_takes_up_its_model_in_the_background(make_loop: MakeLoop, worksp
     loop = make_loop(runner, embedder=MODEL)
     parts = loop._must()
     parts.app.drain()
-    wait_for(lambda: parts.app.index.vectors.view().model == MODEL.identity, 5)
+    wait_for(lambda: parts.app.index.store.size()["embedded"] == parts.app.index.store.size()["chunks"], 5)
     loop.execute_with_learning({"id": "t", "type": "test", "component": "api", "description": "flumox"})
     assert [hit.source for hit in seen[0]] == ["memory/long-term/a.md"]
     assert "meaning" in seen[0][0].parts

@@ -85,7 +85,7 @@ def _execution(app: App, execution_id: str, reason: str) -> Forgotten:
         note = app.notes.read(path)
         versions = {version.digest for version in app.ledger.note_versions(note_id=note.id)}
         if digest_of(note.content) in versions:
-            (app.workspace.root / path).unlink()
+            (app.workspace.root / path).unlink(missing_ok=True)
             app.ledger.forget_note(note.id, reason=f"it rested on {execution_id}")
             found.erased.append(path)
             if note.category in _ACTIONS:

@@ -198,8 +198,9 @@ class Indexing:
     def _embed_in_background(self) -> None:
         """Embed in a thread of its own, a few passages at a time: nothing waits for it, and a process may end meanwhile."""
         if self._embedding is None or not self._embedding.is_alive():
-            self._embedding = threading.Thread(target=self._embed, name="learning-loop-embed", daemon=True)
-            self._embedding.start()
+            thread = threading.Thread(target=self._embed, name="learning-loop-embed", daemon=True)
+            thread.start()
+            self._embedding = thread
 
     def _embed(self) -> None:
         with contextlib.suppress(LearningLoopError):  # a question says what is wrong
