@@ -306,10 +306,11 @@ class LearningQueryInterface:
         runs = replace(asked.runs, success=None) if question.of == "success" else asked.runs
         course = self._app.ledger.course(runs)
         found = trend_of(course, question.of)
-        if found is None:
-            return "", []
-        verdict, said = found
         records = self._app.ledger.executions(runs, limit=RUNS_SHOWN)
+        if found is None:
+            few = f"Too few runs to say: {len(course)}{_about(question)}, four are needed." if records else ""
+            return few, [self._of_run(record) for record in records]
+        verdict, said = found
         trend = Insight(
             id=f"trend:{question.of}",
             memory=said,

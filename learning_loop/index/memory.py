@@ -220,7 +220,8 @@ class Finder:
             hit = hit_of(note, item.score)
             passage = " ".join(text.split())
             passage = passage[:PASSAGE] + ("..." if len(passage) > PASSAGE else "")
-            found.append(replace(hit, text=passage or hit.text, section=anchor or heading or None, parts=item.parts))
+            text = passage if heading and passage else hit.text or passage  # of a note's beginning, what its summary says
+            found.append(replace(hit, text=text, section=anchor or heading or None, parts=item.parts))
         return found
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MOST_WORDS = 180  # of one chunk: what the embedder reads at once, with its title, in most prose
 CONTEXT_WORDS = 60  # of each neighbour that a chunk is also found by
-_PLAIN = re.compile(r"[*_`#>]+|\]\([^)]*\)|[\[\]|]")
+_PLAIN = re.compile(r"[*`#>]+|\]\([^)]*\)|[\[\]|]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
