@@ -20,7 +20,7 @@ from learning_loop.retrieval.words import words_of
 POOL = 40  # candidates by words, and as many by meaning: more of them changed no answer that was measured
 NARROW = 1_000  # chunks of a scope whose vectors are all looked at
 MOST_POOL = 4_000
-SHORTLIST = 3  # times as many as are wanted: what may be lifted by what stands beside it, or by what is known of its note
+SHORTLIST = 2  # times as many as are wanted: what may be lifted by what stands beside it, or by what is known of its note
 LOOKED_AT = 3  # hits of which one must answer
 PASSAGE = 400  # characters of a chunk that are shown
 FILE = "index.db"

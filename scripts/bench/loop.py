@@ -137,7 +137,7 @@ def work(bench: _harness.Bench) -> None:
         measure(bench, notes, 4_000 if bench.quick else 10_000)
     model = _harness.RandomDocuments(_harness.model(quiet=bench.as_json, threads=1))
     for notes in SIZES[2:3] if bench.quick else SIZES[1:]:
-        measure(bench, notes, 500 if bench.quick else 2_000, model)
+        measure(bench, notes, 2_000, model)
 
 
 if __name__ == "__main__":
