@@ -189,13 +189,12 @@ def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Voc
     asking, around = _asking_part(lowered)
     period, timeless = read_period(asking, now)
     if around and (period is None or not _PAST.search(period.said)):
-        beside, _ = read_period(around, now)
-        period = beside if beside is not None and _PAST.search(beside.said) else period
+        other, _ = read_period(around, now)
+        period = other if other is not None and _PAST.search(other.said) else period
     words = as_words(timeless)
     sorts = frozenset(word.text for word in words if _KIND_OR_NOTE.fullmatch(word.text))  # lessons, though there be such a tag
-    names = vocabulary.find(words, apart_from=_GENERIC | sorts)
-    if around:  # "I work on the api. Who is best at it?"
-        names = {**vocabulary.find(as_words(around), apart_from=_GENERIC), **names}
+    beside = vocabulary.find(as_words(around), apart_from=_GENERIC) if around else {}  # "I work on the api. Who is best at it?"
+    names = {**beside, **vocabulary.find(words, apart_from=_GENERIC | sorts)}
     plain = " ".join(word.text if not word.used else "_" for word in words)  # names do not say what is asked
     kinds = tuple(kind for kind, pattern in _KIND_PATTERNS if pattern.search(plain))
     notes = bool(kinds or _NOTE_PATTERN.search(plain))
