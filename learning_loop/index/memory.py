@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from learning_loop.index.documents import Document, Scope
-from learning_loop.index.store import IndexStore, match_any, where, words_table
+from learning_loop.index.store import PLACES, IndexStore, match_any, where, words_table
 from learning_loop.index.vectors import VectorIndex, View
 from learning_loop.protocols import Embedder, Vectors
 from learning_loop.records import Hit
@@ -82,12 +81,14 @@ class MemoryIndex:
             listed = shortlist(candidates, SHORTLIST * limit, each=2 if notes else None)
             if query is not None:
                 listed = find.with_neighbours(listed, query)
-            standings = find.standings({candidate.note for candidate, _ in listed})
-            asked = frozenset(words_of(text)) | frozenset(terms)
-            ranked = rank(listed, standings, asked, now=now, notes=notes)
-            least = TAIL * ranked[0].score if ranked and query is not None else 0.0
-            ranked = [item for item in ranked[:limit] if item.past or item.score >= least]
-            return find.hits(ranked, terms)
+            passages = find.passages([candidate.chunk for candidate, _ in listed])
+        standings = {number: passage.standing() for number, passage in passages.items()}
+        ranked = rank(listed, standings, frozenset(words_of(text)) | frozenset(terms), now=now, notes=notes)[:limit]
+        least = TAIL * ranked[0].score if ranked and query is not None else 0.0
+        ranked = [item for item in ranked if item.past or item.score >= least]
+        if not any(passages[item.chunk].answers(item, terms) for item in ranked[:LOOKED_AT]):
+            return []
+        return [passages[item.chunk].hit(item) for item in ranked]
 
     def newest(self, scope: Scope, *, limit: int) -> list[Hit]:
         """Return the notes in the scope, newest first, all with the same score."""
@@ -121,7 +122,7 @@ class Finder:
             return {}
         join, condition, values = "", "", list[Any]()
         if not self._whole_project:
-            join = f"JOIN chunks ON chunks.rowid = {words}.rowid JOIN notes ON notes.rowid = chunks.note"
+            join = f"JOIN notes ON notes.rowid = {words}.rowid >> {PLACES}"
             condition, values = f"AND {self._condition}", self._values
         statement = f"SELECT {words}.rowid, -rank FROM {words} {join} WHERE {words} MATCH ? {condition} ORDER BY rank LIMIT ?"
         return dict(self._connection.execute(statement, (match, *values, pool)))
@@ -147,99 +148,49 @@ class Finder:
     def _inside(self) -> list[int] | None:
         """Return all chunks in the scope, None where they are many."""
         rows = self._connection.execute(
-            f"SELECT chunks.rowid FROM notes JOIN chunks ON chunks.note = notes.rowid WHERE {self._condition} LIMIT ?",
+            f"SELECT chunks.rowid FROM notes CROSS JOIN chunks ON chunks.rowid BETWEEN notes.rowid << {PLACES} "
+            f"AND (notes.rowid + 1 << {PLACES}) - 1 WHERE {self._condition} LIMIT ?",
             (*self._values, NARROW + 1),
         ).fetchall()
         return [row[0] for row in rows] if len(rows) <= NARROW else None
 
     def _in_scope(self, numbers: list[int]) -> list[int]:
         rows = self._connection.execute(
-            "SELECT chunks.rowid FROM json_each(?) AS wanted JOIN chunks ON chunks.rowid = wanted.value "
-            f"JOIN notes ON notes.rowid = chunks.note WHERE {self._condition}",
+            f"SELECT wanted.value FROM json_each(?) AS wanted JOIN notes ON notes.rowid = wanted.value >> {PLACES} "
+            f"WHERE {self._condition}",
             (json.dumps(numbers), *self._values),
         )
         return [row[0] for row in rows]
 
     def candidates(self, strengths: dict[int, float], near: Sequence[int], query: Vectors | None) -> list[Candidate]:
-        """Return what was found by words or by meaning; what is gone since then is left out."""
+        """Return what was found by words or by meaning."""
         numbers = list({**dict.fromkeys(near), **strengths})
         cosines = self._view.cosines(query, numbers) if query is not None else {}
-        return [
-            Candidate(number, note, strengths.get(number, 0.0), cosines.get(number), None, _name(who) if who else _NO_NAME)
-            for number, note, who in self._chunks("rowid, note, who", numbers)
-        ]
+        return [Candidate(number, number >> PLACES, strengths.get(number, 0.0), cosines.get(number)) for number in numbers]
 
     def with_neighbours(self, listed: Sequence[tuple[Candidate, float]], query: Vectors) -> list[tuple[Candidate, float]]:
         """Return a shortlist with the cosine of what stands next to each chunk in its note."""
-        around = list({place: None for candidate, _ in listed for place in (candidate.chunk - 1, candidate.chunk + 1)})
-        note_of = dict(self._chunks("rowid, note", around))
-        cosines = self._view.cosines(query, list(note_of))
+        around = {
+            candidate.chunk: [
+                number for number in (candidate.chunk - 1, candidate.chunk + 1) if number >> PLACES == candidate.note
+            ]
+            for candidate, _ in listed
+        }
+        cosines = self._view.cosines(query, list({number for numbers in around.values() for number in numbers}))
         found = []
         for candidate, best in listed:
-            places = (candidate.chunk - 1, candidate.chunk + 1)
-            beside = [cosines[place] for place in places if place in cosines and note_of[place] == candidate.note]
+            beside = [cosines[number] for number in around[candidate.chunk] if number in cosines]
             found.append((candidate._replace(beside=max(beside)) if beside else candidate, best))
         return found
 
-    def _chunks(self, columns: str, numbers: Sequence[int]) -> list[Any]:
-        statement = f"SELECT {columns} FROM chunks WHERE rowid IN (SELECT value FROM json_each(?))"
-        return list(self._connection.execute(statement, (json.dumps(numbers),)))
-
-    def standings(self, notes: AbstractSet[int]) -> dict[int, Standing]:
-        """Return what is known of notes besides their words."""
+    def passages(self, chunks: Sequence[int]) -> dict[int, "Passage"]:
+        """Return what is known of chunks, by their numbers; what is gone since it was found is left out."""
         rows = self._connection.execute(
-            "SELECT rowid, source, component, agent, tags, status, seen, changed, effect FROM notes "
-            "WHERE rowid IN (SELECT value FROM json_each(?))",
-            (json.dumps(sorted(notes)),),
+            f"SELECT chunks.rowid, {_PASSAGE} FROM chunks JOIN notes ON notes.rowid = chunks.note "
+            "WHERE chunks.rowid IN (SELECT value FROM json_each(?))",
+            (json.dumps(chunks),),
         )
-        return {
-            number: Standing(
-                source=source,
-                names=_names(component, agent, tags),
-                status=status,
-                seen=seen,
-                changed=_moment(changed),
-                effect=effect,
-            )
-            for number, source, component, agent, tags, status, seen, changed, effect in rows
-        }
-
-    def hits(self, ranked: Sequence[Ranked], terms: Sequence[str]) -> list[Hit]:
-        """Return what is to be shown of the best; nothing where none of the first few answers."""
-        rows = self._connection.execute(
-            f"SELECT {_SHOWN}, chunks.rowid, heading, anchor, text, chunks.title, chunks.said FROM chunks "
-            "JOIN notes ON notes.rowid = chunks.note WHERE chunks.rowid IN (SELECT value FROM json_each(?))",
-            (json.dumps([item.chunk for item in ranked]),),
-        )
-        shown = {row[len(SHOWN)]: row for row in rows}
-        if not any(_answers(item, shown[item.chunk][-3:], terms) for item in ranked[:LOOKED_AT]):
-            return []
-        found = []
-        for item in ranked:
-            *note, _, heading, anchor, text, _, _ = shown[item.chunk]
-            hit = hit_of(note, item.score)
-            passage = " ".join(text.split())
-            passage = passage[:PASSAGE] + ("..." if len(passage) > PASSAGE else "")
-            text = passage if heading and passage else hit.text or passage  # of a note's beginning, what its summary says
-            found.append(replace(hit, text=text, section=anchor or heading or None, parts=item.parts))
-        return found
-
-
-_NO_NAME: frozenset[str] = frozenset()
-
-
-@lru_cache(maxsize=10_000)
-def _names(component: str | None, agent: str | None, tags: str) -> tuple[frozenset[str], ...]:
-    return tuple(_name(name) for name in (component, agent, *json.loads(tags)) if name)
-
-
-@lru_cache(maxsize=10_000)
-def _name(text: str) -> frozenset[str]:
-    return frozenset(words_of(text))
-
-
-def _answers(item: Ranked, texts: Sequence[str], terms: Sequence[str]) -> bool:
-    return answers(item.meaning, *covered(terms, frozenset(words_of(" ".join(texts)))))
+        return {number: Passage(values[: len(SHOWN)], *values[len(SHOWN) :]) for number, *values in rows}
 
 
 SHOWN = (
@@ -255,7 +206,58 @@ SHOWN = (
     "status",
     "evidence",
 )
-_SHOWN = ", ".join(f"notes.{name}" for name in SHOWN)
+_PASSAGE = ", ".join(
+    [
+        *(f"notes.{name}" for name in (*SHOWN, "agent", "tags", "seen", "changed", "effect")),
+        *(f"chunks.{name}" for name in ("who", "heading", "anchor", "text", "title", "said")),
+    ]
+)
+
+
+class Passage(NamedTuple):
+    """A chunk and its note, as the index has them."""
+
+    note: Sequence[Any]  # the columns in `SHOWN`
+    agent: str | None
+    tags: str
+    seen: int
+    changed: str | None
+    effect: float | None
+    who: str | None
+    heading: str
+    anchor: str | None
+    text: str
+    title: str
+    said: str
+
+    def standing(self) -> Standing:
+        """Return what is known of it besides its words."""
+        columns = dict(zip(SHOWN, self.note, strict=True))
+        return Standing(
+            source=columns["source"],
+            names=_names(self.who, columns["component"], self.agent, self.tags),
+            status=columns["status"],
+            seen=self.seen,
+            changed=_moment(self.changed),
+            effect=self.effect,
+        )
+
+    def answers(self, item: Ranked, terms: Sequence[str]) -> bool:
+        """Say whether it has to do with a question, as `answers` does."""
+        return answers(item.meaning, *covered(terms, words_of(f"{self.text} {self.title} {self.said}")))
+
+    def hit(self, item: Ranked) -> Hit:
+        """Return what is shown of it: of a note's beginning what its summary says, else the passage itself."""
+        hit = hit_of(self.note, item.score)
+        passage = " ".join(self.text.split())
+        passage = passage[:PASSAGE] + ("..." if len(passage) > PASSAGE else "")
+        text = passage if self.heading and passage else hit.text or passage
+        return replace(hit, text=text, section=self.anchor or self.heading or None, parts=item.parts)
+
+
+@lru_cache(maxsize=10_000)
+def _names(who: str | None, component: str | None, agent: str | None, tags: str) -> tuple[frozenset[str], ...]:
+    return tuple(frozenset(words_of(name)) for name in (who, component, agent, *json.loads(tags)) if name)
 
 
 def hit_of(row: Sequence[Any], score: float) -> Hit:

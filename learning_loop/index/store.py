@@ -17,23 +17,25 @@ from learning_loop.errors import WorkspaceError
 from learning_loop.index.documents import Document, RunDocument, Scope
 from learning_loop.retrieval.chunks import neighbours
 
-SCHEMA = 5
+SCHEMA = 6
+PLACES = 24  # bits of a chunk's number for its place in its note: the others are the note's number
+CACHE_KIB = 32_000
 WIPE_TRIES = 100
 WEIGHTS = (1.0, 1.0, 0.4, 0.5)  # of title, text, context, said: measured on notes, post-mortems and conversations
 
 _NOTE = [item.name for item in fields(Document) if item.name != "chunks"]
+# A number is never used again: what a reader still holds of a note that is gone is not taken for another.
 _CREATE = f"""
-CREATE TABLE notes (rowid INTEGER PRIMARY KEY, {", ".join(_NOTE)});
+CREATE TABLE notes (rowid INTEGER PRIMARY KEY AUTOINCREMENT, {", ".join(_NOTE)});
 CREATE UNIQUE INDEX notes_source ON notes (source);
 CREATE INDEX notes_kind ON notes (category, task_type, component, at);
 CREATE INDEX notes_component ON notes (component, task_type);
 CREATE INDEX notes_id ON notes (id);
 CREATE TABLE chunks (
-    rowid INTEGER PRIMARY KEY AUTOINCREMENT, note INTEGER NOT NULL, project INTEGER NOT NULL, heading TEXT NOT NULL,
+    rowid INTEGER PRIMARY KEY, note INTEGER NOT NULL AS (rowid >> {PLACES}), project INTEGER NOT NULL, heading TEXT NOT NULL,
     line INTEGER NOT NULL, anchor TEXT, who TEXT,
     title TEXT NOT NULL, text TEXT NOT NULL, context TEXT NOT NULL, said TEXT NOT NULL, key BLOB NOT NULL
 );
-CREATE INDEX chunks_note ON chunks (note);
 CREATE INDEX chunks_key ON chunks (key);
 CREATE TABLE projects (rowid INTEGER PRIMARY KEY, name TEXT);
 CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL);
@@ -151,6 +153,7 @@ class IndexStore:
         connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves no page behind
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             connection.execute("PRAGMA synchronous = OFF")  # derived: a crash of the machine costs a rebuild, no more
             if _version(connection) != SCHEMA:
                 from filelock import FileLock
@@ -185,7 +188,8 @@ class IndexStore:
             for source in [*gone, *(document.source for document in rows)]:
                 _remove(connection, source)
             for document in rows:
-                note = connection.execute(_INSERT_NOTE, [_plain(getattr(document, name)) for name in _NOTE]).lastrowid
+                values = [_plain(getattr(document, name)) for name in _NOTE]
+                note = int(connection.execute(f"{_INSERT_NOTE} RETURNING rowid", values).fetchone()[0])
                 _add_chunks(connection, note, document)
                 said = {*document.evidence, *_EXECUTION.findall(" ".join(chunk.text for chunk in document.chunks))}
                 connection.executemany("INSERT INTO cites VALUES (?, ?)", [(execution, note) for execution in sorted(said)])
@@ -410,7 +414,7 @@ def words_table(connection: sqlite3.Connection, project: str | None) -> str | No
     return f"words_{found[0]}" if found else None
 
 
-def _add_chunks(connection: sqlite3.Connection, note: int | None, document: Document) -> None:
+def _add_chunks(connection: sqlite3.Connection, note: int, document: Document) -> None:
     words = words_table(connection, document.project)
     if words is None:
         number = connection.execute("INSERT INTO projects (name) VALUES (?)", (document.project,)).lastrowid
@@ -418,22 +422,24 @@ def _add_chunks(connection: sqlite3.Connection, note: int | None, document: Docu
         for statement in _CREATE_WORDS.format(words=words).split(";\n"):
             connection.execute(statement)
     project = int(words.removeprefix("words_"))
-    for row in _chunk_rows(document):
-        number = connection.execute(_INSERT_CHUNK, (note, project, *row)).lastrowid
+    for number, row in enumerate(_chunk_rows(document), note << PLACES):
+        connection.execute(_INSERT_CHUNK, (number, project, *row))
         connection.execute(f"INSERT INTO {words}(rowid, {_COLUMNS}) VALUES (?, ?, ?, ?, ?)", (number, *row[4:8]))
 
 
 def _remove(connection: sqlite3.Connection, source: str) -> None:
     found = connection.execute("SELECT rowid FROM notes WHERE source = ?", (source,)).fetchone()
     if found is not None:
-        chunks = connection.execute(f"SELECT project, rowid, {_COLUMNS} FROM chunks WHERE note = ?", found)
+        inside = "rowid BETWEEN ? AND ?"
+        numbers = (found[0] << PLACES, (found[0] + 1 << PLACES) - 1)
+        chunks = connection.execute(f"SELECT project, rowid, {_COLUMNS} FROM chunks WHERE {inside}", numbers)
         for project, *row in chunks.fetchall():
             words = f"words_{project}"
             connection.execute(
                 f"INSERT INTO {words}({words}, rowid, {_COLUMNS}) VALUES ('delete', ?, ?, ?, ?, ?)",
                 row,
             )
-        connection.execute("DELETE FROM chunks WHERE note = ?", found)
+        connection.execute(f"DELETE FROM chunks WHERE {inside}", numbers)
         connection.execute("DELETE FROM cites WHERE note = ?", found)
         connection.execute("DELETE FROM notes WHERE rowid = ?", found)
     elif source.startswith("execution:"):
@@ -468,7 +474,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 _INSERT_NOTE = f"INSERT INTO notes ({', '.join(_NOTE)}) VALUES ({', '.join('?' * len(_NOTE))})"
 _INSERT_CHUNK = (
-    "INSERT INTO chunks (note, project, heading, line, anchor, who, title, text, context, said, key) "
+    "INSERT INTO chunks (rowid, project, heading, line, anchor, who, title, text, context, said, key) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _COUNT_UP = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"

@@ -31,7 +31,10 @@ PAST = frozenset({"superseded", "retired", "archived", "rejected"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What is known of a note besides its words. `effect` is in points of the score, None where it was not measured."""
+    """What is known of a chunk and its note besides their words.
+
+    `effect` is in points of the score, None where it was not measured.
+    """
 
     source: str = ""  # decides between equals
     names: tuple[frozenset[str], ...] = ()  # the words of each name it carries
@@ -44,7 +47,7 @@ class Standing:
 class Candidate(NamedTuple):
     """A chunk that may answer. `words` is its BM25, 0 where none matches; cosines are None where they are not known.
 
-    `beside` is the cosine of the better of the chunks next to it, `names` the words of who said it.
+    `beside` is the cosine of the better of the chunks next to it.
     """
 
     chunk: int
@@ -52,7 +55,6 @@ class Candidate(NamedTuple):
     words: float
     meaning: float | None
     beside: float | None = None
-    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,15 +112,18 @@ def rank(
 ) -> list[Ranked]:
     """Return a shortlist, best first, what is superseded, retired or archived after everything else.
 
-    `standings` has each note's, `asked` the words of the question. With `notes`, each note stands once, by its best chunk.
+    `standings` has each chunk's, and what it does not have is left out; `asked` has the words of the question. With `notes`,
+    each note stands once, by its best chunk.
     """
     embedded = any(candidate.meaning is not None for candidate, _ in listed)
     whole = sum(weight for part, weight in WEIGHTS.items() if embedded or part not in ("meaning", "beside"))
     found = []
     for candidate, best in listed:
-        standing = standings[candidate.note]
+        standing = standings.get(candidate.chunk)
+        if standing is None:
+            continue
         parts = dict(zip(("meaning", "words", "note", "beside"), _parts(candidate, best), strict=True))
-        if any(name <= asked for name in (candidate.names, *standing.names) if name):
+        if any(name <= asked for name in standing.names if name):
             parts["named"] = WEIGHTS["named"]
         parts |= _evidence(standing, now)
         parts = {part: value / whole for part, value in parts.items() if value}
@@ -132,14 +137,14 @@ def rank(
                 parts=parts,
             )
         )
-    found.sort(key=lambda ranked: (ranked.past, -ranked.score, standings[ranked.note].source, ranked.chunk))
+    found.sort(key=lambda ranked: (ranked.past, -ranked.score, standings[ranked.chunk].source, ranked.chunk))
     return _one_each(found) if notes else found
 
 
-def covered(terms: Iterable[str], words: AbstractSet[str]) -> tuple[float, int]:
+def covered(terms: Iterable[str], words: Iterable[str]) -> tuple[float, int]:
     """Return which share of the terms, and how many, are among the words, endings aside."""
     wanted = {stem(term) for term in terms}
-    found = len(wanted & {stem(word) for word in words})
+    found = len(wanted.intersection(map(stem, words)))
     return (found / len(wanted) if wanted else 0.0), found
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from learning_loop import __version__
 from learning_loop.app import App
 from learning_loop.protocols import Embedder, Vectors
@@ -85,17 +87,17 @@ class Stopwatch:
 
 
 class RandomDocuments:
-    """The model for questions; for documents, vectors drawn at random."""
+    """The model for questions; for documents, vectors drawn at random round one where questions lie, so that they are found."""
 
     def __init__(self, model: Embedder) -> None:
         self.identity = f"random/{model.identity}"
         self.dimension = model.dimension
         self._model = model
+        self._rng, self._middle = np.random.default_rng(0), model.embed_query("what do we know about this")
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        import numpy as np
-
-        found = np.random.default_rng(len(texts)).standard_normal((len(texts), self.dimension), dtype=np.float32)
+        drawn = self._rng.standard_normal((len(texts), self.dimension), dtype=np.float32)
+        found: Vectors = 0.5 * self._middle + drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
     def embed_query(self, text: str) -> Vectors:

@@ -58,17 +58,22 @@ def words(rng: random.Random, count: int, *, rarest: int = 1) -> list[str]:
     return found
 
 
-def fill(workspace: Workspace, count: int, rng: random.Random) -> None:
-    """Write notes of sixty words on a hundred components."""
+def fill(workspace: Workspace, count: int, rng: random.Random) -> list[list[str]]:
+    """Write notes of sixty words on a hundred components; return the rarer words of each."""
+    rare = []
     for number in range(count):
         folder = workspace.memory / "long-term" / f"part-{number // 1000:03}"
         folder.mkdir(parents=True, exist_ok=True)
         head = f"id: n{number}\nkind: lesson\ntitle: About {' '.join(words(rng, 4))}\ncomponent: part-{number % 100}\n"
-        (folder / f"n{number}.md").write_text(f"---\n{head}---\n{' '.join(words(rng, 60))}\n", encoding="utf-8")
+        rare.append(words(rng, 20, rarest=COMMON))
+        body = " ".join([*words(rng, 40), *rare[-1]])
+        (folder / f"n{number}.md").write_text(f"---\n{head}---\n{body}\n", encoding="utf-8")
+    return rare
 
 
-def asked(rng: random.Random) -> str:
-    return f"what do we know about {' '.join(words(rng, 5, rarest=COMMON))}"  # stop words aside
+def asked(rng: random.Random, rare: Sequence[Sequence[str]]) -> str:
+    """Return a question with five words of one note, as who looks for it remembers them."""
+    return f"what do we know about {' '.join(rng.sample(rng.choice(rare), 5))}"
 
 
 def quality(bench: _harness.Bench, data: Path, embedder: Embedder) -> None:
@@ -136,7 +141,7 @@ def warm(bench: _harness.Bench, count: int, model: Embedder) -> None:
     rng = random.Random(bench.seed)
     with tempfile.TemporaryDirectory() as folder:
         workspace, _ = Workspace.init(Path(folder))
-        fill(workspace, count, rng)
+        rare = fill(workspace, count, rng)
         embedder = _harness.RandomDocuments(model)
         with App.open(workspace, embedder=embedder) as app:
             Indexing(app).complete(reading=bench.telling(f"{count} notes: reading"), embedding=bench.telling("vectors"))
@@ -148,7 +153,7 @@ def warm(bench: _harness.Bench, count: int, model: Embedder) -> None:
             app.drain()
             query = LearningQueryInterface(app, indexing=indexing)
             for _ in range(20):
-                query.query(asked(rng))
+                query.query(asked(rng, rare))
             spent: dict[str, float] = {}
             watch = _harness.Stopwatch(spent)
             undo = [
@@ -159,7 +164,7 @@ def warm(bench: _harness.Bench, count: int, model: Embedder) -> None:
             whole, floors, steps = [], [], []
             for _ in bench.progress(range(QUERIES), f"{count} notes: questions", QUERIES):
                 spent.clear()
-                text = asked(rng)
+                text = asked(rng, rare)
                 started = time.perf_counter()
                 query.query(text)
                 whole.append((time.perf_counter() - started) * 1000)
@@ -195,7 +200,7 @@ def cold(bench: _harness.Bench, model: Embedder) -> None:
     rng = random.Random(bench.seed)
     with tempfile.TemporaryDirectory() as folder:
         workspace, _ = Workspace.init(Path(folder))
-        fill(workspace, 10_000, rng)
+        rare = fill(workspace, 10_000, rng)
         named = _harness.RandomDocuments(model)
         named.identity = model.identity  # so that the command, with the model itself, takes the vectors for its own
         with App.open(workspace, embedder=named) as app:
@@ -203,7 +208,7 @@ def cold(bench: _harness.Bench, model: Embedder) -> None:
         command = [sys.executable, "-m", "learning_loop", "-C", folder, "query", "--json"]
         took: dict[str, list[float]] = {"command": [], "imports": []}
         for _ in range(7):
-            for name, line in (("command", [*command, asked(rng)]), ("imports", [sys.executable, "-c", IMPORTS])):
+            for name, line in (("command", [*command, asked(rng, rare)]), ("imports", [sys.executable, "-c", IMPORTS])):
                 started = time.perf_counter()
                 done = subprocess.run(line, capture_output=True, check=False)
                 took[name].append((time.perf_counter() - started) * 1000)
