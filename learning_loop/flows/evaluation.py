@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from learning_loop.errors import UsageError
-from learning_loop.flows.query import search
 from learning_loop.index import Document, MemoryIndex, Scope
 from learning_loop.index.store import embedded_text, match_any
 from learning_loop.protocols import Embedder, Vectors
@@ -165,7 +164,7 @@ def fill(index: MemoryIndex, docs: Sequence[Doc], embedder: Embedder | None, pro
     groups: dict[tuple[str | None, str], list[Doc]] = {}
     for number, doc in enumerate(docs):
         groups.setdefault((doc.sample, doc.session or f"\0{number}"), []).append(doc)
-    index.put(_document(place, group) for place, group in enumerate(groups.values()))
+    index.store.put(_document(place, group) for place, group in enumerate(groups.values()))
     if embedder is not None:
         index.vectors.embed_missing(embedder, progress=progress)
 
@@ -199,13 +198,12 @@ def memory(index: MemoryIndex, docs: Sequence[Doc], embedder: Embedder | None) -
 
     def ranked(query: Query) -> list[str]:
         question = read_question(query.text, _NO_NAMES, ANYTIME)
-        hits = search(
-            index,
-            query.text,
+        hits = index.search(
             question.terms,
             Scope(project=query.sample),
-            k=DEPTH if whole else 4 * DEPTH,
+            limit=DEPTH if whole else 4 * DEPTH,
             now=ANYTIME,
+            text=query.text,
             embedder=embedder,
             notes=whole,
         )

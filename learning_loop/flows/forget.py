@@ -55,7 +55,7 @@ def forget_expired(app: App) -> list[Forgotten]:
 def _scrub(app: App, found: list[Forgotten]) -> None:
     """Take what was erased out of the index, so that no page of it remembers."""
     if found:
-        app.index.put(gone=[source for item in found for source in item.erased])
+        app.index.store.put(gone=[source for item in found for source in item.erased])
         _sync(app)
         app.index.scrub()
 

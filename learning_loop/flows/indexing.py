@@ -66,7 +66,6 @@ class Indexing:
         self.seq = 0  # the ledger's place up to which executions were taken in
         self._looked_at = -LOOK_S
         self._unreadable: dict[str, tuple[str, NoteError]] = {}  # by source: the mark it was tried with, and why not
-        self._unread: list[NoteError] = []
         self._watch: _Watch | None = None
         self._embedding: threading.Thread | None = None
         self._stopped = threading.Event()
@@ -97,9 +96,9 @@ class Indexing:
             self._begin_afresh()
         looked = time.monotonic() - self._looked_at
         if not self.watching or self._took is None or self._took < CHEAP_LOOK_S or looked > LOOK_S:
-            self._unread = self.sync_notes(progress=progress)
+            self.sync_notes(progress=progress)
         self._follow_ledger()
-        found = Synced(unread=list(self._unread))
+        found = Synced(unread=self._unread())
         embedder = self.embedder(say=say)
         if embedder is None:
             found.fault = self._fault
@@ -128,12 +127,15 @@ class Indexing:
         self._unreadable = {source: fault for source, fault in self._unreadable.items() if found.get(source) == fault[0]}
         changed = [source for source, mark in found.items() if known.get(source) != mark and source not in self._unreadable]
         self._take_in(changed, found, progress)
-        self._app.index.put(gone=[source for source in known if source not in found])
+        self._app.index.store.put(gone=[source for source in known if source not in found])
         if not changed:
             self._took = time.monotonic() - started
         self._looked_at = time.monotonic()
         self._look_again_at = time.monotonic() + UPKEEP_SHARE * (time.monotonic() - started)
-        return [error for _, error in self._unreadable.values()]
+        return self._unread()
+
+    def _unread(self) -> list[NoteError]:
+        return [error for _, error in list(self._unreadable.values())]
 
     def _take_in(self, sources: list[str], marks: dict[str, str], progress: Progress | None) -> None:
         for start in range(0, len(sources), BATCH):
@@ -151,7 +153,7 @@ class Indexing:
                     same[source] = marks[source]
                 else:
                     documents.append(note_document(note, marks[source]))
-            self._app.index.put(documents, gone=[source for source in gone if source in known])
+            self._app.index.store.put(documents, gone=[source for source in gone if source in known])
             self._app.index.store.touch(same)
             if progress is not None:
                 progress(min(start + BATCH, len(sources)), len(sources))
@@ -170,7 +172,7 @@ class Indexing:
             self.seq = last
             if last == seq:
                 return
-            self._app.index.put(runs=[run_document(record) for record in records], seq=last)
+            self._app.index.store.put(runs=[run_document(record) for record in records], seq=last)
             seq = last
             if most is not None:
                 return
@@ -189,7 +191,7 @@ class Indexing:
         if settled:
             self.watch()
         if not self.watching and time.monotonic() >= self._look_again_at:
-            self._unread = self.sync_notes()
+            self.sync_notes()
         self.sync_executions(most=UPKEEP_RUNS)
         self._app.ledger.checkpoint()
         if settled or self._app.embedder is not None:
@@ -225,7 +227,7 @@ class Indexing:
         self._app.later("notes", self._look)
 
     def _look(self) -> None:
-        self._unread = self.sync_notes()
+        self.sync_notes()
         self._embed_in_background()
 
     # ------------------------------------------------------------------------------------------------------- the model
@@ -279,11 +281,13 @@ class _Watch:
         self._complete = len(self._folders) == len(app.notes.folders())  # one that comes later is not watched
         self._changed = changed
         self._stopped = threading.Event()
-        threading.Thread(target=self._run, name="learning-loop-watch", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="learning-loop-watch", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
-        self._stopped.set()
         self.healthy = False
+        self._stopped.set()
+        self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
         with contextlib.suppress(ImportError, OSError, RuntimeError):  # no watches left, or none to be had: looking goes on
@@ -312,7 +316,7 @@ class _Watch:
 def index_note(app: App, note: Note) -> None:
     """Make a note that was just written findable at once."""
     with contextlib.suppress(LearningLoopError):
-        app.index.put([note_document(note, app.notes.mark(note.path))])
+        app.index.store.put([note_document(note, app.notes.mark(note.path))])
 
 
 def note_document(note: Note, mark: str) -> Document:

@@ -5,30 +5,28 @@ execution, *common* means counted. What is asked of knowledge is searched for in
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 
 from learning_loop.app import App
 from learning_loop.errors import UsageError
+from learning_loop.flows.asking import Asked, ask
 from learning_loop.flows.history import Histories
 from learning_loop.flows.indexing import Indexing, Progress, Say
 from learning_loop.flows.vocabulary import Names
-from learning_loop.index import MemoryIndex, Scope
+from learning_loop.index import Scope
 from learning_loop.index.store import match_all, match_any
 from learning_loop.ledger import Filter
-from learning_loop.protocols import Embedder
 from learning_loop.records import Briefing, ExecutionRecord, Hit, Tally, Task
-from learning_loop.retrieval import Answer, Insight, Question, read_question, terms
+from learning_loop.retrieval import Answer, Insight, Question, terms
 from learning_loop.retrieval.insights import interval, of_group, of_hit, of_run, trend_of, with_notes
-from learning_loop.retrieval.periods import Period, read_period
+from learning_loop.retrieval.question import KINDS
 from learning_loop.retrieval.words import words_of
 
-FEW, MANY, EVERY = 8, 100, 1_000_000  # insights: of a search, and where all of something is asked for
+EVERY = 1_000_000
 RUNS_SHOWN = 3
 NOTES_BESIDE = 3  # where runs were asked for
 LEAST_RUNS = 5  # before one may be called the best or the worst
-FILTERS = ("kind", "type", "component", "tag", "agent", "outcome", "since", "before")
 _OPPOSITE = {"failed": "succeeded", "succeeded": "failed"}
 _NEAR = {  # what people mean by a word, where no note is of that very kind
     ("pattern", "failed"): ("reflection", "gotcha"),
@@ -38,20 +36,6 @@ _NEAR = {  # what people mean by a word, where no note is of that very kind
     ("assumption", None): ("decision",),
     ("gotcha", None): ("lesson",),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """A question with all that its answer depends on."""
-
-    question: Question
-    project: str | None
-    k: int
-    explained: bool
-    runs: Filter
-    scope: Scope  # what was read and what was filtered by
-    held: Scope  # what was filtered by: nothing widens it
-    now: datetime
 
 
 class LearningQueryInterface:
@@ -82,22 +66,12 @@ class LearningQueryInterface:
         (or in none) sees nothing of another's. With `explain`, each insight found by a search says what its score adds up
         from. Raise UsageError for a filter that cannot be understood.
         """
-        if k is not None and k < 1:
-            raise UsageError(f"k is {k}: ask for at least one insight")
         synced = self._indexing.refresh(progress=progress, say=say)
-        now = self._app.clock().astimezone()
-        known, ended = self._names.vocabularies(self._indexing.seq)
-        question = _filtered(read_question(query_string, known, now, runs=ended), filters or {}, now)
-        asked = _Asked(
-            question=question,
-            project=project,
-            k=k if k is not None else MANY if question.intent == "all" else max(FEW, question.most or 0),
-            explained=explain,
-            runs=_runs(question, project, filters or {}),
-            scope=_scope(question, project, filters or {}),
-            held=_held(project, filters or {}, now),
-            now=now,
-        )
+        vocabularies = self._names.vocabularies(self._indexing.seq, project)
+        now = self._app.clock()
+        asked = ask(query_string, vocabularies, now=now, project=project, k=k, filters=filters, explain=explain)
+        self._check_kinds(asked.held.categories)
+        question = asked.question
         headline, found = self._answer(asked)
         warnings = list(synced.warnings)
         if question.intent not in ("find", "all") and question.rest and found:
@@ -111,11 +85,16 @@ class LearningQueryInterface:
             warnings=tuple(warnings),
         )
 
+    def _check_kinds(self, wanted: Sequence[str]) -> None:
+        known = {*KINDS, *self._app.index.store.counts()} if wanted else set(wanted)
+        if unknown := set(wanted) - known:
+            raise UsageError(f"no note is of the kind {min(unknown)!r}: use one of {', '.join(sorted(known))}")
+
     def _search_by(self) -> str:
         model = self._indexing.loaded
         return f"words and meaning ({model.identity})" if model is not None else "words only"
 
-    def _answer(self, asked: _Asked) -> tuple[str, list[Insight]]:
+    def _answer(self, asked: Asked) -> tuple[str, list[Insight]]:
         question = asked.question
         if question.intent == "all":
             return "", self._all(asked)
@@ -136,7 +115,7 @@ class LearningQueryInterface:
                 return headline, found
         return "", self._find(asked, question.rest if question.intent != "find" and question.rest else question.terms)
 
-    def _narrowed(self, asked: _Asked) -> _Asked | None:
+    def _narrowed(self, asked: Asked) -> Asked | None:
         """Return the question narrowed to the runs that hold the words nothing was read from; None where none does.
 
         Where a name was understood, words that no run holds are taken for small talk.
@@ -153,7 +132,7 @@ class LearningQueryInterface:
 
     # ------------------------------------------------------------------------------------------------------ what is known
 
-    def _find(self, asked: _Asked, about: Sequence[str]) -> list[Insight]:
+    def _find(self, asked: Asked, about: Sequence[str]) -> list[Insight]:
         """Return the notes that answer, then the runs that hold every word it is `about`."""
         question = asked.question
         hits = self._search(question.text, about, asked.scope, asked)
@@ -163,10 +142,10 @@ class LearningQueryInterface:
             found += self._runs_with(words, asked, {run for hit in hits for run in hit.evidence})
         return found
 
-    def _search(self, text: str, words: Sequence[str], scope: Scope, asked: _Asked) -> list[Hit]:
-        return search(self._app.index, text, words, scope, k=asked.k, now=asked.now, embedder=self._indexing.loaded)
+    def _search(self, text: str, words: Sequence[str], scope: Scope, asked: Asked) -> list[Hit]:
+        return self._app.index.search(words, scope, limit=asked.k, now=asked.now, text=text, embedder=self._indexing.loaded)
 
-    def _runs_with(self, words: Sequence[str], asked: _Asked, cited: set[str]) -> list[Insight]:
+    def _runs_with(self, words: Sequence[str], asked: Asked, cited: set[str]) -> list[Insight]:
         found = self._app.index.store.run_ids(match_all(words), asked.project, limit=50)
         strengths = {name: score for name, score in found if name not in cited}
         if not strengths:
@@ -174,7 +153,7 @@ class LearningQueryInterface:
         records = self._app.ledger.executions(replace(asked.runs, ids=tuple(strengths)), limit=RUNS_SHOWN)
         return [self._of_run(record, score=0.5) for record in records]
 
-    def _all(self, asked: _Asked) -> list[Insight]:
+    def _all(self, asked: Asked) -> list[Insight]:
         """Return every note of the kinds, names and time asked for, of them those whose titles or tags have what it is about.
 
         Where no note is of that very kind, near ones come; where none is about it, those that a search within them finds.
@@ -205,14 +184,15 @@ class LearningQueryInterface:
         hits = [hit for hit in self._app.index.newest(wide, limit=EVERY) if hit.outcome != other and hit.source in titled]
         return [of_hit(hit, explained=asked.explained) for hit in hits]
 
-    def _count_notes(self, asked: _Asked) -> tuple[str, list[Insight]]:
+    def _count_notes(self, asked: Asked) -> tuple[str, list[Insight]]:
         found = self._all(asked)
         what = " and ".join(f"{kind}s" for kind in asked.question.kinds) or "notes"
         return (f"{len(found)} {what}." if found else ""), found
 
     # -------------------------------------------------------------------------------------------------- what has happened
 
-    def _ordered(self, asked: _Asked) -> tuple[str, list[Insight]]:
+    def _ordered(self, asked: Asked) -> tuple[str, list[Insight]]:
+        """Return single runs in the order asked for; after the last one, what was noted about it."""
         intent = asked.question.intent
         order = {"last": "newest", "runs": "newest", "first": "oldest"}.get(intent, intent)
         shown = asked.k if intent == "runs" else asked.question.most or min(asked.k, RUNS_SHOWN)
@@ -230,7 +210,7 @@ class LearningQueryInterface:
         evidence = (run.id, *(name for name in hit.evidence if name != run.id))
         return of_hit(replace(hit, evidence=evidence), explained=False)
 
-    def _similar(self, asked: _Asked) -> tuple[str, list[Insight]]:
+    def _similar(self, asked: Asked) -> tuple[str, list[Insight]]:
         """Return runs like these, and what is known about them; what is known comes first where no runs were asked for."""
         runs = [self._of_run(record) for record in self._app.ledger.executions(asked.runs, limit=asked.k)]
         if not runs:
@@ -241,7 +221,7 @@ class LearningQueryInterface:
             return "", [*notes, *runs]
         return "", [*runs[: max(1, asked.k - len(notes))], *notes]
 
-    def _count(self, asked: _Asked) -> tuple[str, list[Insight]]:
+    def _count(self, asked: Asked) -> tuple[str, list[Insight]]:
         if asked.question.by:
             groups = self._app.ledger.tally(asked.runs, asked.question.by)
             found = self._groups(groups, asked.question.by, "runs", sum(group.runs for group in groups))
@@ -269,7 +249,7 @@ class LearningQueryInterface:
         )
         return headline, [counted, *(self._of_run(record) for record in records)]
 
-    def _top(self, asked: _Asked) -> tuple[str, list[Insight]]:
+    def _top(self, asked: Asked) -> tuple[str, list[Insight]]:
         by = asked.question.by or "error"
         runs = replace(asked.runs, success=False) if by == "error" else asked.runs
         groups = self._app.ledger.tally(runs, by)
@@ -284,7 +264,7 @@ class LearningQueryInterface:
         related = [of_hit(hit, explained=asked.explained) for hit in about[:RUNS_SHOWN]]
         return headline, [*found[: max(1, asked.k - len(related))], *related]
 
-    def _ranked(self, asked: _Asked) -> tuple[str, list[Insight]]:
+    def _ranked(self, asked: Asked) -> tuple[str, list[Insight]]:
         """Return who or what has the highest or the lowest share of successes, of those with enough runs to say."""
         by, best = asked.question.by or "agent", asked.question.intent == "best"
         groups = self._app.ledger.tally(replace(asked.runs, success=None), by)
@@ -301,7 +281,7 @@ class LearningQueryInterface:
             headline += f"; the intervals of it and of {enough[1].value} overlap, so the difference may be chance"
         return f"{headline}.", found
 
-    def _trend(self, asked: _Asked) -> tuple[str, list[Insight]]:
+    def _trend(self, asked: Asked) -> tuple[str, list[Insight]]:
         question = asked.question
         runs = replace(asked.runs, success=None) if question.of == "success" else asked.runs
         course = self._app.ledger.course(runs)
@@ -363,7 +343,7 @@ class LearningQueryInterface:
         fitting = Scope(other_than=("assumption", "proposal"), active=True, fitting=task.kind, project=task.project)
         model, now = self._indexing.loaded, self._app.clock()
         words = terms(text) or terms(task.type)
-        notes = search(self._app.index, text, words, fitting, k=limits.notes, now=now, embedder=model)
+        notes = self._app.index.search(words, fitting, limit=limits.notes, now=now, text=text, embedder=model)
         executions = self._histories.recent(task.kind, limits.executions)
         return Briefing(
             notes=tuple(_within(notes, limits.token_budget)), executions=tuple(executions), render=self._render, kind=task.kind
@@ -371,103 +351,6 @@ class LearningQueryInterface:
 
     def _render(self, briefing: Briefing) -> str:
         return self._app.templates.render("briefing.md.j2", briefing=briefing)
-
-
-def search(
-    index: MemoryIndex,
-    text: str,
-    words: Sequence[str],
-    scope: Scope,
-    *,
-    k: int,
-    now: datetime,
-    embedder: Embedder | None,
-    notes: bool = True,
-) -> list[Hit]:
-    """Return at most `k` notes, or chunks of them, that have to do with a text, best first: none where none has."""
-    return index.search(words, scope, limit=k, now=now, text=text, embedder=embedder, notes=notes)
-
-
-def _runs(question: Question, project: str | None, filters: Mapping[str, str]) -> Filter:
-    """Return which executions a question is about. A component says more than the type of its tasks, so that the type goes."""
-    names = question.names
-    success = {"failed": False, "succeeded": True}.get(question.outcome or "")
-    if question.errors or (question.intent == "top" and question.by == "error"):
-        success = False
-    return Filter(
-        types=() if names.get("component") and "type" not in filters else names.get("type", ()),
-        components=names.get("component", ()),
-        agents=names.get("agent", ()),
-        tags=names.get("tag", ()),
-        fingerprints=question.errors,
-        success=success,
-        ended=True,
-        since=question.period.since if question.period else None,
-        before=question.period.before if question.period else None,
-        within=(project,),
-    )
-
-
-def _scope(question: Question, project: str | None, filters: Mapping[str, str]) -> Scope:
-    """Return which notes a question is about; a search goes by names as words, a list is held to them, and so are filters."""
-    scope = Scope(
-        categories=question.kinds,
-        project=project,
-        since=question.period.since if question.period else None,
-        before=question.period.before if question.period else None,
-    )
-    listed = question.intent in ("all", "count")
-    names = {category: found for category, found in question.names.items() if listed or category in filters}
-    return replace(
-        scope,
-        outcome=question.outcome if listed or "outcome" in filters else None,
-        task_type=filters.get("type"),
-        component=next(iter(names.get("component", ())), None),
-        agent=next(iter(names.get("agent", ())), None),
-        tag=next(iter(names.get("tag", ())), None),
-    )
-
-
-def _held(project: str | None, filters: Mapping[str, str], now: datetime) -> Scope:
-    """Return what notes are held to whatever is read from the question."""
-    return Scope(
-        project=project,
-        categories=(filters["kind"],) if "kind" in filters else (),
-        task_type=filters.get("type"),
-        component=filters.get("component"),
-        agent=filters.get("agent"),
-        tag=filters.get("tag"),
-        outcome=filters.get("outcome"),
-        since=_edge(filters["since"], now, "since") if "since" in filters else None,
-        before=_edge(filters["before"], now, "before") if "before" in filters else None,
-    )
-
-
-def _filtered(question: Question, filters: Mapping[str, str], now: datetime) -> Question:
-    """Return a question with what was said beside it, which outranks what was read from it."""
-    if unknown := sorted(set(filters) - set(FILTERS)):
-        raise UsageError(f"there is no filter {unknown[0]!r}: use {', '.join(FILTERS)}")
-    names = {**question.names, **{name: (filters[name],) for name in ("type", "component", "tag", "agent") if name in filters}}
-    if wrong := next((name for name, value in filters.items() if not isinstance(value, str)), None):
-        raise UsageError(f"the filter {wrong!r} must be a text, not {type(filters[wrong]).__name__}")
-    outcome = filters.get("outcome", question.outcome)
-    if outcome not in (None, "failed", "succeeded"):
-        raise UsageError(f"outcome {outcome!r}: use failed or succeeded")
-    since, before = (_edge(filters[name], now, name) if name in filters else None for name in ("since", "before"))
-    period = question.period
-    if since is not None or before is not None:
-        period = Period(
-            since or (period.since if period else None), before or (period.before if period else None), "as filtered"
-        )
-    kinds = (filters["kind"],) if "kind" in filters else question.kinds
-    return replace(question, names=names, outcome=outcome, period=period, kinds=kinds)
-
-
-def _edge(text: str, now: datetime, name: str) -> datetime:
-    period, more = read_period(f"since {text.strip().lower()}", now)
-    if period is None or period.since is None or more.strip():
-        raise UsageError(f"{name} {text!r} is no time: write 2026-03-01, yesterday, March or week 46")
-    return period.since
 
 
 def _about(question: Question) -> str:

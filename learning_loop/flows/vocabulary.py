@@ -1,6 +1,7 @@
 """The names a workspace knows, kept in memory and topped up from ledger and index."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from learning_loop.app import App
 from learning_loop.features import explain, family
@@ -11,36 +12,44 @@ MOST_NAMES, MOST_ERRORS = 2_000, 500  # of a kind: beyond, naming one in a quest
 
 
 class Names:
-    """The vocabulary of one workspace, as fresh as its ledger and index."""
+    """The vocabularies of one workspace by project, as fresh as its ledger and index."""
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._seq = 0
-        self._ended: dict[str, set[str]] = {}
-        self._errors: dict[str, str] = {}
-        self._of_notes: object = None
-        self._noted: dict[str, set[str]] = {}
-        self._known: tuple[Vocabulary, Vocabulary] | None = None
+        self._known: dict[str | None, _Known] = {}
 
-    def vocabularies(self, upto: int) -> tuple[Vocabulary, Vocabulary]:
-        """Return the names that notes or executions carry, and those that executions carry, with their errors.
+    def vocabularies(self, upto: int, project: str | None) -> tuple[Vocabulary, Vocabulary]:
+        """Return the names that notes or executions of a project carry, and those that its executions carry, with their errors.
 
         `upto` is the ledger's place that is known to have been reached.
         """
-        if upto != self._seq:
-            self._seq, names, errors = self._app.ledger.names(after=self._seq)
+        known = self._known.setdefault(project, _Known())
+        if upto != known.seq:
+            known.seq, names, errors = self._app.ledger.names(after=known.seq, project=project)
             for category, values in names.items():
-                self._ended.setdefault(category, set()).update(values)
-            self._errors |= {fingerprint: " ".join(_told(text)) for fingerprint, text in errors.items()}
-            self._known = None
+                known.ended.setdefault(category, set()).update(values)
+            known.errors |= {fingerprint: " ".join(_told(text)) for fingerprint, text in errors.items()}
+            known.both = None
         change = self._app.index.store.meta("change")
-        if change != self._of_notes:
-            self._of_notes, self._noted, self._known = change, self._app.index.store.names(), None
-        if self._known is None:
-            errors = dict(list(self._errors.items())[-MOST_ERRORS:])
-            both = {category: self._ended.get(category, set()) | self._noted.get(category, set()) for category in CATEGORIES}
-            self._known = (Vocabulary(_bounded(both), errors), Vocabulary(_bounded(self._ended), errors))
-        return self._known
+        if change != known.change:
+            known.change, known.noted, known.both = change, self._app.index.store.names(project), None
+        if known.both is None:
+            errors = dict(list(known.errors.items())[-MOST_ERRORS:])
+            names = {category: known.ended.get(category, set()) | known.noted.get(category, set()) for category in CATEGORIES}
+            known.both = (Vocabulary(_bounded(names), errors), Vocabulary(_bounded(known.ended), errors))
+        return known.both
+
+
+@dataclass
+class _Known:
+    """What one project's executions and notes are called by, up to a place in the ledger and a change of the index."""
+
+    seq: int = 0
+    ended: dict[str, set[str]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    change: object = None
+    noted: dict[str, set[str]] = field(default_factory=dict)
+    both: tuple[Vocabulary, Vocabulary] | None = None
 
 
 def _bounded(names: Mapping[str, set[str]]) -> dict[str, list[str]]:

@@ -1,14 +1,14 @@
 """The index of a memory: notes found by their words and by their meaning, executions by their words."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from learning_loop.index.documents import Document, Scope
+from learning_loop.index.documents import Scope
 from learning_loop.index.store import PLACES, IndexStore, match_any, where, words_table
 from learning_loop.index.vectors import VectorIndex, View
 from learning_loop.protocols import Embedder, Vectors
@@ -18,7 +18,7 @@ from learning_loop.retrieval.words import words_of
 
 POOL = 40  # candidates by words, and as many by meaning: more of them changed no answer that was measured
 NARROW = 1_000  # chunks of a scope whose vectors are all looked at
-MOST_POOL = 4_000
+MOST_POOL = 4_000  # where one long note takes the places of others: beyond, it is what the question is about
 SHORTLIST = 2  # times as many as are wanted: what may be lifted by what stands beside it, or by what is known of its note
 LOOKED_AT = 3  # hits of which one must answer
 PASSAGE = 400  # characters of a chunk that are shown
@@ -98,9 +98,6 @@ class MemoryIndex:
         """Return one note as a hit; None where the index has none of that source."""
         row = self.store.note_row(SHOWN, source)
         return hit_of(row, score) if row is not None else None
-
-    def put(self, documents: Iterable[Document] = (), **others: Any) -> None:
-        self.store.put(documents, **others)
 
 
 class Finder:

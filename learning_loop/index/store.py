@@ -257,15 +257,21 @@ class IndexStore:
         with self.use() as connection:
             return dict(connection.execute("SELECT category, count(*) FROM notes GROUP BY category"))
 
-    def names(self) -> dict[str, set[str]]:
-        """Return the components, agents, task types and tags that notes carry."""
+    def names(self, project: str | None) -> dict[str, set[str]]:
+        """Return the components, agents, task types and tags that the notes of a project carry."""
         columns = {"component": "component", "agent": "agent", "type": "task_type"}
         with self.use() as connection:
             found = {
-                name: {str(row[0]) for row in connection.execute(f"SELECT DISTINCT {column} FROM notes") if row[0]}
+                name: {
+                    str(row[0])
+                    for row in connection.execute(f"SELECT DISTINCT {column} FROM notes WHERE project IS ?", (project,))
+                    if row[0]
+                }
                 for name, column in columns.items()
             }
-            tags = connection.execute("SELECT DISTINCT tag.value FROM notes, json_each(notes.tags) AS tag")
+            tags = connection.execute(
+                "SELECT DISTINCT tag.value FROM notes, json_each(notes.tags) AS tag WHERE project IS ?", (project,)
+            )
             return {**found, "tag": {str(row[0]) for row in tags}}
 
     def size(self) -> dict[str, int]:

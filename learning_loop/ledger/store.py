@@ -408,27 +408,28 @@ class Ledger:
         with self._read() as connection:
             return [float(value) for value in connection.execute(statement).scalars()]
 
-    def names(self, *, after: int = 0) -> tuple[int, dict[str, set[str]], dict[str, str]]:
-        """Return what the executions that ended after a place are called by, and that of the last one.
+    def names(self, *, after: int = 0, project: str | None = None) -> tuple[int, dict[str, set[str]], dict[str, str]]:
+        """Return what the executions of a project that ended after a place are called by, and the place of the last one.
 
         Names come by `type`, `component`, `agent` and `tag`, with the text of one error for each fingerprint.
         """
         e, o = tables.executions.c, tables.outcomes.c
         columns = {"type": e.task_type, "component": e.component, "agent": e.agent, "tag": e.tags}
         ended = tables.executions.join(tables.outcomes, o.execution_id == e.id)
+        new = sa.and_(o.seq > after, o.project.is_not_distinct_from(project))
         with self._read() as connection:
             last = connection.execute(sa.select(sa.func.max(o.seq))).scalar() or 0
             if last <= after:
                 return after, {}, {}
             found: dict[str, set[str]] = {}
             for name, column in columns.items():
-                values = connection.execute(sa.select(column).select_from(ended).where(o.seq > after).distinct()).scalars()
+                values = connection.execute(sa.select(column).select_from(ended).where(new).distinct()).scalars()
                 found[name] = (
                     {str(value) for value in values if value} if name != "tag" else {tag for tags in values for tag in tags}
                 )
             errors = connection.execute(
                 sa.select(o.error_fingerprint, sa.func.max(o.error_type), sa.func.max(o.error_message))
-                .where(o.seq > after, o.error_fingerprint.is_not(None))
+                .where(new, o.error_fingerprint.is_not(None))
                 .group_by(o.error_fingerprint)
             ).all()
         return int(last), found, {row[0]: f"{row[1] or ''}: {row[2] or ''}" for row in errors}

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b, sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -110,8 +110,14 @@ class Model:
                         f"the model {self.name} cannot be exported: {last[:200]}. Set memory.embedder to another, or to lexical"
                     )
                 raise ModelError(last.removeprefix("error: "))
-        self._record.write_text(json.dumps({"source": self._mark(), "export": target.name}), encoding="utf-8")
+        self.keep_record(target)
+        if self.folder is None:  # next time it is found in the hub's own cache
+            replace(self, folder=_downloaded(self.name)).keep_record(target)
         return target
+
+    def keep_record(self, export: Path) -> None:
+        """Note where the export of its files, as they are now, is kept."""
+        self._record.write_text(json.dumps({"source": self._mark(), "export": export.name}), encoding="utf-8")
 
     def _digest(self) -> str:
         """Return the sha256 of the weights; of a name that the hub has, of the name."""

@@ -47,7 +47,7 @@ _GENERIC = frozenset(
 )
 _ISSUE = r"errors?|exceptions?|failures?|problems?|issues?|reasons?|causes?|faults?"
 
-_KINDS = {
+KINDS = {
     "pattern": r"(?:anti-?)?patterns?",
     "template": r"templates?",
     "rule": r"rules?",
@@ -99,9 +99,9 @@ _INTENTS = [  # the first that fits is meant
 ]
 _PATTERNS = [(name, re.compile(rf"\b(?:{pattern})(?!\w)")) for name, pattern in _INTENTS]
 _ASKING = re.compile("|".join(pattern.pattern for _, pattern in (*_PATTERNS, *_OUTCOMES)))
-_KIND_PATTERNS = [(kind, re.compile(rf"\b(?:{pattern})\b")) for kind, pattern in _KINDS.items()]
+_KIND_PATTERNS = [(kind, re.compile(rf"\b(?:{pattern})\b")) for kind, pattern in KINDS.items()]
 _NOTE_PATTERN = re.compile(rf"\b(?:{_NOTE})\b")
-_KIND_OR_NOTE = re.compile("|".join([*_KINDS.values(), _NOTE]))
+_KIND_OR_NOTE = re.compile("|".join([*KINDS.values(), _NOTE]))
 _ASKS_FOR = re.compile(  # as in "which patterns flopped"
     rf"\b(?:which|what|any|known|our|the) (?:\w+ )?(?:{_KIND_OR_NOTE.pattern})\b|^(?:{_KIND_OR_NOTE.pattern})\b"
 )
