@@ -21,7 +21,10 @@ from tests.questions.grading import right
 from tests.questions.world import NOW, World, fill, make_world
 from tests.test_index import real_model as real_model  # noqa: PLC0414  (a fixture is found by its name)
 
-LEAST_RIGHT = {"words": 0.90, "model": 0.94}
+UNSEEN = "unseen"  # questions that the reading was never mended by: which of them go wrong is not printed
+LEAST_RIGHT = {"words": 0.90, "model": 0.95}
+LEAST_RIGHT_UNSEEN = {"words": 0.80, "model": 0.85}
+LEAST_OF_A_FORM = 0.85  # what is asked of runs does not depend on the model; a note asked for in other words does
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def test_every_question_has_one_answer(world: World) -> None:
 def test_questions_are_answered_right(by: str, world: World, request: pytest.FixtureRequest) -> None:
     interface: LearningQueryInterface = request.getfixturevalue(by)
     good, total, wrong = Counter[str](), Counter[str](), []
-    for question in oracle.asked():
+    for question in (question for question in oracle.asked() if question.by != UNSEEN):
         answer = interface.query(question.ask)
         form = next(iter(question.want))
         total[form] += 1
@@ -79,6 +82,16 @@ def test_questions_are_answered_right(by: str, world: World, request: pytest.Fix
     )
     print("\n".join(wrong))
     assert good.total() >= LEAST_RIGHT[by] * total.total(), wrong
+    assert all(good[form] >= LEAST_OF_A_FORM * total[form] for form in total if form != "note"), wrong
+
+
+@pytest.mark.parametrize("by", ["words", "model"])
+def test_questions_it_was_not_made_for_are_mostly_answered_right(by: str, world: World, request: pytest.FixtureRequest) -> None:
+    interface: LearningQueryInterface = request.getfixturevalue(by)
+    unseen = [question for question in oracle.asked() if question.by == UNSEEN]
+    good = sum(right(world, question.want, interface.query(question.ask)) for question in unseen)
+    print(f"{by}: {good} of {len(unseen)} right")
+    assert good >= LEAST_RIGHT_UNSEEN[by] * len(unseen)
 
 
 SEED = {

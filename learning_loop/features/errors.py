@@ -128,4 +128,5 @@ _ALSO = {  # what people say for a well-known error, in words that stand in its 
 
 def error_words(word: str) -> tuple[str, ...]:
     """Return what a word may stand for in the text of an error: itself, and what people's short names mean."""
-    return (word, _ALSO[word]) if word in _ALSO else (word,)
+    short = word if word in _ALSO else word.removesuffix("s")
+    return (word, _ALSO[short]) if short in _ALSO else (word,)

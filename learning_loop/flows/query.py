@@ -4,6 +4,7 @@ A question is read first (`retrieval.question`). What is asked of runs is answer
 execution, *common* means counted. What is asked of knowledge is searched for in the notes. Both cite each other.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -63,13 +64,14 @@ class LearningQueryInterface:
         For example "What failed last time we tried the booking component?" or "show all failure patterns". At most `k` come
         back, eight where it is not given and up to a hundred where all of something is asked for. `filters` narrow by kind,
         type, component, tag, agent, outcome, and since and before in any words that name a time. A question in one project
-        (or in none) sees nothing of another's. With `explain`, each insight found by a search says what its score adds up
-        from. Raise UsageError for a filter that cannot be understood.
+        (or in none) sees nothing of another's, unless the question names it, as in "in project atelier". With `explain`, each
+        insight found by a search says what its score adds up from. Raise UsageError for a filter that cannot be understood.
         """
         synced = self._indexing.refresh(progress=progress, say=say)
+        text, project = self._in_project(query_string, project)
         vocabularies = self._names.vocabularies(self._indexing.seq, project)
         now = self._app.clock()
-        asked = ask(query_string, vocabularies, now=now, project=project, k=k, filters=filters, explain=explain)
+        asked = ask(text, vocabularies, now=now, project=project, k=k, filters=filters, explain=explain)
         self._check_kinds(asked.held.categories)
         question = asked.question
         headline, found = self._answer(asked)
@@ -84,6 +86,15 @@ class LearningQueryInterface:
             search=self._search_by(),
             warnings=tuple(warnings),
         )
+
+    def _in_project(self, text: str, project: str | None) -> tuple[str, str | None]:
+        """Return a question and the project it is asked in: where none is given, the one that it names."""
+        if project is None and "project" in text.lower():
+            for name in self._app.index.store.projects():
+                said = rf"(?:(?:in|of|for|from|within) )?(?:the )?(?:project {re.escape(name)}|{re.escape(name)} project)"
+                if match := re.search(rf"(?<!\w){said}(?!\w)", text, re.IGNORECASE):
+                    return f"{text[: match.start()]} {text[match.end() :]}", name
+        return text, project
 
     def _check_kinds(self, wanted: Sequence[str]) -> None:
         known = {*KINDS, *self._app.index.store.counts()} if wanted else set(wanted)

@@ -274,6 +274,12 @@ class IndexStore:
             )
             return {**found, "tag": {str(row[0]) for row in tags}}
 
+    def projects(self) -> list[str]:
+        """Return the projects that notes or executions belong to, the longest name first."""
+        with self.use() as connection:
+            rows = connection.execute("SELECT name FROM projects UNION SELECT project FROM runs").fetchall()
+        return sorted((str(row[0]) for row in rows if row[0]), key=lambda name: (-len(name), name))
+
     def size(self) -> dict[str, int]:
         """Return how many notes, chunks, chunks with a vector and executions there are."""
         queries = {

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, date, datetime, timedelta
 
 MONTHS = (
     "january",
@@ -59,23 +59,37 @@ def _any(names: tuple[str, ...]) -> str:
 
 _MONTH = rf"(?:{_any(MONTHS)}|sept\.?)"
 _DAY = rf"(?:{_any(DAYS)})"
-_ORDINAL = r"\d{1,2}(?:st|nd|rd|th)?"
+_NTH = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_ORDINAL = rf"(?:\d{{1,2}}(?:st|nd|rd|th)?|{'|'.join(_NTH)})"
+_PART = (  # of a year
+    r"(?:(?:q[1-4]|h[12])|(?:first|second|third|fourth|last|1st|2nd|3rd|4th) (?:quarter|half))"
+    r"(?:,? (?:of )?(?:(?:the )?(?:last|previous|this|current) year|the year|\d{4}))?"
+)
 _DATE = (
-    rf"(?:\d{{4}}-\d{{2}}-\d{{2}}|\d{{4}}-\d{{2}}|{_ORDINAL}(?: of)? {_MONTH}(?:,? \d{{4}})?|{_MONTH} {_ORDINAL}(?:,? \d{{4}})?"
+    rf"(?:{_PART}|\d{{4}}-\d{{2}}-\d{{2}}|\d{{4}}-\d{{2}}|{_ORDINAL}(?: of)? {_MONTH}(?:,? \d{{4}})?|{_MONTH} {_ORDINAL}(?:,? \d{{4}})?"
     rf"|{_MONTH}(?:,? (?:of )?\d{{4}})?|(?:last |this )?{_DAY}|yesterday|today|new year(?:'s)?(?: day)?|week \d{{1,2}}|(?:this|last) (?:week|month|year)|\d{{4}})"
 )
-_EDGE = r"(?:(?:the )?(?:beginning|start|end|middle) of )?(?:the )?"
+_EDGE = r"(?:(?:the )?(?:beginning|begin|start|end|middle) of )?(?:the )?"
 _COUNT = r"(?:\d{1,4}|" + "|".join(_NUMBERS) + ")"
 _UNIT = r"(?:hours?|hrs?|h|days?|d|weeks?|wks?|w|months?|mo|years?|yrs?|y)"
 _FORMS = [
-    ("between", rf"\b(?:between|from) {_EDGE}(?P<a>{_DATE})(?: and| to| till| until| -) {_EDGE}(?P<b>{_DATE})\b"),
+    (
+        "between",
+        rf"\b(?:between|from) {_EDGE}(?P<a>{_DATE})(?: and| to| till| until| through| -| up to(?: and including)?) {_EDGE}(?P<b>{_DATE})\b",
+    ),
     (
         "recent",
         rf"\b(?:in|during|over|within|for)? ?(?:the )?(?:last|past|previous|recent) (?P<n>{_COUNT}) ?(?P<unit>{_UNIT})\b",
     ),
     ("ago", rf"\b(?P<since>since )?(?P<n>{_COUNT}) (?P<unit>{_UNIT}) ago\b"),
-    ("since", rf"\b(?:since|starting|as of|from) (?P<edge>{_EDGE})(?P<a>{_DATE})(?: onwards?| on(?=[,.?!]|$))?\b"),
-    ("until", rf"\b(?P<word>before|until|till|up to) (?P<edge>{_EDGE})(?P<a>{_DATE})\b"),
+    (
+        "since",
+        rf"\b(?:since|start(?:ing)?(?: with| from| on| in| at)?|beginning (?:with|in|on)|as of|(?:counting )?from) (?P<edge>{_EDGE})(?P<a>{_DATE})(?: onwards?| on(?=[,.?!]|$))?\b",
+    ),
+    (
+        "until",
+        rf"\b(?P<word>before|prior to|until|till|through|up to(?: and including)?|no later than) (?P<edge>{_EDGE})(?P<a>{_DATE})\b",
+    ),
     ("on", rf"\b(?:(?:in|on|during|of|for|within|throughout|at) )?(?:the )?(?P<a>{_DATE})\b"),
     (
         "span",
@@ -125,7 +139,7 @@ def _read(name: str, match: re.Match[str], now: datetime) -> Period | None:
     if name == "since":
         return Period(_start(_edge(days, match["edge"], days[0]), now), None, said)
     if name == "until":
-        whole = days[0] if match["word"] == "before" else days[1]
+        whole = days[0] if match["word"] in ("before", "prior to") else days[1]
         return Period(None, _start(_edge(days, match["edge"], whole), now), said)
     return Period(_start(days[0], now), _start(last[1], now), said)
 
@@ -157,6 +171,8 @@ def _days(text: str, today: date, *, bare: bool) -> tuple[date, date] | None:
         return _one_day(date(today.year, 1, 1))
     if found := re.fullmatch(r"(this|last) (week|month|year)", text):
         return _span(found[2], found[1], today)
+    if found := re.fullmatch(_PART, text):
+        return _part(text, today)
     if found := re.fullmatch(r"week (\d{1,2})", text):
         return _week(int(found[1]), today)
     if found := re.fullmatch(rf"(?:last |this )?({_DAY})", text):
@@ -166,6 +182,21 @@ def _days(text: str, today: date, *, bare: bool) -> tuple[date, date] | None:
         return _dated(text, today, bare=bare)
     except ValueError:  # the 31st of February
         return None
+
+
+def _part(text: str, today: date) -> tuple[date, date] | None:
+    """Return a quarter or a half of a year, without its year the latest that has begun."""
+    months = 6 if "half" in text or text.startswith("h") else 3
+    number = re.search(r"\b[qh]?([1-4])(?!\d)", text)
+    place = int(number[1]) if number else next((nth for nth, word in enumerate(_NTH, 1) if word in text), 12 // months)
+    year = re.search(r"\b\d{4}\b", text)
+    first = date(int(year[0]) if year else today.year, 1, 1)
+    if place * months > 12 or not MINYEAR < first.year < MAXYEAR:
+        return None
+    first = _months_on(first, (place - 1) * months)
+    if "last year" in text or "previous year" in text or (not year and "year" not in text and first > today):
+        first = _months_on(first, -12)
+    return first, _months_on(first, months)
 
 
 def _one_day(day: date) -> tuple[date, date]:
@@ -187,6 +218,8 @@ def _month_or_day(text: str, today: date, *, bare: bool) -> tuple[date, date] | 
         return None
     month = next(_place(word, MONTHS) + 1 for word in re.findall(r"[a-z]+", text) if _is_month(word))
     year = re.search(r"\b\d{4}\b", text)
+    for number, word in enumerate(_NTH, 1):
+        text = text.replace(word, str(number))
     day = re.search(r"\b(\d{1,2})(?:st|nd|rd|th)?\b", text)
     first = date(int(year[0]) if year else today.year, month, int(day[1]) if day else 1)
     if not year and first > today:

@@ -157,6 +157,8 @@ def same(word: str, name: str, *, shortened: bool = False) -> bool:
         return True
     if len(name) >= LEAST_STEM and word.startswith(name) and len(word) - len(name) <= ENDINGS:
         return True
+    if word.endswith("ies") and name.endswith("y") and word[:-3] == name[:-1]:
+        return True
     if len(word) >= LEAST_STEM and name.startswith(word) and (shortened or len(name) - len(word) <= 1):
         return True
     if word[:1] != name[:1] or word.isdigit() or name.isdigit() or abs(len(word) - len(name)) > 2:
