@@ -694,11 +694,50 @@ def test_explicit_filters_are_kept_whatever_is_asked(make_loop: MakeLoop, worksp
     assert not loop.query("show all lessons", filters={"component": "nothere"})
     assert not loop.query("show all lessons", filters={"kind": "pattern"})
     assert loop.query("how many runs of web", filters={"type": "deploy"})[0].count == 1
-    for wrong in ({"since": "99th of foo yesterday bar"}, {"since": "2026/11/25"}):
-        with pytest.raises(UsageError):
+    for wrong, said in (
+        ({"since": "99th of foo yesterday bar"}, "is no time"),
+        ({"since": "2026/11/25"}, "is no time"),
+        ({"kind": "leson"}, "assumption, decision, gotcha, lesson"),
+    ):
+        with pytest.raises(UsageError, match=said):
             loop.query("runs", filters=wrong)
     with pytest.raises(UsageError):
         loop.query("runs", k=0)
+
+
+def test_a_project_is_seen_where_the_question_names_it(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(lambda _: None)
+    loop.execute_with_learning({"id": "a", "type": "deploy", "component": "gallery", "project": "web shop"})
+    note(workspace, "a", "the flumox resolver", project="web shop")
+    assert not loop.query("the flumox resolver")
+    assert loop.query("the flumox resolver in project web shop")
+    assert loop.query("how many deploys of the gallery in the Web Shop project")[0].count == 1
+    assert not loop.query("how many deploys of the gallery are in a project")
+
+
+def test_names_of_one_project_are_no_names_in_another(make_loop: MakeLoop) -> None:
+    loop = make_loop(lambda _: None)
+    loop.execute_with_learning({"id": "a", "type": "deploy", "component": "gallery", "project": "atelier"})
+    loop.execute_with_learning({"id": "b", "type": "deploy", "description": "the gallery of the museum"})
+    assert loop.query("last run with the gallery")[0].title == "deploy: b succeeded"
+    assert loop.query("last run with the gallery", project="atelier")[0].title == "atelier / deploy / gallery: a succeeded"
+
+
+def test_months_begin_by_the_clock_as_it_went_then(tmp_path: Path) -> None:
+    code = (
+        "from datetime import UTC, datetime\n"
+        "from learning_loop.flows.asking import ask\n"
+        "from learning_loop.retrieval import Vocabulary\n"
+        "for text in ('failed in march', 'since 0001-01-01', 'before 9999-12-31'):\n"
+        "    runs = ask(text, (Vocabulary(), Vocabulary()), now=datetime(2026, 11, 21, 12, tzinfo=UTC)).runs\n"
+        "    print(runs.since and runs.since.isoformat(), runs.before and runs.before.isoformat())"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "TZ": "Europe/Berlin"}, capture_output=True, text=True, check=True
+    )
+    first, *others = told.stdout.splitlines()
+    assert first == "2026-03-01T00:00:00+01:00 2026-04-01T00:00:00+02:00"
+    assert [line.split()[0][:4] for line in others] == ["1970", "None"]
 
 
 def test_a_model_that_is_not_here_is_not_fetched_by_a_question(workspace: Workspace) -> None:

@@ -178,6 +178,12 @@ def test_terms_keep_what_can_be_searched_for() -> None:
         ("how often did booking crash", "count", "failed", ()),
         ("which agent is best at booking", "best", None, ()),
         ("is booking getting slower", "trend", None, ()),
+        ("hw mny failurs in booking", "count", "failed", ()),
+        ("show all paterns that went south", "all", "failed", ("pattern",)),
+        ("how many runs of booking, failed or not", "count", None, ()),
+        ("which agent has the lowest failure rate on booking", "best", None, ()),
+        ("does booking fail as often as it did a year ago", "trend", "failed", ()),
+        ("We touched booking twice. Could you list the runs?", "runs", None, ()),
         ("similar tasks to component with booking", "similar", None, ()),
     ],
 )

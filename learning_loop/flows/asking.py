@@ -24,8 +24,8 @@ class Asked:
     k: int
     explained: bool
     runs: Filter
-    scope: Scope  # what was read and what was filtered by
-    held: Scope  # what was filtered by: nothing widens it
+    scope: Scope  # what notes were asked for, by what was read and what was filtered by
+    held: Scope  # what notes were filtered by: nothing widens it
     now: datetime
 
 

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from learning_loop.errors import UsageError
-from learning_loop.index import Document, MemoryIndex, Scope
+from learning_loop.flows.asking import ask
+from learning_loop.flows.query import find_notes
+from learning_loop.index import Document, MemoryIndex
 from learning_loop.index.store import embedded_text, match_any
 from learning_loop.protocols import Embedder, Vectors
-from learning_loop.retrieval import Vocabulary, read_question
+from learning_loop.retrieval import Vocabulary
 from learning_loop.retrieval.chunks import Chunk, chunks_of
 from learning_loop.retrieval.words import words_of
 
@@ -197,16 +199,8 @@ def memory(index: MemoryIndex, docs: Sequence[Doc], embedder: Embedder | None) -
     whole = not any(doc.session for doc in docs)
 
     def ranked(query: Query) -> list[str]:
-        question = read_question(query.text, _NO_NAMES, ANYTIME)
-        hits = index.search(
-            question.terms,
-            Scope(project=query.sample),
-            limit=DEPTH if whole else 4 * DEPTH,
-            now=ANYTIME,
-            text=query.text,
-            embedder=embedder,
-            notes=whole,
-        )
+        asked = ask(query.text, (_NO_NAMES, _NO_NAMES), now=ANYTIME, project=query.sample, k=DEPTH if whole else 4 * DEPTH)
+        hits = find_notes(index, asked, embedder, notes=whole)
         return list(dict.fromkeys(str(hit.section) for hit in hits))[:DEPTH]
 
     return ranked

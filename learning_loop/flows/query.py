@@ -15,9 +15,10 @@ from learning_loop.flows.asking import Asked, ask
 from learning_loop.flows.history import Histories
 from learning_loop.flows.indexing import Indexing, Progress, Say
 from learning_loop.flows.vocabulary import Names
-from learning_loop.index import Scope
+from learning_loop.index import MemoryIndex, Scope
 from learning_loop.index.store import match_all, match_any
 from learning_loop.ledger import Filter
+from learning_loop.protocols import Embedder
 from learning_loop.records import Briefing, ExecutionRecord, Hit, Tally, Task
 from learning_loop.retrieval import Answer, Insight, Question, terms
 from learning_loop.retrieval.insights import interval, of_group, of_hit, of_run, trend_of, with_notes
@@ -124,10 +125,10 @@ class LearningQueryInterface:
             headline, found = forms.get(question.intent, self._ordered)(narrowed)
             if found:
                 return headline, found
-        return "", self._find(asked, question.rest if question.intent != "find" and question.rest else question.terms)
+        return "", self._find(asked)
 
     def _narrowed(self, asked: Asked) -> Asked | None:
-        """Return the question narrowed to the runs that hold the words nothing was read from; None where none does.
+        """Return the question narrowed to the runs that hold all words nothing was read from; None where none does.
 
         Where a name was understood, words that no run holds are taken for small talk.
         """
@@ -135,26 +136,26 @@ class LearningQueryInterface:
         if not question.rest:
             return asked
         named = bool(question.names or question.errors or question.by)
-        match = match_all(question.rest) if named else match_any(question.rest)
-        found = self._app.index.store.run_ids(match, asked.project, limit=1_000)
+        found = self._app.index.store.run_ids(match_all(question.rest), asked.project, limit=1_000)
         if not found:
             return asked if named else None
         return replace(asked, runs=replace(asked.runs, ids=tuple(name for name, _ in found)))
 
     # ------------------------------------------------------------------------------------------------------ what is known
 
-    def _find(self, asked: Asked, about: Sequence[str]) -> list[Insight]:
-        """Return the notes that answer, then the runs that hold every word it is `about`."""
-        question = asked.question
-        hits = self._search(question.text, about, asked.scope, asked)
+    def _find(self, asked: Asked) -> list[Insight]:
+        """Return the notes that answer, then the runs that hold every word it is about."""
+        hits = find_notes(self._app.index, asked, self._indexing.loaded)
         found = [of_hit(hit, explained=asked.explained) for hit in hits]
-        words = [word for word in about if word in question.rest] or list(about)
+        words = asked.question.rest or asked.question.terms
         if len(words) > 1 or any(any(letter.isdigit() for letter in word) for word in words) or not found:
             found += self._runs_with(words, asked, {run for hit in hits for run in hit.evidence})
         return found
 
     def _search(self, text: str, words: Sequence[str], scope: Scope, asked: Asked) -> list[Hit]:
-        return self._app.index.search(words, scope, limit=asked.k, now=asked.now, text=text, embedder=self._indexing.loaded)
+        return self._app.index.search(
+            words, scope, preferred=asked.scope, limit=asked.k, now=asked.now, text=text, embedder=self._indexing.loaded
+        )
 
     def _runs_with(self, words: Sequence[str], asked: Asked, cited: set[str]) -> list[Insight]:
         found = self._app.index.store.run_ids(match_all(words), asked.project, limit=50)
@@ -362,6 +363,20 @@ class LearningQueryInterface:
 
     def _render(self, briefing: Briefing) -> str:
         return self._app.templates.render("briefing.md.j2", briefing=briefing)
+
+
+def find_notes(index: MemoryIndex, asked: Asked, embedder: Embedder | None, *, notes: bool = True) -> list[Hit]:
+    """Return the notes, or the chunks of them, that have to do with a question, best first: none where none has."""
+    return index.search(
+        asked.question.about_notes,
+        asked.held,
+        preferred=asked.scope,
+        limit=asked.k,
+        now=asked.now,
+        text=asked.question.text,
+        embedder=embedder,
+        notes=notes,
+    )
 
 
 def _about(question: Question) -> str:

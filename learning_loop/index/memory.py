@@ -54,11 +54,13 @@ class MemoryIndex:
         now: datetime,
         text: str = "",
         embedder: Embedder | None = None,
+        preferred: Scope | None = None,
         notes: bool = True,
     ) -> list[Hit]:
         """Return what fits, best first: by the `terms`, and by the meaning of `text` where there is an embedder.
 
-        With `notes`, each note stands once, with its best chunk; else every chunk stands for itself. Scores lie in 0 to 1.
+        Of notes that fit alike, those that are also of the kinds and the time `preferred` come first. With `notes`, each note
+        stands once, with its best chunk; else every chunk stands for itself. Scores lie in 0 to 1.
         Where the best have nothing to do with the question, nothing comes back.
         """
         if limit <= 0 or not (terms or (text.strip() and embedder)):
@@ -82,7 +84,7 @@ class MemoryIndex:
             if query is not None:
                 listed = find.with_neighbours(listed, query)
             passages = find.passages([candidate.chunk for candidate, _ in listed])
-        standings = {number: passage.standing() for number, passage in passages.items()}
+        standings = {number: passage.standing(preferred or scope) for number, passage in passages.items()}
         ranked = rank(listed, standings, frozenset(words_of(text)) | frozenset(terms), now=now, notes=notes)[:limit]
         least = TAIL * ranked[0].score if ranked and query is not None else 0.0
         ranked = [item for item in ranked if item.past or item.score >= least]
@@ -227,13 +229,14 @@ class Passage(NamedTuple):
     title: str
     said: str
 
-    def standing(self) -> Standing:
+    def standing(self, preferred: Scope) -> Standing:
         """Return what is known of it besides its words."""
         columns = dict(zip(SHOWN, self.note, strict=True))
         return Standing(
             source=columns["source"],
             names=_names(self.who, columns["component"], self.agent, self.tags),
             status=columns["status"],
+            asked=_preferred(columns["category"], columns["at"], preferred),
             seen=self.seen,
             changed=_moment(self.changed),
             effect=self.effect,
@@ -250,6 +253,19 @@ class Passage(NamedTuple):
         passage = passage[:PASSAGE] + ("..." if len(passage) > PASSAGE else "")
         text = passage if self.heading and passage else hit.text or passage
         return replace(hit, text=text, section=self.anchor or self.heading or None, parts=item.parts)
+
+
+def _preferred(category: str, at: str | None, scope: Scope) -> bool:
+    if not (scope.categories or scope.since or scope.before):
+        return False
+    moment = _moment(at)
+    if (scope.since or scope.before) and moment is None:
+        return False
+    return (
+        (not scope.categories or category in scope.categories)
+        and (scope.since is None or moment is None or moment >= scope.since)
+        and (scope.before is None or moment is None or moment < scope.before)
+    )
 
 
 @lru_cache(maxsize=10_000)

@@ -16,6 +16,7 @@ from learning_loop.retrieval.vocabulary import Vocabulary, Word
 from learning_loop.retrieval.wording import canonical, spelled
 from learning_loop.retrieval.words import MOST_CHARACTERS, STOP, terms, words_of
 
+MOST_LEFT = 4  # words nothing was read from: a text with more of them is searched for, whatever else it says
 PASTED = 3  # words of an error in a question: it was pasted, with all that stood in it
 
 KINDS = {
@@ -105,6 +106,7 @@ _ASKED_BY_CUES = [
 _NOTES_ASKED_FOR = re.compile(  # as in "which patterns failed"
     rf"\b(?:which|what|any|known|our|the) (?:\w+ )?(?:{_KIND_OR_NOTE})\b|^(?:{_KIND_OR_NOTE})\b"
 )
+_EXECUTION_CUE = _whole(r"runs|executions")
 _RUN_NOUN = _whole(r"runs?|executions?|jobs?|tasks?|attempts?|tries|trials?|examples?|samples?|instances?|occurrences?|cases?")
 _SHARE_CUE = _whole(r"proportion\w*|percent\w*|relative\w*|in relation")
 _RATE_CUE = _whole(r"(?:good|bad)rate")
@@ -190,6 +192,11 @@ class Question:
     most: int | None = None  # how many were asked for
     notes: bool = False  # notes are asked for, not runs
 
+    @property
+    def about_notes(self) -> tuple[str, ...]:
+        """What notes are searched for by: where something else was asked, without the words that asked it."""
+        return self.terms if self.intent == "find" or not self.rest else self.rest
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
@@ -221,49 +228,37 @@ def read_question(text: str, vocabulary: Vocabulary, now: datetime, *, runs: Voc
 def _read(said: str, asking: str, around: str, vocabulary: Vocabulary, ended: Vocabulary, now: datetime) -> Question:
     """Read the part of a question that asks; what stands `around` it gives names and a time, where that has none."""
     period, timeless = _period(asking, around, now)
-    noted = _told(timeless, around, vocabulary)
-    plain, left = noted.plain, noted.left
+    told = _told(timeless, around, vocabulary)
+    plain = told.plain
     kinds = tuple(kind for kind, cue in _KIND_CUES if cue.search(plain))
     notes = bool(kinds or _NOTE_CUE.search(plain))
     outcome, of = _outcome(plain), _of(plain)
-    intent, by = _intent(plain, around, outcome=outcome, named=bool(noted.names), notes=notes)
-    names: dict[str, tuple[str, ...]] = noted.names
-    errors: tuple[str, ...] = ()
-    if not notes and (intent not in ("find", "all") or outcome or period or noted.names or _RUN_CUE.search(plain)):
+    intent, by = _intent(plain, around, outcome=outcome, named=bool(told.names), notes=notes)
+    if not notes and (intent not in ("find", "all") or outcome or period or told.names or _RUN_CUE.search(plain)):
         ran = _told(timeless, around, ended, everything=intent == "similar")
         if intent in ("find", "all"):
             intent = _of_runs(intent, ran, outcome=outcome, period=period)
-        if intent not in ("find", "all"):
-            names, errors, left, outcome = ran.names, ran.errors, ran.left, "failed" if ran.errors else outcome
-    if intent == "trend" and of != "success":
-        errors = ()  # "we wait longer and longer" is of no lock's wait
+        if intent not in ("find", "all") and len(ran.left) <= MOST_LEFT:
+            told, outcome = ran, "failed" if ran.errors else outcome
+    if len(told.left) > MOST_LEFT:
+        intent = "find"
+    if intent in ("find", "all"):
+        told = replace(told, errors=())
+    intent, by = _settled(intent, by, told, outcome=outcome, notes=notes)
     few = _FEW_CUE.search(timeless) if intent in ("last", "first", "slowest", "fastest") else None
-    if few is not None:
-        left = tuple(word for word in left if word != few[1])
-    if intent == "last" and _YES_OR_NO.match(timeless):  # "did it fail last time": whichever way the last one went
-        outcome = None
-    if intent == "top" and by is None:
-        by = "component" if outcome and not ("component" in names or "agent" in names) else "error"
-        intent = "find" if left and not (names or errors) else intent  # "why does the widget keep crashing" is of the widget
-    if intent == "top" and outcome == "failed" and _SHARE_CUE.search(plain):
-        intent = "worst"
-    if intent == "count" and (many := _MANY_OF.search(plain)):
-        if many[1] in left:  # "how many screens are too many"
-            intent = "find"
-        elif not outcome and not errors:
-            by = next((name for name, cue in _BY_CUES if name != "error" and cue.fullmatch(many[1])), None)
-    if intent == "find" and not left and (notes or (names.get("tag") and _ALL_CUE.search(plain))):
-        intent = "all"  # as in "failed patterns booking-form", "everything tagged nightly"
     topical = intent in ("find", "all") and period is not None and not _PAST.search(period.said)  # "can I ship on friday"
+    left = tuple(word for word in told.left if few is None or word != few[1])
     return Question(
         text=said,
         intent=intent,
         by=by,
         of=of,
-        outcome=outcome,
+        # "did it fail last time": whichever way the last one went
+        outcome=None if intent == "last" and _YES_OR_NO.match(timeless) else outcome,
         kinds=kinds,
-        names=names,
-        errors=errors,
+        names=told.names,
+        # "we wait longer and longer" is of no lock's wait
+        errors=() if intent == "trend" and of != "success" else told.errors,
         period=None if topical else period,
         terms=tuple(_expanded(terms(timeless))),
         rest=left,
@@ -271,6 +266,24 @@ def _read(said: str, asking: str, around: str, vocabulary: Vocabulary, ended: Vo
         about=tuple(word for word in left if word in {match[1] for match in _ABOUT.finditer(timeless)}),
         notes=notes,
     )
+
+
+def _settled(intent: str, by: str | None, told: _Told, *, outcome: str | None, notes: bool) -> tuple[str, str | None]:
+    """Return what is asked, and what it ranges over, once names and errors are known."""
+    if intent == "top" and by is None:
+        by = "component" if outcome and not ("component" in told.names or "agent" in told.names) else "error"
+        if told.left and not (told.names or told.errors):  # "why does the widget keep crashing" is of the widget
+            intent = "find"
+    if intent == "top" and outcome == "failed" and _SHARE_CUE.search(told.plain):
+        intent = "worst"
+    if intent == "count" and (many := _MANY_OF.search(told.plain)):
+        if many[1] in told.left:  # "how many screens are too many"
+            intent = "find"
+        elif not outcome and not told.errors:
+            by = next((name for name, cue in _BY_CUES if name != "error" and cue.fullmatch(many[1])), None)
+    if intent == "find" and not told.left and (notes or (told.names.get("tag") and _ALL_CUE.search(told.plain))):
+        intent = "all"  # as in "failed patterns booking-form", "everything tagged nightly"
+    return intent, by
 
 
 def _asking_part(lowered: str) -> tuple[str, str]:
@@ -344,7 +357,7 @@ def _of_runs(intent: str, ran: _Told, *, outcome: str | None, period: Period | N
     """Return what is asked of runs, where nothing more definite was said: to see them, or what is known of them."""
     told = bool(ran.names or ran.errors)
     if (_RUN_CUE.search(ran.plain) or ran.names.get("type")) and (
-        _ALL_CUE.search(ran.plain) or (_SHOW_CUE.search(ran.plain) and (ran.errors or (ran.names and not ran.left)))
+        _ALL_CUE.search(ran.plain) or (_SHOW_CUE.search(ran.plain) and _certainly_runs(ran))
     ):
         return "runs"
     if intent == "find" and not ran.left:
@@ -353,6 +366,11 @@ def _of_runs(intent: str, ran: _Told, *, outcome: str | None, period: Period | N
         if outcome or period:
             return "runs"  # as in "what happened today"
     return intent
+
+
+def _certainly_runs(ran: _Told) -> bool:
+    """Say whether what is to be shown are runs: examples and cases may be of other things."""
+    return bool(ran.errors or (ran.names and (not ran.left or _EXECUTION_CUE.search(ran.plain))))
 
 
 def _by(plain: str) -> str | None:

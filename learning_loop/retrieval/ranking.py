@@ -20,6 +20,7 @@ WEIGHTS = {
     "note": 0.4,  # that of the best chunk of its note
     "beside": 0.3,  # cosine of the better of the two chunks next to it
     "named": 0.2,  # the question names its author, component or a tag
+    "asked": 0.3,  # it is of the kinds and the time that the question speaks of
 }
 CONFIRMED, RECENT, MEASURED = 0.1, 0.05, 0.2  # at most so much for how often, how lately, and with what effect
 HALF_OFTEN, HALF_LIFE_DAYS, FULL_EFFECT = 3.0, 90.0, 10.0
@@ -39,6 +40,7 @@ class Standing:
     source: str = ""  # decides between equals
     names: tuple[frozenset[str], ...] = ()  # the words of each name it carries
     status: str = "active"
+    asked: bool = False
     seen: int = 0
     changed: datetime | None = None
     effect: float | None = None
@@ -125,6 +127,8 @@ def rank(
         parts = dict(zip(("meaning", "words", "note", "beside"), _parts(candidate, best), strict=True))
         if any(name <= asked for name in standing.names if name):
             parts["named"] = WEIGHTS["named"]
+        if standing.asked:
+            parts["asked"] = WEIGHTS["asked"]
         parts |= _evidence(standing, now)
         parts = {part: value / whole for part, value in parts.items() if value}
         found.append(
