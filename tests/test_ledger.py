@@ -161,11 +161,11 @@ def test_filters_narrow_and_a_kind_holds_its_project(app: App) -> None:
     def ids(wanted: Filter) -> set[str]:
         return {record.execution.id for record in app.ledger.executions(wanted)}
 
-    assert ids(Filter(type="build")) == {"a", "b", "c"}
+    assert ids(Filter(types=("build",))) == {"a", "b", "c"}
     assert ids(Filter(kind=Kind(type="build", component="wheel"))) == {"a"}
     assert ids(Filter(kind=Kind(type="build", project="p"))) == {"c"}
     assert ids(Filter(status="failed")) == {"a"}
-    assert ids(Filter(agent="ann")) == {"d"}
+    assert ids(Filter(agents=("ann",))) == {"d"}
     assert len(app.ledger.past_runs(Kind(type="build"))) == 2
     assert [run.success for run in app.ledger.past_runs(Kind(type="build", component="wheel"))] == [False]
 

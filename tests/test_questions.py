@@ -233,7 +233,7 @@ def day(tmp_path: Path) -> Iterator[LearningQueryInterface]:
         ("how many runs failed today", 3),
         ("how many runs did not fail", 13),
         ("how many runs timed out", 3),
-        ("how many agents are there", 11),
+        ("how many agents are there", 2),
         ("how many runs failed yesterday", 0),
         ("which agent fails most often", 2),
     ],

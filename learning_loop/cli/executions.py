@@ -37,7 +37,14 @@ def list_(
     as_json: bool,
 ) -> None:
     """List executions, the newest first."""
-    wanted = Filter(type=task_type, component=component, project=project, agent=agent, sprint=sprint, status=status)
+    wanted = Filter(
+        types=_those(task_type),
+        components=_those(component),
+        project=project,
+        agents=_those(agent),
+        sprint=sprint,
+        status=status,
+    )
     with opened(ctx) as app:
         found = app.ledger.executions(wanted, limit=limit)
     if as_json:
@@ -181,3 +188,7 @@ def reflect(ctx: click.Context, task_id: str, as_json: bool) -> None:
         click.echo(f"{number_}. {finding.kind}: {finding.text}\n   ({', '.join(finding.executions[:5])})")
     if not cause.findings:
         click.echo(cause.summary)
+
+
+def _those(name: str | None) -> tuple[str, ...]:
+    return () if name is None else (name,)

@@ -1,7 +1,7 @@
 """What a question comes to: which executions it is about, and which notes, with what was filtered by beside it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from learning_loop.errors import UsageError
@@ -9,6 +9,7 @@ from learning_loop.index import Scope
 from learning_loop.ledger import Filter
 from learning_loop.retrieval import Question, Vocabulary, read_question
 from learning_loop.retrieval.periods import Period, read_period
+from learning_loop.retrieval.vocabulary import CATEGORIES
 
 FEW, MANY = 8, 100  # insights: of a search, and where all of something is asked for
 _EARLIEST, _LATEST = datetime(1970, 1, 2), datetime(9998, 1, 1)  # noqa: DTZ001  (what every clock can convert)
@@ -46,32 +47,89 @@ def ask(
     """
     if k is not None and k < 1:
         raise UsageError(f"k is {k}: ask for at least one insight")
-    given, now = filters or {}, now.astimezone()
+    now = now.astimezone()
+    given = _Given.of(filters or {}, now)
     known, ended = vocabularies
-    question = _filtered(read_question(text, known, now, runs=ended), given, now)
+    question = given.put_into(read_question(text, known, now, runs=ended))
+    held = given.scope(project)
     return Asked(
         question=question,
         project=project,
         k=k if k is not None else MANY if question.intent == "all" else max(FEW, question.most or 0),
         explained=explain,
         runs=_runs(question, project, given),
-        scope=_scope(question, project, given),
-        held=_held(project, given, now),
+        scope=_scope(question, held),
+        held=held,
         now=now,
     )
 
 
-def _runs(question: Question, project: str | None, filters: Mapping[str, str]) -> Filter:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """What was said beside a question: it outranks what is read from it."""
+
+    kinds: tuple[str, ...] = ()
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    outcome: str | None = None
+    since: datetime | None = None
+    before: datetime | None = None
+
+    @classmethod
+    def of(cls, filters: Mapping[str, str], now: datetime) -> "_Given":
+        if unknown := sorted(set(filters) - set(FILTERS)):
+            raise UsageError(f"there is no filter {unknown[0]!r}: use {', '.join(FILTERS)}")
+        if wrong := next((name for name, value in filters.items() if not isinstance(value, str)), None):
+            raise UsageError(f"the filter {wrong!r} must be a text, not {type(filters[wrong]).__name__}")
+        if (outcome := filters.get("outcome")) not in (None, "failed", "succeeded"):
+            raise UsageError(f"outcome {outcome!r}: use failed or succeeded")
+        return cls(
+            kinds=(filters["kind"],) if "kind" in filters else (),
+            names={name: (filters[name],) for name in CATEGORIES if name in filters},
+            outcome=outcome,
+            since=_edge(filters["since"], now, "since") if "since" in filters else None,
+            before=_edge(filters["before"], now, "before") if "before" in filters else None,
+        )
+
+    def put_into(self, question: Question) -> Question:
+        """Return a question with what was said beside it in the place of what was read from it."""
+        period = question.period
+        if period is not None:
+            period = replace(period, since=_as_then(period.since), before=_as_then(period.before))
+        if self.since is not None or self.before is not None:
+            read = period or Period(None, None, "")
+            period = Period(self.since or read.since, self.before or read.before, "as filtered")
+        return replace(
+            question,
+            names={**question.names, **self.names},
+            outcome=self.outcome or question.outcome,
+            period=period,
+            kinds=self.kinds or question.kinds,
+        )
+
+    def scope(self, project: str | None) -> Scope:
+        return Scope(
+            project=project,
+            categories=self.kinds,
+            outcome=self.outcome,
+            since=self.since,
+            before=self.before,
+            types=self.names.get("type", ()),
+            components=self.names.get("component", ()),
+            agents=self.names.get("agent", ()),
+            tags=self.names.get("tag", ()),
+        )
+
+
+def _runs(question: Question, project: str | None, given: _Given) -> Filter:
     """Return which executions a question is about. A component says more than the type of its tasks, so that the type goes."""
-    names = question.names
     success = {"failed": False, "succeeded": True}.get(question.outcome or "")
     if question.errors or (question.intent == "top" and question.by == "error"):
         success = False
     return Filter(
-        types=() if names.get("component") and "type" not in filters else names.get("type", ()),
-        components=names.get("component", ()),
-        agents=names.get("agent", ()),
-        tags=names.get("tag", ()),
+        types=_types(question) if "type" not in given.names else given.names["type"],
+        components=question.names.get("component", ()),
+        agents=question.names.get("agent", ()),
+        tags=question.names.get("tag", ()),
         fingerprints=question.errors,
         success=success,
         ended=True,
@@ -81,61 +139,28 @@ def _runs(question: Question, project: str | None, filters: Mapping[str, str]) -
     )
 
 
-def _scope(question: Question, project: str | None, filters: Mapping[str, str]) -> Scope:
-    """Return which notes a question is about; a search goes by names as words, a list is held to them, and so are filters."""
-    scope = Scope(
+def _scope(question: Question, held: Scope) -> Scope:
+    """Return which notes a question is about; a search goes by names as words, a list is held to them."""
+    scope = replace(
+        held,
         categories=question.kinds,
-        project=project,
         since=question.period.since if question.period else None,
         before=question.period.before if question.period else None,
     )
-    listed = question.intent in ("all", "count")
-    names = {category: found for category, found in question.names.items() if listed or category in filters}
+    if question.intent not in ("all", "count"):
+        return scope
     return replace(
         scope,
-        outcome=question.outcome if listed or "outcome" in filters else None,
-        task_type=filters.get("type"),
-        component=next(iter(names.get("component", ())), None),
-        agent=next(iter(names.get("agent", ())), None),
-        tag=next(iter(names.get("tag", ())), None),
+        outcome=question.outcome,
+        types=held.types or _types(question),
+        components=question.names.get("component", ()),
+        agents=question.names.get("agent", ()),
+        tags=question.names.get("tag", ()),
     )
 
 
-def _held(project: str | None, filters: Mapping[str, str], now: datetime) -> Scope:
-    """Return what notes are held to whatever is read from the question."""
-    return Scope(
-        project=project,
-        categories=(filters["kind"],) if "kind" in filters else (),
-        task_type=filters.get("type"),
-        component=filters.get("component"),
-        agent=filters.get("agent"),
-        tag=filters.get("tag"),
-        outcome=filters.get("outcome"),
-        since=_edge(filters["since"], now, "since") if "since" in filters else None,
-        before=_edge(filters["before"], now, "before") if "before" in filters else None,
-    )
-
-
-def _filtered(question: Question, filters: Mapping[str, str], now: datetime) -> Question:
-    """Return a question with what was said beside it, which outranks what was read from it."""
-    if unknown := sorted(set(filters) - set(FILTERS)):
-        raise UsageError(f"there is no filter {unknown[0]!r}: use {', '.join(FILTERS)}")
-    names = {**question.names, **{name: (filters[name],) for name in ("type", "component", "tag", "agent") if name in filters}}
-    if wrong := next((name for name, value in filters.items() if not isinstance(value, str)), None):
-        raise UsageError(f"the filter {wrong!r} must be a text, not {type(filters[wrong]).__name__}")
-    outcome = filters.get("outcome", question.outcome)
-    if outcome not in (None, "failed", "succeeded"):
-        raise UsageError(f"outcome {outcome!r}: use failed or succeeded")
-    since, before = (_edge(filters[name], now, name) if name in filters else None for name in ("since", "before"))
-    period = question.period
-    if period is not None:
-        period = replace(period, since=_as_then(period.since), before=_as_then(period.before))
-    if since is not None or before is not None:
-        period = Period(
-            since or (period.since if period else None), before or (period.before if period else None), "as filtered"
-        )
-    kinds = (filters["kind"],) if "kind" in filters else question.kinds
-    return replace(question, names=names, outcome=outcome, period=period, kinds=kinds)
+def _types(question: Question) -> tuple[str, ...]:
+    return () if question.names.get("component") else question.names.get("type", ())
 
 
 def _edge(text: str, now: datetime, name: str) -> datetime:

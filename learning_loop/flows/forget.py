@@ -67,9 +67,10 @@ def _sync(app: App) -> None:
 
 
 def _note(app: App, path: str, reason: str) -> Forgotten:
-    note_id = app.notes.read(path).id
-    (app.workspace.root / path).unlink()
-    app.ledger.forget_note(note_id, reason=reason)
+    with app.index.store.taking_in():
+        note_id = app.notes.read(path).id
+        (app.workspace.root / path).unlink()
+        app.ledger.forget_note(note_id, reason=reason)
     return Forgotten(note_id, erased=[path])
 
 
@@ -77,6 +78,15 @@ def _execution(app: App, execution_id: str, reason: str) -> Forgotten:
     if app.ledger.is_running(execution_id):
         raise UsageError(f"{execution_id} is still running: forget it when it has ended")
     found = Forgotten(execution_id, erased=[f"execution:{execution_id}"])
+    with app.index.store.taking_in():
+        again = _erase(app, execution_id, found)
+        app.ledger.forget(execution_id, reason=reason)
+    found.rewritten += _written_again(app, again)
+    return found
+
+
+def _erase(app: App, execution_id: str, found: Forgotten) -> list[tuple[str, list[str]]]:
+    """Take an execution out of all notes; return, of the loop's own that went, by what they were written and on what."""
     again: list[tuple[str, list[str]]] = []
     wrote = {app.index.store.path_of(version.note_id) for version in app.ledger.note_versions(execution_id=execution_id)}
     for path in dict.fromkeys([*app.index.store.citing([execution_id]), *sorted(path for path in wrote if path)]):
@@ -93,9 +103,7 @@ def _execution(app: App, execution_id: str, reason: str) -> Forgotten:
         else:
             atomic_write(app.workspace.root / path, _without(note, execution_id).content)
             found.rewritten.append(path)
-    app.ledger.forget(execution_id, reason=reason)
-    found.rewritten += _written_again(app, again)
-    return found
+    return again
 
 
 def _written_again(app: App, again: list[tuple[str, list[str]]]) -> list[str]:

@@ -68,7 +68,12 @@ class Histories:
 
     def _template_parts(self, kind: Kind) -> tuple[str, ...]:
         """Return the parts that the kind's template says good runs have; none where there is no readable template."""
-        like = Scope(categories=("template",), task_type=kind.type, component=kind.component, project=kind.project)
+        like = Scope(
+            categories=("template",),
+            types=(kind.type,),
+            components=(kind.component,) if kind.component is not None else (),
+            project=kind.project,
+        )
         for hit in self._app.index.newest(like, limit=1):
             try:
                 return self._app.notes.read(hit.source).texts("parts")

@@ -69,7 +69,7 @@ class Indexing:
         self._watch: _Watch | None = None
         self._embedding: threading.Thread | None = None
         self._stopped = threading.Event()
-        self._loading = threading.RLock()
+        self._loading, self._looking = threading.RLock(), threading.Lock()
         self._retry_at = 0.0
         self._embedder: Embedder | None = None
         self._fault: str | None = None
@@ -104,10 +104,23 @@ class Indexing:
             found.fault = self._fault
             return found
         view = self._app.index.vectors.view()
-        if view.bare or view.model != embedder.identity:
+        if view.model not in (None, embedder.identity):
+            found.fault = _other_model(view.model, embedder)
+        elif view.due or view.model is None:
             until = time.monotonic() + EMBED_WAIT_S
-            found.bare = self._app.index.vectors.embed_missing(embedder, go_on=lambda: time.monotonic() < until, wait=False)
+            try:
+                found.bare = self._app.index.vectors.embed_missing(
+                    embedder, go_on=lambda: time.monotonic() < until, wait=False, window=FEW_PASSAGES
+                )
+            except ModelError as error:
+                self.give_up(error)
+                found.fault = self._fault
         return found
+
+    def give_up(self, error: ModelError) -> None:
+        """Go by words from now on, for the model failed; it is tried again a minute later."""
+        with self._loading:
+            self._embedder, self._fault, self._retry_at = None, str(error), time.monotonic() + RETRY_S
 
     def complete(self, *, reading: Progress | None = None, embedding: Progress | None = None, say: Say | None = None) -> Synced:
         """Take in all that changed and embed all of it, however long that takes."""
@@ -121,9 +134,13 @@ class Indexing:
 
     def sync_notes(self, *, progress: Progress | None = None) -> list[NoteError]:
         """Bring the index up to date with the notes as they stand; return what could not be read."""
+        with self._looking:
+            return self._sync_notes(progress)
+
+    def _sync_notes(self, progress: Progress | None) -> list[NoteError]:
         started = time.monotonic()
+        known = self._app.index.store.marks()  # before the files: what comes in between is taken in once more, never dropped
         found = self._app.notes.marks()
-        known = self._app.index.store.marks()
         self._unreadable = {source: fault for source, fault in self._unreadable.items() if found.get(source) == fault[0]}
         changed = [source for source, mark in found.items() if known.get(source) != mark and source not in self._unreadable]
         self._take_in(changed, found, progress)
@@ -139,24 +156,27 @@ class Indexing:
 
     def _take_in(self, sources: list[str], marks: dict[str, str], progress: Progress | None) -> None:
         for start in range(0, len(sources), BATCH):
-            part = sources[start : start + BATCH]
-            known = self._app.index.store.digests(part)
-            documents, gone, same = [], [], {}
-            for source in part:
-                try:
-                    note = self._app.notes.read(source)
-                except NoteError as error:
-                    self._unreadable[source] = (marks[source], error)
-                    gone.append(source)  # what it said before it became unreadable no longer stands
-                    continue
-                if note.digest == known.get(source):
-                    same[source] = marks[source]
-                else:
-                    documents.append(note_document(note, marks[source]))
-            self._app.index.store.put(documents, gone=[source for source in gone if source in known])
-            self._app.index.store.touch(same)
+            with self._app.index.store.taking_in():
+                self._take_in_batch(sources[start : start + BATCH], marks)
             if progress is not None:
                 progress(min(start + BATCH, len(sources)), len(sources))
+
+    def _take_in_batch(self, sources: list[str], marks: dict[str, str]) -> None:
+        known = self._app.index.store.digests(sources)
+        documents, gone, same = [], [], {}
+        for source in sources:
+            try:
+                note = self._app.notes.read(source)
+            except NoteError as error:
+                self._unreadable[source] = (marks[source], error)
+                gone.append(source)  # what it said before it became unreadable no longer stands
+                continue
+            if note.digest == known.get(source):
+                same[source] = marks[source]
+            else:
+                documents.append(note_document(note, marks[source]))
+        self._app.index.store.put(documents, gone=[source for source in gone if source in known])
+        self._app.index.store.touch(same)
 
     def _follow_ledger(self) -> None:
         """Take in executions: at once what this process wrote, what others did a quarter of a second later at most."""
@@ -168,12 +188,13 @@ class Indexing:
         """Take in the executions that ended since the last time; `most` of them, where that is given."""
         seq = int(self._app.index.store.meta("seq") or 0)
         while True:
-            records, last = self._app.ledger.since(seq, most or BATCH)
-            self.seq = last
-            if last == seq:
+            if self._app.ledger.since(seq, 1)[1] == seq:
+                self.seq = seq
                 return
-            self._app.index.store.put(runs=[run_document(record) for record in records], seq=last)
-            seq = last
+            with self._app.index.store.taking_in():
+                records, last = self._app.ledger.since(seq, most or BATCH)
+                self._app.index.store.put(runs=[run_document(record) for record in records], seq=last)
+            self.seq = seq = last
             if most is not None:
                 return
 
@@ -208,7 +229,7 @@ class Indexing:
         with contextlib.suppress(LearningLoopError):  # a question says what is wrong
             embedder = self.embedder(export=False)
             view = self._app.index.vectors.view()
-            if embedder is not None and (view.bare or view.model != embedder.identity):
+            if embedder is not None and view.model in (None, embedder.identity) and (view.due or view.model is None):
                 self._app.index.vectors.embed_missing(
                     embedder, go_on=lambda: not self._stopped.is_set(), wait=False, window=FEW_PASSAGES
                 )
@@ -272,6 +293,10 @@ class Indexing:
         return None
 
 
+def _other_model(model: str | None, embedder: Embedder) -> str:
+    return f"the passages were embedded by {model}, not by {embedder.identity}: `learning-loop index` embeds them anew"
+
+
 class _Watch:
     """Tells when a markdown file under the folders changed; `healthy` while it can."""
 
@@ -314,8 +339,8 @@ class _Watch:
 
 
 def index_note(app: App, note: Note) -> None:
-    """Make a note that was just written findable at once."""
-    with contextlib.suppress(LearningLoopError):
+    """Make a note that was just written findable at once; where another is at it, it is taken in soon."""
+    with contextlib.suppress(LearningLoopError, OSError), app.index.store.taking_in(wait=False):
         app.index.store.put([note_document(note, app.notes.mark(note.path))])
 
 

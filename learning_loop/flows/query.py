@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from learning_loop.app import App
-from learning_loop.errors import UsageError
+from learning_loop.errors import ModelError, UsageError
 from learning_loop.flows.asking import Asked, ask
 from learning_loop.flows.history import Histories
 from learning_loop.flows.indexing import Indexing, Progress, Say
@@ -75,10 +75,15 @@ class LearningQueryInterface:
         asked = ask(text, vocabularies, now=now, project=project, k=k, filters=filters, explain=explain)
         self._check_kinds(asked.held.categories)
         question = asked.question
-        headline, found = self._answer(asked)
+        try:
+            headline, found, left_out = self._answer(asked)
+        except ModelError as error:
+            self._indexing.give_up(error)
+            synced.fault = str(error)
+            headline, found, left_out = self._answer(asked)
         warnings = list(synced.warnings)
-        if question.intent not in ("find", "all") and question.rest and found:
-            warnings.append(f"not understood, and left out: {', '.join(question.rest)}")
+        if left_out and found:
+            warnings.append(f"not understood, and left out: {', '.join(left_out)}")
         return Answer(
             question=query_string,
             insights=tuple(found[: asked.k]),
@@ -104,15 +109,18 @@ class LearningQueryInterface:
 
     def _search_by(self) -> str:
         model = self._indexing.loaded
-        return f"words and meaning ({model.identity})" if model is not None else "words only"
+        by_meaning = model is not None and self._app.index.vectors.view().model == model.identity
+        return f"words and meaning ({model.identity})" if model is not None and by_meaning else "words only"
 
-    def _answer(self, asked: Asked) -> tuple[str, list[Insight]]:
+    def _answer(self, asked: Asked) -> tuple[str, list[Insight], tuple[str, ...]]:
+        """Return a sentence that answers, or none, the insights, and the words of the question that neither rests on."""
         question = asked.question
         if question.intent == "all":
-            return "", self._all(asked)
+            return "", self._all(asked), ()
         if question.intent == "count" and question.notes:
-            return self._count_notes(asked)
-        if question.intent != "find" and (narrowed := self._narrowed(asked)) is not None:
+            return *self._count_notes(asked), ()
+        if question.intent != "find":
+            narrowed, left_out = self._narrowed(asked)
             forms = {
                 "similar": self._similar,
                 "history": self._similar,
@@ -122,24 +130,23 @@ class LearningQueryInterface:
                 "worst": self._ranked,
                 "trend": self._trend,
             }
-            headline, found = forms.get(question.intent, self._ordered)(narrowed)
+            headline, found = forms.get(question.intent, self._ordered)(narrowed) if narrowed is not None else ("", [])
             if found:
-                return headline, found
-        return "", self._find(asked)
+                return headline, found, left_out
+        return "", self._find(asked), ()
 
-    def _narrowed(self, asked: Asked) -> Asked | None:
-        """Return the question narrowed to the runs that hold all words nothing was read from; None where none does.
+    def _narrowed(self, asked: Asked) -> tuple[Asked | None, tuple[str, ...]]:
+        """Return the question narrowed to the runs that hold all words nothing was read from, and the words left out of that.
 
-        Where a name was understood, words that no run holds are taken for small talk.
+        Where no run does, they are taken for small talk round what was understood; where nothing was, runs do not answer.
         """
         question = asked.question
         if not question.rest:
-            return asked
-        named = bool(question.names or question.errors or question.by)
-        found = self._app.index.store.run_ids(match_all(question.rest), asked.project, limit=1_000)
-        if not found:
-            return asked if named else None
-        return replace(asked, runs=replace(asked.runs, ids=tuple(name for name, _ in found)))
+            return asked, ()
+        found = tuple(name for name, _ in self._app.index.store.run_ids(match_all(question.rest), asked.project))
+        if found:
+            return replace(asked, runs=replace(asked.runs, ids=found)), ()
+        return (asked, question.rest) if question.names or question.errors or question.by else (None, ())
 
     # ------------------------------------------------------------------------------------------------------ what is known
 
@@ -158,11 +165,10 @@ class LearningQueryInterface:
         )
 
     def _runs_with(self, words: Sequence[str], asked: Asked, cited: set[str]) -> list[Insight]:
-        found = self._app.index.store.run_ids(match_all(words), asked.project, limit=50)
-        strengths = {name: score for name, score in found if name not in cited}
-        if not strengths:
+        found = tuple(name for name, _ in self._app.index.store.run_ids(match_all(words), asked.project) if name not in cited)
+        if not found:
             return []
-        records = self._app.ledger.executions(replace(asked.runs, ids=tuple(strengths)), limit=RUNS_SHOWN)
+        records = self._app.ledger.executions(replace(asked.runs, ids=found), limit=RUNS_SHOWN)
         return [self._of_run(record, score=0.5) for record in records]
 
     def _all(self, asked: Asked) -> list[Insight]:
@@ -181,7 +187,7 @@ class LearningQueryInterface:
             outcome = asked.held.outcome
             scopes.append(replace(asked.scope, categories=tuple(dict.fromkeys([*question.kinds, *near])), outcome=outcome))
         other = _OPPOSITE.get(question.outcome or "", "")
-        titled = self._app.index.store.titled(match_any(question.about), asked.project)
+        titled = self._app.index.store.holding(match_any(question.about), asked.project, "title said")
         for scope in scopes:
             hits = [hit for hit in self._app.index.newest(scope, limit=EVERY) if hit.outcome != other]
             hits.sort(key=lambda hit: hit.status != "active")
@@ -191,15 +197,25 @@ class LearningQueryInterface:
             if fitting:
                 return [of_hit(hit, explained=asked.explained) for hit in fitting]
         said = [*question.about, *(word for names in question.names.values() for name in names for word in words_of(name))]
-        titled = self._app.index.store.titled(match_any(said), asked.project)  # names that no note carries may stand in titles
+        titled = self._app.index.store.holding(
+            match_any(said), asked.project, "title said"
+        )  # names that no note carries may stand in titles
         wide = replace(asked.held, categories=asked.held.categories or (*question.kinds, *near))
         hits = [hit for hit in self._app.index.newest(wide, limit=EVERY) if hit.outcome != other and hit.source in titled]
         return [of_hit(hit, explained=asked.explained) for hit in hits]
 
     def _count_notes(self, asked: Asked) -> tuple[str, list[Insight]]:
-        found = self._all(asked)
-        what = " and ".join(f"{kind}s" for kind in asked.question.kinds) or "notes"
-        return (f"{len(found)} {what}." if found else ""), found
+        """Return how many notes are of the very kinds, names and time asked for, and hold every word it is about."""
+        question = asked.question
+        hits = self._app.index.newest(asked.scope, limit=EVERY)
+        if question.rest:
+            holding = self._app.index.store.holding(match_all(question.rest), asked.project)
+            hits = [hit for hit in hits if hit.source in holding]
+        if not hits:
+            return "", self._all(asked)
+        what = " and ".join(kind if len(hits) == 1 else f"{kind}s" for kind in question.kinds) or "notes"
+        about = f" with {' and '.join(question.rest)}" if question.rest else ""
+        return f"{len(hits)} {what}{about}{_about(question)}.", [of_hit(hit, explained=asked.explained) for hit in hits]
 
     # -------------------------------------------------------------------------------------------------- what has happened
 
@@ -237,8 +253,21 @@ class LearningQueryInterface:
         if asked.question.by:
             groups = self._app.ledger.tally(asked.runs, asked.question.by)
             found = self._groups(groups, asked.question.by, "runs", sum(group.runs for group in groups))
-            names = ", ".join(insight.title for insight in found)
-            return f"{len(found)} {asked.question.by}s{_about(asked.question)}: {names}.", found
+            if not found:
+                return "", []
+            said = f"{len(found)} {asked.question.by}s"
+            headline = f"{said}{_about(asked.question)}: {', '.join(insight.title for insight in found)}."
+            counted = Insight(
+                id=f"count:{asked.question.by}",
+                memory=headline,
+                source=found[0].source,
+                score=1.0,
+                title=said,
+                category="count",
+                evidence=tuple(name for insight in found for name in insight.evidence),
+                count=len(found),
+            )
+            return headline, [counted, *found]
         whole = self._app.ledger.tally(replace(asked.runs, success=None, fingerprints=()))[0]
         chosen = self._app.ledger.tally(asked.runs)[0]
         if not whole.runs and asked.question.period is None:
@@ -300,7 +329,9 @@ class LearningQueryInterface:
         found = trend_of(course, question.of)
         records = self._app.ledger.executions(runs, limit=RUNS_SHOWN)
         if found is None:
-            few = f"Too few runs to say: {len(course)}{_about(question)}, four are needed." if records else ""
+            column = {"success": 0, "duration": 1, "cost": 2}[question.of]
+            known = sum(run[column] is not None for run in course)
+            few = f"Too few runs of known {question.of} to say: {known}{_about(question)}, four are needed." if records else ""
             return few, [self._of_run(record) for record in records]
         verdict, said = found
         trend = Insight(
@@ -335,7 +366,7 @@ class LearningQueryInterface:
         found = self._app.index.store.citing([record.execution.id], within=within)
         fingerprint = record.outcome.error_fingerprint if record.outcome is not None else None
         if not found and fingerprint is not None:
-            alike = Filter(fingerprint=fingerprint, within=within)
+            alike = Filter(fingerprints=(fingerprint,), within=within)
             ids = [other.execution.id for other in self._app.ledger.executions(alike, limit=20)]
             found = self._app.index.store.citing(ids, within=within)
         return found

@@ -86,7 +86,9 @@ class Reflector:
         others = self._earlier(record)
         mark = record.outcome.error_fingerprint if record.outcome else None
         same = (
-            self._app.ledger.executions(Filter(fingerprint=mark, before=record.execution.started_at), limit=100) if mark else []
+            self._app.ledger.executions(Filter(fingerprints=(mark,), before=record.execution.started_at), limit=100)
+            if mark
+            else []
         )
         return root_cause(record, others, [run for run in same if run.execution.project == record.execution.project])
 

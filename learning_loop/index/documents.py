@@ -51,15 +51,18 @@ class RunDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What a search is narrowed to. None does not narrow, but for the project: without one, only what has none is seen."""
+    """What a search is narrowed to; of several names any will do, of tags all are wanted.
+
+    What is None or empty does not narrow, but for the project: without one, only what has none is seen.
+    """
 
     categories: tuple[str, ...] = ()
     other_than: tuple[str, ...] = ()
     outcome: str | None = None
-    task_type: str | None = None
-    component: str | None = None
-    agent: str | None = None
-    tag: str | None = None
+    types: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     project: str | None = None
     since: datetime | None = None
     before: datetime | None = None

@@ -17,7 +17,7 @@ from learning_loop.errors import WorkspaceError
 from learning_loop.index.documents import Document, RunDocument, Scope
 from learning_loop.retrieval.chunks import neighbours
 
-SCHEMA = 6
+SCHEMA = 7
 PLACES = 24  # bits of a chunk's number for its place in its note: the others are the note's number
 CACHE_KIB = 32_000
 WIPE_TRIES = 100
@@ -31,6 +31,7 @@ CREATE UNIQUE INDEX notes_source ON notes (source);
 CREATE INDEX notes_kind ON notes (category, task_type, component, at);
 CREATE INDEX notes_component ON notes (component, task_type);
 CREATE INDEX notes_id ON notes (id);
+CREATE INDEX notes_names ON notes (project, component, agent, task_type, tags);
 CREATE TABLE chunks (
     rowid INTEGER PRIMARY KEY, note INTEGER NOT NULL AS (rowid >> {PLACES}), project INTEGER NOT NULL, heading TEXT NOT NULL,
     line INTEGER NOT NULL, anchor TEXT, who TEXT,
@@ -44,7 +45,7 @@ CREATE TABLE cites (execution TEXT NOT NULL, note INTEGER NOT NULL);
 CREATE INDEX cites_execution ON cites (execution);
 CREATE INDEX cites_note ON cites (note);
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL);
-INSERT INTO meta VALUES ('change', abs(random()) % 1000000000000);
+INSERT INTO meta VALUES ('change', abs(random()) % 1000000000000), ('born', abs(random()));
 CREATE VIRTUAL TABLE run_words USING fts5(
     words, content='runs', content_rowid='rowid', tokenize='porter unicode61 remove_diacritics 2'
 );
@@ -65,6 +66,9 @@ INSERT INTO {{words}}({{words}}, rank) VALUES ('rank', 'bm25({", ".join(map(str,
 _EXECUTION = re.compile(r"\b\d{8}-\d{6}-[a-z2-9]{8}\b")
 
 
+_File = tuple[int, int] | None
+
+
 class IndexStore:
     """Reads and writes the file. Many may read while one writes; a damaged file is made anew, for it is derived."""
 
@@ -74,8 +78,7 @@ class IndexStore:
 
     def _begin_afresh(self) -> None:
         self._pid = os.getpid()
-        self._file: tuple[int, int] | None = None  # which file the connections lead to
-        self._idle: list[sqlite3.Connection] = []  # as many as were ever used at once
+        self._idle: list[tuple[sqlite3.Connection, _File]] = []  # as many as were ever used at once, and where they lead
 
     # ------------------------------------------------------------------------------------------------ open, close, lend
 
@@ -83,28 +86,50 @@ class IndexStore:
         if os.getpid() != self._pid:
             return  # a parent's connections are not a forked child's to close
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop()[0].close()
 
     def delete(self) -> None:
         """Remove the file; the next use makes an empty one."""
         self.close()
-        for suffix in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        if self.path.parent.is_dir():
+            with self._making():
+                for suffix in ("", "-wal", "-shm"):
+                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+    def taking_in(self, *, wait: bool = True) -> Any:
+        """Return a lock, for `with`, to be held from reading what is to be indexed until it is, and while such is erased.
+
+        So nothing that was read before it was erased is written after it. Unless it may `wait`, an OSError where it is held.
+        """
+        return self._lock("taking", -1 if wait else 0)
+
+    def _making(self) -> Any:
+        return self._lock("index", -1)
+
+    def _lock(self, name: str, timeout: float) -> Any:
+        from filelock import FileLock
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path.with_name(f"{name}.lock"), timeout=timeout)
 
     @contextlib.contextmanager
     def use(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection; raise WorkspaceError where the index cannot be used."""
         if os.getpid() != self._pid:
-            _INHERITED.extend(self._idle)
+            _INHERITED.extend(connection for connection, _ in self._idle)
             self._begin_afresh()
-        if self._idle and _identity(self.path) != self._file:  # deleted or made anew by another process
-            self.close()
-        connection = None
+        connection, file = None, None
         try:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
+            here = _identity(self.path)
+            while connection is None and self._idle:
+                with contextlib.suppress(IndexError):  # another thread took it
+                    connection, file = self._idle.pop()
+                    if file != here:  # deleted or made anew by another process
+                        connection.close()
+                        connection = None
+            if connection is None:
                 connection = self._opened()
+                file = _identity(self.path)
             yield connection
         except (sqlite3.Error, OSError) as error:
             if "malformed" in str(error):
@@ -119,7 +144,7 @@ class IndexStore:
             if connection is not None and connection.in_transaction:  # left by a fault
                 connection.close()
             elif connection is not None:
-                self._idle.append(connection)
+                self._idle.append((connection, file))
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
@@ -156,9 +181,7 @@ class IndexStore:
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             connection.execute("PRAGMA synchronous = OFF")  # derived: a crash of the machine costs a rebuild, no more
             if _version(connection) != SCHEMA:
-                from filelock import FileLock
-
-                with FileLock(self.path.with_suffix(".lock")):  # two that switch to WAL at once get `locked` without a wait
+                with self._making():  # two that switch to WAL at once get `locked` without a wait
                     if (version := _version(connection)) != SCHEMA:
                         connection.execute("PRAGMA journal_mode = WAL")
                         if version:
@@ -167,7 +190,6 @@ class IndexStore:
         except BaseException:
             connection.close()
             raise
-        self._file = _identity(self.path)
         return connection
 
     # ------------------------------------------------------------------------------------------------------------ write
@@ -327,8 +349,8 @@ class IndexStore:
             ).fetchone()
         return found
 
-    def titled(self, match: str, project: str | None) -> set[str]:
-        """Return the notes of a project that have any of the words in their titles, tags or paths."""
+    def holding(self, match: str, project: str | None, columns: str = "title text said") -> set[str]:
+        """Return the notes of a project whose words match: in their titles and headings, texts, or tags and paths."""
         with self.use() as connection:
             words = words_table(connection, project)
             if words is None or not match:
@@ -336,12 +358,12 @@ class IndexStore:
             rows = connection.execute(
                 f"SELECT DISTINCT notes.source FROM {words} JOIN chunks ON chunks.rowid = {words}.rowid "
                 f"JOIN notes ON notes.rowid = chunks.note WHERE {words} MATCH ?",
-                (f"{{title said}} : ({match})",),
+                (f"{{{columns}}} : ({match})",),
             )
             return {str(row[0]) for row in rows}
 
-    def run_ids(self, match: str, project: str | None, *, limit: int) -> list[tuple[str, float]]:
-        """Return the executions of a project whose words match, best first, with BM25."""
+    def run_ids(self, match: str, project: str | None, *, limit: int = -1) -> list[tuple[str, float]]:
+        """Return the executions of a project whose words match, all or so many, best first, with BM25."""
         if not match:
             return []
         with self.use() as connection:
@@ -356,13 +378,12 @@ def where(scope: Scope) -> tuple[str, list[Any]]:
     """Return a condition on the table `notes`, and its values."""
     conditions: list[str] = ["notes.project IS ?"]
     values: list[Any] = [scope.project]
-    for column in ("outcome", "task_type", "component", "agent"):
-        if (value := getattr(scope, column)) is not None:
-            conditions.append(f"notes.{column} = ?")
-            values.append(value)
-    if scope.tag is not None:
+    if scope.outcome is not None:
+        conditions.append("notes.outcome = ?")
+        values.append(scope.outcome)
+    for tag in scope.tags:
         conditions.append("EXISTS (SELECT 1 FROM json_each(notes.tags) WHERE value = ?)")
-        values.append(scope.tag)
+        values.append(tag)
     for operator, moment in ((">=", scope.since), ("<", scope.before)):
         if moment is not None:
             conditions.append(f"notes.at {operator} ?")
@@ -374,11 +395,21 @@ def where(scope: Scope) -> tuple[str, list[Any]]:
             "(notes.component = ? OR (notes.component IS NULL AND (notes.task_type IS NULL OR notes.task_type = ?)))"
         )
         values += [scope.fitting.component, scope.fitting.type]
-    for operator, names in (("IN", scope.categories), ("NOT IN", scope.other_than)):
+    for column, names in (
+        ("category IN", scope.categories),
+        ("category NOT IN", scope.other_than),
+        ("task_type IN", scope.types),
+        ("component IN", scope.components),
+        ("agent IN", scope.agents),
+    ):
         if names:
-            conditions.append(f"notes.category {operator} ({', '.join('?' * len(names))})")
+            conditions.append(f"notes.{column} ({_marks(names)})")
             values += names
     return " AND ".join(conditions), values
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def match_any(terms: Iterable[str]) -> str:
@@ -464,7 +495,7 @@ def _plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, tuple) else value
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> _File:
     try:
         status = os.stat(path)
     except OSError:

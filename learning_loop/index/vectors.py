@@ -9,8 +9,8 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,12 @@ class VectorIndex:
                 connection.execute("DELETE FROM vectors")
                 connection.execute("DELETE FROM meta WHERE name IN ('vectors', 'covered', 'held')")
                 connection.execute("INSERT OR REPLACE INTO meta VALUES ('model', ?)", (embedder.identity,))
-        with self._store.change() as connection:
+        with self._store.use() as connection:
             bare = [row[0] for row in connection.execute(f"SELECT rowid FROM chunks WHERE {_BARE} ORDER BY rowid")]
-            connection.execute("INSERT OR REPLACE INTO meta VALUES ('bare', ?)", (len(bare),))
+            noted = _number(connection, "bare")
+        if noted != len(bare):
+            with self._store.change() as connection:
+                connection.execute("INSERT OR REPLACE INTO meta VALUES ('bare', ?)", (len(bare),))
         total = len(bare)
         while bare and go_on():
             chosen, bare = bare[:window], bare[window:]
@@ -84,7 +87,7 @@ class VectorIndex:
                 connection.execute("UPDATE meta SET value = max(0, value - ?) WHERE name = 'bare'", (len(chosen),))
             if progress is not None:
                 progress(total - len(bare), total)
-        self._consolidate(bare[0] if bare else None)
+        self._consolidate()
         return len(bare)
 
     def _texts(self, numbers: Sequence[int]) -> dict[bytes, str]:
@@ -100,17 +103,18 @@ class VectorIndex:
                 for key, title, heading, dated, who, text in rows
             }
 
-    def _consolidate(self, first_bare: int | None) -> None:
-        """Write a new file where too much has come or gone since the last."""
-        with self._store.use() as connection:
+    def _consolidate(self) -> None:
+        """Write a new file, of all up to the first that has no vector, where too much has come or gone since the last."""
+        with self._store.snapshot() as connection:
             covered, held = (_number(connection, name) for name in ("covered", "held"))
             living, after = connection.execute(
                 "SELECT count(*) FILTER (WHERE rowid <= ?), count(*) FILTER (WHERE rowid > ?) FROM chunks", (covered, covered)
             ).fetchone()
             file = connection.execute("SELECT value FROM meta WHERE name = 'vectors'").fetchone()
             there = file is None or self._store.path.with_name(file[0]).is_file()
-            if there and max(after, held - living) <= max(TAIL_LEAST, TAIL_SHARE * held):
+            if there and max(after, held - living) <= _bearable(held):
                 return
+            first_bare = connection.execute(f"SELECT min(rowid) FROM chunks WHERE {_BARE}").fetchone()[0]
             numbers, vectors = _vectors_of(connection, 0, first_bare)
         if not len(numbers):
             return
@@ -134,7 +138,7 @@ class VectorIndex:
         """Return the vectors as they stand."""
         with self._store.use() as connection:
             known = dict(connection.execute("SELECT name, value FROM meta"))
-            if known.get("change") == self._view.change:
+            if known.get("change") == self._view.known.get("change"):
                 return self._view
             base, covered = self._view.base, int(known.get("covered") or 0)
             file = known.get("vectors")
@@ -142,15 +146,16 @@ class VectorIndex:
                 base = Segment.read(self._store.path.with_name(file)) if file else None
             if base is None:  # none yet, removed by hand or damaged: everything is in the database
                 covered = 0
-            numbers, vectors = _vectors_of(connection, covered, None)
+            stays = ("born", "model", "vectors", "covered")  # one file's numbers never come to mean something else
+            same = base is not None or file is None
+            same = same and all(known.get(name) == self._view.known.get(name) for name in stays)
             self._view = View(
-                change=known.get("change"),
-                model=known.get("model"),
+                known=known,
                 file=file,
                 base=base,
-                tail=Segment.of(numbers, vectors) if len(numbers) else None,
+                tail=_tail(connection, covered, self._view.tail if same else None),
                 bare=int(known.get("bare") or 0),
-                projects=connection.execute("SELECT 1 FROM notes WHERE project IS NOT NULL LIMIT 1").fetchone() is not None,
+                projects=connection.execute("SELECT 1 FROM projects WHERE name IS NOT NULL LIMIT 1").fetchone() is not None,
             )
         return self._view
 
@@ -159,13 +164,23 @@ class VectorIndex:
 class View:
     """The vectors at one moment: those of the file and those after it; `bare` chunks have none yet, or are gone."""
 
-    change: Any = None
-    model: str | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)  # what the index says of itself
     file: str | None = None
     base: "Segment | None" = None
     tail: "Segment | None" = None
     bare: int = 0
     projects: bool = False  # whether any note belongs to one
+
+    @property
+    def model(self) -> str | None:
+        """The identity of the model that the vectors are of."""
+        return self.known.get("model")
+
+    @property
+    def due(self) -> bool:
+        """Whether passages are to be embedded, or the file is to be written, for it is lost or what came after it is much."""
+        held, after = (len(segment.numbers) if segment is not None else 0 for segment in (self.base, self.tail))
+        return self.bare > 0 or (self.file is not None and self.base is None) or after > _bearable(held)
 
     @property
     def segments(self) -> tuple["Segment", ...]:
@@ -200,7 +215,7 @@ class Segment:
         storage: Any = faiss.downcast_index(inner.storage) if hasattr(inner, "storage") else inner
         kind = "float32" if storage.code_size == 4 * index.d else "float16"
         codes = faiss.rev_swig_ptr(storage.codes.data(), index.ntotal * storage.code_size)
-        self._rows = codes.view(kind).reshape(index.ntotal, index.d)
+        self.rows = codes.view(kind).reshape(index.ntotal, index.d)
         self._kept = storage
 
     @classmethod
@@ -242,18 +257,43 @@ class Segment:
         wanted = np.asarray(numbers, dtype=np.int64)
         places = np.minimum(np.searchsorted(self.numbers, wanted), len(self.numbers) - 1)
         here = self.numbers[places] == wanted
-        likeness = self._rows[places[here]].astype(np.float32, copy=False) @ query
+        likeness = self.rows[places[here]].astype(np.float32, copy=False) @ query
         return dict(zip(wanted[here].tolist(), likeness.tolist(), strict=True))
+
+
+def _bearable(held: int) -> float:
+    """Return how many vectors may have come or gone since a file of so many was written."""
+    return max(TAIL_LEAST, TAIL_SHARE * held)
+
+
+def _tail(connection: sqlite3.Connection, covered: int, known: Segment | None) -> Segment | None:
+    """Return the vectors after a number, those that are known already not read again."""
+    import numpy as np
+
+    statement = "SELECT rowid FROM chunks WHERE rowid > ? AND key IN (SELECT key FROM vectors) ORDER BY rowid"
+    now = np.fromiter((row[0] for row in connection.execute(statement, (covered,))), dtype=np.int64)
+    if not len(now):
+        return None
+    if known is None or not np.isin(known.numbers, now).any():
+        return Segment.of(*_vectors_of(connection, covered, None))
+    stays = np.isin(known.numbers, now)
+    new = [int(number) for number in now[~np.isin(now, known.numbers)]]
+    numbers, vectors = _read(connection, "chunks.rowid IN (SELECT value FROM json_each(?))", (json.dumps(new),))
+    every = np.concatenate([known.numbers[stays], numbers])
+    order = np.argsort(every)
+    return Segment.of(every[order], np.concatenate([known.rows[stays], vectors.reshape(-1, known.rows.shape[1])])[order])
 
 
 def _vectors_of(connection: sqlite3.Connection, after: int, before: int | None) -> tuple[Any, Any]:
     """Return the numbers, ascending, and the vectors of the embedded chunks between two numbers."""
+    return _read(connection, "chunks.rowid > ? AND chunks.rowid < ?", (after, before if before is not None else 1 << 62))
+
+
+def _read(connection: sqlite3.Connection, condition: str, values: Sequence[Any]) -> tuple[Any, Any]:
     import numpy as np
 
     rows = connection.execute(
-        "SELECT chunks.rowid, vector FROM chunks JOIN vectors USING (key) WHERE chunks.rowid > ? AND chunks.rowid < ? "
-        "ORDER BY chunks.rowid",
-        (after, before if before is not None else 1 << 62),
+        f"SELECT chunks.rowid, vector FROM chunks JOIN vectors USING (key) WHERE {condition} ORDER BY chunks.rowid", values
     ).fetchall()
     numbers = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
     vectors = np.frombuffer(b"".join(row[1] for row in rows), dtype=np.float16).astype(np.float32)

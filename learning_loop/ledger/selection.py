@@ -18,17 +18,14 @@ class Filter:
     """Which executions are meant; what is None or empty does not narrow. `kind` holds its project to be exactly that one.
 
     `status` is how a run ended by its own account; `success` is what stands now, for what a person said later outranks the
-    run. `within` holds the project to be exactly the one in it, None in it being none. The plural fields take any of several.
+    run. `within` holds the project to be exactly the one in it, None in it being none. Of several names any will do, of tags
+    all are wanted.
     """
 
     kind: Kind | None = None
-    type: str | None = None
-    component: str | None = None
     project: str | None = None
-    agent: str | None = None
     task_id: str | None = None
     status: str | None = None
-    fingerprint: str | None = None
     sprint: str | None = None
     since: datetime | None = None
     before: datetime | None = None
@@ -60,13 +57,9 @@ def verdict() -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
 
 def conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     exact: dict[Any, Any] = {
-        _E.task_type: wanted.type,
-        _E.component: wanted.component,
         _E.project: wanted.project,
-        _E.agent: wanted.agent,
         _E.task_id: wanted.task_id,
         _E.sprint: wanted.sprint,
-        _O.error_fingerprint: wanted.fingerprint,
     }
     found: list[sa.ColumnElement[bool]] = [column == value for column, value in exact.items() if value is not None]
     several: dict[Any, tuple[str, ...]] = {
@@ -76,8 +69,9 @@ def conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
         _O.error_fingerprint: wanted.fingerprints,
     }
     found += [column.in_(values) for column, values in several.items() if values]
-    if wanted.ids is not None:
-        found.append(_E.id.in_(wanted.ids))
+    if wanted.ids is not None:  # however many: a statement takes only so many values
+        every = sa.func.json_each(json.dumps(wanted.ids)).table_valued("value")
+        found.append(_E.id.in_(sa.select(every.c.value)))
     if wanted.kind is not None:
         found += [_E.task_type == wanted.kind.type, _E.project.is_not_distinct_from(wanted.kind.project)]
         found += [_E.component == wanted.kind.component] if wanted.kind.component is not None else []

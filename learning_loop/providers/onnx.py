@@ -43,6 +43,21 @@ class OnnxEmbedder:
 
     def vectors(self, texts: Sequence[str]) -> Vectors:
         """Return the vectors of texts as they are, without the prompt that the model puts before them."""
+        from onnxruntime.capi import onnxruntime_pybind11_state as faults
+
+        try:
+            return self._vectors(texts)
+        except (
+            RuntimeError,
+            MemoryError,
+            faults.Fail,
+            faults.RuntimeException,
+            faults.InvalidArgument,
+            faults.EPFail,
+        ) as error:
+            raise ModelError(f"the model {self.identity} failed: {str(error).splitlines()[0][:200]}") from error
+
+    def _vectors(self, texts: Sequence[str]) -> Vectors:
         import numpy as np
 
         encoded = self._tokenizer.encode_batch([text.encode("utf-8", "replace").decode() for text in texts])
