@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from learning_loop import LearningOrchestrator
 from learning_loop.app import App
 from learning_loop.errors import ModelError, UsageError
+from learning_loop.flows.forget import forget
 from learning_loop.flows.indexing import Indexing
 from learning_loop.flows.query import LearningQueryInterface
 from learning_loop.index import MemoryIndex, Scope, vectors
@@ -191,15 +192,9 @@ def test_the_faiss_file_is_swapped_and_searched_with_its_tail(workspace: Workspa
         assert held.base is not None
         assert len(held.base.numbers) == 121  # with the note that a workspace starts with
         second.unlink()  # by hand
-        assert (
-            app.index.search(["word150"], Scope(), limit=1, now=NOW, text="word150", embedder=MODEL)[0].source
-            == "memory/n150.md"
-        )
+        assert word150(app) == "memory/n150.md"
     with opened(workspace) as app:
-        assert (
-            app.index.search(["word150"], Scope(), limit=1, now=NOW, text="word150", embedder=MODEL)[0].source
-            == "memory/n150.md"
-        )
+        assert word150(app) == "memory/n150.md"
 
 
 def word150(app: App) -> str:
@@ -688,61 +683,6 @@ def test_one_long_note_does_not_crowd_out_the_others(workspace: Workspace, app: 
     assert len(LearningQueryInterface(app).query("flumox resolver", k=8)) == 8
 
 
-def test_explicit_filters_are_kept_whatever_is_asked(make_loop: MakeLoop, workspace: Workspace) -> None:
-    loop = make_loop(lambda _: None)
-    for kind in ("test", "deploy", "test"):
-        loop.execute_with_learning({"id": kind, "type": kind, "component": "web"})
-    note(workspace, "a", "flumox", kind="lesson", created="2026-01-05")
-    assert not loop.query("show all lessons", filters={"since": "2026-02-01"})
-    assert not loop.query("show all lessons", filters={"component": "nothere"})
-    assert not loop.query("show all lessons", filters={"kind": "pattern"})
-    assert loop.query("how many runs of web", filters={"type": "deploy"})[0].count == 1
-    for wrong, said in (
-        ({"since": "99th of foo yesterday bar"}, "is no time"),
-        ({"since": "2026/11/25"}, "is no time"),
-        ({"kind": "leson"}, "assumption, decision, gotcha, lesson"),
-    ):
-        with pytest.raises(UsageError, match=said):
-            loop.query("runs", filters=wrong)
-    with pytest.raises(UsageError):
-        loop.query("runs", k=0)
-
-
-def test_a_project_is_seen_where_the_question_names_it(make_loop: MakeLoop, workspace: Workspace) -> None:
-    loop = make_loop(lambda _: None)
-    loop.execute_with_learning({"id": "a", "type": "deploy", "component": "gallery", "project": "web shop"})
-    note(workspace, "a", "the flumox resolver", project="web shop")
-    assert not loop.query("the flumox resolver")
-    assert loop.query("the flumox resolver in project web shop")
-    assert loop.query("how many deploys of the gallery in the Web Shop project")[0].count == 1
-    assert not loop.query("how many deploys of the gallery are in a project")
-
-
-def test_names_of_one_project_are_no_names_in_another(make_loop: MakeLoop) -> None:
-    loop = make_loop(lambda _: None)
-    loop.execute_with_learning({"id": "a", "type": "deploy", "component": "gallery", "project": "atelier"})
-    loop.execute_with_learning({"id": "b", "type": "deploy", "description": "the gallery of the museum"})
-    assert loop.query("last run with the gallery")[0].title == "deploy: b succeeded"
-    assert loop.query("last run with the gallery", project="atelier")[0].title == "atelier / deploy / gallery: a succeeded"
-
-
-def test_months_begin_by_the_clock_as_it_went_then(tmp_path: Path) -> None:
-    code = (
-        "from datetime import UTC, datetime\n"
-        "from learning_loop.flows.asking import ask\n"
-        "from learning_loop.retrieval import Vocabulary\n"
-        "for text in ('failed in march', 'since 0001-01-01', 'before 9999-12-31'):\n"
-        "    runs = ask(text, (Vocabulary(), Vocabulary()), now=datetime(2026, 11, 21, 12, tzinfo=UTC)).runs\n"
-        "    print(runs.since and runs.since.isoformat(), runs.before and runs.before.isoformat())"
-    )
-    told = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "TZ": "Europe/Berlin"}, capture_output=True, text=True, check=True
-    )
-    first, *others = told.stdout.splitlines()
-    assert first == "2026-03-01T00:00:00+01:00 2026-04-01T00:00:00+02:00"
-    assert [line.split()[0][:4] for line in others] == ["1970", "None"]
-
-
 def test_a_model_that_is_not_here_is_not_fetched_by_a_question(workspace: Workspace) -> None:
     note(workspace, "a", "the flumox resolver")
     with opened(workspace, None, **{"memory.embedder": "someone/some-model"}) as app:
@@ -751,3 +691,131 @@ def test_a_model_that_is_not_here_is_not_fetched_by_a_question(workspace: Worksp
         assert time.monotonic() - started < 3
         assert answer
         assert "learning-loop index" in answer.warnings[0]
+
+
+# --------------------------------------------------------------------------------------------------- what goes wrong at once
+
+
+class Interrupted(HashingEmbedder):
+    """Does something each time it is asked for vectors, as another process might meanwhile."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__()
+        self._meanwhile = meanwhile
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        self._meanwhile()
+        return super().embed(texts)
+
+
+class Failing(HashingEmbedder):
+    def embed_query(self, text: str) -> Any:
+        raise ModelError("the model failed: no memory left")
+
+
+def test_a_note_that_comes_while_others_are_embedded_is_found_by_meaning(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "TAIL_LEAST", 1)
+    note(workspace, "a", "alpha", title="one")
+    with opened(workspace) as app:
+        Indexing(app).complete()
+
+        def meanwhile() -> None:
+            if (workspace.memory / "late.md").exists():
+                return
+            note(workspace, "late", "the flumox resolver", title="late")
+            Indexing(app).sync_notes()
+            note(workspace, "zz", "alpha", title="one")  # a copy: it has its vector at once, and a higher number
+            Indexing(app).sync_notes()
+
+        for number in range(5):
+            note(workspace, f"n{number}", f"word{number}")
+        app.index.vectors.embed_missing(Interrupted(meanwhile))
+        Indexing(app).sync_notes()
+        app.index.vectors.embed_missing(Interrupted(meanwhile))
+        Indexing(app).complete()
+        found = app.index.vectors.view().nearest(MODEL.embed_query("late\nthe flumox resolver"), 1)
+        with app.index.store.use() as connection:
+            row = connection.execute("SELECT text FROM chunks WHERE rowid = ?", found[:1]).fetchone()
+        assert row == ("the flumox resolver",)
+
+
+def test_a_model_that_fails_leaves_the_words(workspace: Workspace) -> None:
+    note(workspace, "a", "the flumox resolver")
+    with opened(workspace) as app:
+        Indexing(app).complete()
+    with opened(workspace, Failing()) as app:
+        answer = LearningQueryInterface(app).query("flumox resolver")
+        assert answer[0].source == "memory/a.md"
+        assert "no memory left" in answer.warnings[0]
+        assert answer.search == "words only"
+
+
+def test_what_is_read_while_it_is_erased_does_not_come_back(workspace: Workspace, tmp_path: Path) -> None:
+    code = """
+import sys, time
+from pathlib import Path
+from learning_loop.app import App
+from learning_loop.flows.indexing import Indexing
+from learning_loop.workspace import Workspace
+from tests.conftest import WORDS_ONLY
+with App.open(Workspace(Path(sys.argv[1])), environ=WORDS_ONLY) as app:
+    indexing = Indexing(app)
+    print("ready", flush=True)
+    while not Path(sys.argv[1], "stop").exists():
+        indexing.sync_notes()
+"""
+    other = subprocess.Popen([sys.executable, "-c", code, str(workspace.root)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "ready\n"
+    try:
+        with opened(workspace, None) as app:
+            for number in range(15):
+                path = note(workspace, f"secret{number}", f"the hunter{number}passphrase of the vault")
+                forget(app, app.workspace.relative(path), reason="a secret")
+            files = [path.read_bytes() for path in (workspace.root / ".learning_loop" / "index").glob("index.db*")]
+            assert not any(f"hunter{number}passphrase".encode() in data for data in files for number in range(15))
+    finally:
+        (workspace.root / "stop").touch()
+        other.communicate(timeout=20)
+
+
+def test_a_connection_to_an_index_made_anew_is_not_used_again(workspace: Workspace) -> None:
+    note(workspace, "a", "the flumox resolver")
+    with opened(workspace) as one, opened(workspace) as other:
+        Indexing(one).sync_notes()
+        with one.index.store.use() as held:
+            other.index.delete()
+            Indexing(other).sync_notes()
+            assert one.index.store.counts() == other.index.store.counts()  # by a second connection
+            held.execute("SELECT 1")
+        note(workspace, "b", "the brillig cache")
+        Indexing(other).sync_notes()
+        assert one.index.store.counts() == other.index.store.counts()
+
+
+def test_past_versions_do_not_push_out_what_stands(workspace: Workspace) -> None:
+    for number in range(20):
+        note(workspace, f"old{number}", "the flumox resolver caches", status="superseded", title="Flumox resolver")
+    note(workspace, "now", "the flumox resolver does not cache any more, since it broke in spring", title="Caches")
+    with opened(workspace) as app:
+        answer = LearningQueryInterface(app).query("flumox resolver caches", k=5)
+        assert answer[0].source == "memory/now.md"
+        assert len(answer) == 5
+
+
+def test_watching_says_once_what_changed(workspace: Workspace, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "learning_loop", "-C", str(workspace.root), "index", "--watch"]
+    with (tmp_path / "said").open("w") as said:
+        watching = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env={**os.environ, **WORDS_ONLY})
+        try:
+            wait_for(lambda: "watching" in (tmp_path / "said").read_text(), 20)
+            time.sleep(1.5)
+            note(workspace, "fresh", "the flumox resolver")
+            wait_for(lambda: (tmp_path / "said").read_text().count("passages") >= 2, 10)
+            time.sleep(1.5)
+            assert (tmp_path / "said").read_text().count(" passages, ") <= 3
+        finally:
+            watching.send_signal(signal.SIGINT)
+            watching.wait(20)

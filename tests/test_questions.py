@@ -168,6 +168,8 @@ def test_nonsense_gets_nothing(text: str, model: LearningQueryInterface) -> None
         ("prior to 1 july 2026", None, "2026-07-01"),
         ("from 15 june up to and including 30 june", "2026-06-15", "2026-07-01"),
         ("in the third half of 2025", None, None),
+        ("two years ago", "2024-01-01", "2025-01-01"),
+        ("between october and december", "2026-10-01", "2027-01-01"),
         ("on 2026-02-03", "2026-02-03", "2026-02-04"),
         ("last time", None, None),
         ("if i may ask", None, None),

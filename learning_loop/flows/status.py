@@ -43,6 +43,9 @@ def search_of(app: App) -> dict[str, Any]:
         "embedded": size["embedded"],
         "why": None,
     }
+    embedded_by = app.index.store.meta("model")
+    if app.embedder is not None:
+        return {**found, "by": "words and meaning", "model": app.embedder.identity}
     try:
         model = app.model
     except ModelError as error:
@@ -51,7 +54,9 @@ def search_of(app: App) -> dict[str, Any]:
         configured = app.settings.memory.embedder
         found["why"] = "memory.embedder is lexical" if configured == "lexical" else "no model is installed"
         return found
-    found["model"] = app.index.store.meta("model") or model.name
-    if model.exported is None:
-        return {**found, "why": f"{model.name} has not been prepared yet: run `learning-loop index`"}
+    if (identity := model.identity) is None:
+        return {**found, "model": model.name, "why": f"{model.name} has not been prepared yet: run `learning-loop index`"}
+    found["model"] = identity
+    if embedded_by not in (None, identity):
+        return {**found, "why": f"the passages were embedded by {embedded_by}: `learning-loop index` embeds them anew"}
     return {**found, "by": "words and meaning"}

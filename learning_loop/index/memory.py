@@ -61,7 +61,7 @@ class MemoryIndex:
 
         Of notes that fit alike, those that are also of the kinds and the time `preferred` come first. With `notes`, each note
         stands once, with its best chunk; else every chunk stands for itself. Scores lie in 0 to 1.
-        Where the best have nothing to do with the question, nothing comes back.
+        Where the best have nothing to do with the question, nothing comes back. Raise ModelError where the embedder fails.
         """
         if limit <= 0 or not (terms or (text.strip() and embedder)):
             return []
@@ -86,11 +86,25 @@ class MemoryIndex:
             passages = find.passages([candidate.chunk for candidate, _ in listed])
         standings = {number: passage.standing(preferred or scope) for number, passage in passages.items()}
         ranked = rank(listed, standings, frozenset(words_of(text)) | frozenset(terms), now=now, notes=notes)[:limit]
-        least = TAIL * ranked[0].score if ranked and query is not None else 0.0
-        ranked = [item for item in ranked if item.past or item.score >= least]
+        least = TAIL * max((item.score for item in ranked), default=0.0) if query is not None else 0.0
+        ranked = [item for item in ranked if item.score >= least]
         if not any(passages[item.chunk].answers(item, terms) for item in ranked[:LOOKED_AT]):
             return []
-        return [passages[item.chunk].hit(item) for item in ranked]
+        found = [passages[item.chunk].hit(item) for item in ranked]
+        past = [hit for hit in found if hit.status != "active"]
+        if not past or scope.active:
+            return found
+        standing = self.search(  # however many versions of a note are past, they push out none that stands
+            terms,
+            replace(scope, active=True),
+            limit=limit,
+            now=now,
+            text=text,
+            embedder=embedder,
+            preferred=preferred,
+            notes=notes,
+        )
+        return [*standing, *past][:limit]
 
     def newest(self, scope: Scope, *, limit: int) -> list[Hit]:
         """Return the notes in the scope, newest first, all with the same score."""

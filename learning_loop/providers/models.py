@@ -43,6 +43,14 @@ class Model:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    @property
+    def identity(self) -> str | None:
+        """What its vectors are named by; None where it has not been exported yet."""
+        try:
+            return str(json.loads((self.exported / "manifest.json").read_text("utf-8"))["identity"]) if self.exported else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def open(self, say: Say | None = None, *, threads: int = 0) -> Embedder:
         """Return its embedder, exported first where that is due: `say` is told, for it takes some twenty seconds.
 
@@ -92,6 +100,7 @@ class Model:
             done = subprocess.run(  # noqa: S603
                 [
                     sys.executable,
+                    "-P",  # a file of the folder one works in is taken for no library
                     "-m",
                     "learning_loop.providers.export",
                     self.name,
@@ -120,7 +129,7 @@ class Model:
         self._record.write_text(json.dumps({"source": self._mark(), "export": export.name}), encoding="utf-8")
 
     def _digest(self) -> str:
-        """Return the sha256 of the weights; of a name that the hub has, of the name."""
+        """Return the sha256 of the weights and of all that is configured of them; of a name that the hub has, of the name."""
         if self.folder is None:
             return sha256(self.name.encode()).hexdigest()
         weights = next((path for name in WEIGHTS if (path := self.folder / name).is_file()), None)

@@ -19,7 +19,7 @@ MONTHS = (
     "december",
 )
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_NUMBERS = {
+NUMBERS = {
     name: number
     for number, name in enumerate(
         [
@@ -70,7 +70,7 @@ _DATE = (
     rf"|{_MONTH}(?:,? (?:of )?\d{{4}})?|(?:last |this )?{_DAY}|yesterday|today|new year(?:'s)?(?: day)?|week \d{{1,2}}|(?:this|last) (?:week|month|year)|\d{{4}})"
 )
 _EDGE = r"(?:(?:the )?(?:beginning|begin|start|end|middle) of )?(?:the )?"
-_COUNT = r"(?:\d{1,4}|" + "|".join(_NUMBERS) + ")"
+_COUNT = r"(?:\d{1,4}|" + "|".join(NUMBERS) + ")"
 _UNIT = r"(?:hours?|hrs?|h|days?|d|weeks?|wks?|w|months?|mo|years?|yrs?|y)"
 _FORMS = [
     (
@@ -134,6 +134,8 @@ def _read(name: str, match: re.Match[str], now: datetime) -> Period | None:
         return Period(_start(first, now), _start(after, now), said)
     days = _days(match["a"], today, bare=name == "on" and said == match["a"])
     last = _days(match["b"], today, bare=False) if name == "between" else days
+    if days is not None and last is not None and last[1] <= days[0] and not re.search(r"\d{4}", match["b"]):
+        last = (_months_on(last[0], 12), _months_on(last[1], 12))  # "between October and December", asked in November
     if days is None or last is None or last[1] <= days[0]:
         return None
     if name == "since":
@@ -154,12 +156,14 @@ def _edge(days: tuple[date, date], edge: str, whole: date) -> date:
 
 
 def _around(day: date, unit: str) -> tuple[date, date]:
-    """Return the days that are meant by so many units ago: the week of that day, or its month, or the day itself."""
+    """Return the days that are meant by so many units ago: the week of that day, its month or its year, or the day itself."""
     if unit.startswith("w"):
         monday = day - timedelta(days=day.weekday())
         return monday, monday + timedelta(days=7)
     if unit.startswith("mo"):
         return day.replace(day=1), _next_month(day.replace(day=1))
+    if unit.startswith("y"):
+        return date(day.year, 1, 1), date(day.year + 1, 1, 1)
     return _one_day(day)
 
 
@@ -270,7 +274,7 @@ def _next_month(first: date) -> date:
 
 
 def _back(count: str, unit: str, now: datetime) -> datetime:
-    number = int(count) if count.isdigit() else _NUMBERS[count]
+    number = int(count) if count.isdigit() else NUMBERS[count]
     name = _UNITS.get(unit, unit).rstrip("s")
     name = _UNITS.get(name, name)
     number = min(number, 10_000)

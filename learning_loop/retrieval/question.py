@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from learning_loop.features import error_words
-from learning_loop.retrieval.periods import Period, read_period
+from learning_loop.retrieval.periods import NUMBERS, Period, read_period
 from learning_loop.retrieval.vocabulary import Vocabulary, Word
 from learning_loop.retrieval.wording import canonical, spelled
 from learning_loop.retrieval.words import MOST_CHARACTERS, STOP, terms, words_of
@@ -120,7 +120,7 @@ _DURATION_CUE = _whole(
 )
 _COST_CUE = _whole(r"costs?|costly|cheap\w*|expens\w+|dollars?|usd|money|price[ys]?")
 _SUCCESS_CUE = _whole(r"\w*reliab\w+|(?:good|bad)rate|succe\w+|fail\w*|flak\w+|stable|unstable|stability")
-_FEW_CUE = re.compile(r"\b(?:last|latest|newest|first|slowest|fastest|recent) (\d{1,3})\b")
+_FEW_CUE = re.compile(rf"\b(?:last|latest|newest|first|slowest|fastest|recent) (\d{{1,3}}|{'|'.join(NUMBERS)})\b")
 _MANY_OF = re.compile(r"\bhow many (?:of )?(?:the |our |different )?(\w+)")
 _YES_OR_NO = re.compile(r"^(?:did|does|was|has|have|is|were)\b")
 _PAST = re.compile(r"\b(?:since|last|past|previous|ago|between|from|before|after|until|till|yesterday|this|week|\d{4}|in)\b")
@@ -142,6 +142,9 @@ _LEAD = re.compile(  # what stands before the question proper
 _PURPOSE = re.compile(r"^(?:before|after|for|as|since|because) .*?\b(?=(?:i|we) (?:would (?:like|love)|want|need|have) to\b)")
 _BEGINS = re.compile(
     r"^(?:please )?(?:show|list|give|tell|find|count|get|what|which|who|when|where|why|how|is|are|did|does|do|has|have|was|any)\b"
+)
+_EXPLAIN = re.compile(  # "how does the payment webhook work", "what is the kill switch": verbs are no verdicts there
+    r"(?:how (?:do|does|can|could|should|would|to)|what (?:is|are|does|do)|where (?:is|are|do|does)|why (?:is|are|do|does))\b"
 )
 _TOKEN = re.compile(r"[^\W_]+|[,;:!?.](?=\s|$)")
 _GENERIC = frozenset(
@@ -262,7 +265,7 @@ def _read(said: str, asking: str, around: str, vocabulary: Vocabulary, ended: Vo
         period=None if topical else period,
         terms=tuple(_expanded(terms(timeless))),
         rest=left,
-        most=int(few[1]) if few is not None else None,
+        most=None if few is None else int(few[1]) if few[1].isdigit() else NUMBERS[few[1]],
         about=tuple(word for word in left if word in {match[1] for match in _ABOUT.finditer(timeless)}),
         notes=notes,
     )
@@ -316,7 +319,7 @@ def _told(timeless: str, around: str, vocabulary: Vocabulary, *, everything: boo
     names = vocabulary.find(words, apart_from=generic)
     read = iter(words)
     shown = [token if not token[0].isalnum() or not next(read).used else "_" for token in tokens]
-    plain = canonical(" ".join(shown))
+    plain = canonical(" ".join(shown), idioms=not _EXPLAIN.match(timeless.strip()))
     left = [Word(word) for word in _left([plain]) if word not in STOP and word not in _FRAME]
     joined = [f"{a}{b}" for a, b in pairwise(words_of(plain))]  # "time out" is timeout
     errors = vocabulary.find_errors(left, joined)

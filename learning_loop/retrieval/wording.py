@@ -4,6 +4,7 @@ What is searched for keeps the asker's own words; only the reading goes by these
 """
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 _SHORT = {  # as people type them
@@ -141,15 +142,14 @@ _SAYINGS = [  # in this order; what stands for nothing is taken out
         r"went down|bl[eo]w\w* up|blown up|(?:mess|screw)\w* up|f[ea]ll\w* (?:over|apart|flat|through)",
         r"(?:go\w*|went) (?:belly up|bust)",
         r"let\w* (?:us|me|you|them) down|bit(?:e|es|ten)? (?:us|me|the dust)|tripp?\w* (?:us |me )?up|backfir\w+|misfir\w+",
-        r"crash\w*|tank(?:ed|s|ing)?|flop\w*|suck\w*|kill\w*|die[ds]?|dying|bounc\w+|bomb\w*|chok\w+",
-        r"brok\w+|break(?:s|ing|age)?|borked|fail\w*|abort\w*|collaps\w+",
+        r"crash\w*|broke(?:n)?|breaking|breakage|borked|fail\w*|abort\w*|collaps\w+",
     ),
     (
         "succeeded",
         rf"{_CAME_OUT} (?:it )?{_DEGREE}(?:well|fine|ok|okay|right|green|smoothly|good|great)",
         r"(?:w[ei]nt|gone|goes|got|made it|makes it|(?<!to )go|getting) (?:all the way )?through",
-        r"paid off|(?:pan|work)(?:ned|ed|s)? out(?: fine| well)?|succe(?:ed\w*|ss\w*)|suces\w*|pass(?:es|ed|ing)?",
-        r"work(?:s|ed|ing)?(?! (?:on|with|at|for|in)\b)(?: fine| well)*",
+        r"paid off|(?:pan|work)(?:ned|ed|s)? out(?: fine| well)?|succe(?:ed\w*|ss\w*)|suces\w*|passed",
+        r"worked(?! (?:on|with|at|for|in)\b)(?: fine| well)*",
     ),
     (
         "how many",
@@ -174,11 +174,24 @@ _SAYINGS = [  # in this order; what stands for nothing is taken out
         r"(?:nearly |almost |half |just |quite )?as (?:often|much|many|well|fast|quickly|slow|slowly|reliably|long) as",
     ),
 ]
-_REWRITES = [(instead, re.compile(rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)")) for instead, *phrases in _SAYINGS]
+_IDIOMS = [  # verbs that tell how a run went, where nothing is to be explained
+    ("failed", r"tank(?:ed|s|ing)?|flop\w*|suck\w*|kill\w*|die[ds]?|dying|bounc\w+|bomb\w*|chok\w+|breaks?"),
+    ("succeeded", r"pass(?:es|ing)?|work(?:s|ing)?(?! (?:on|with|at|for|in)\b)(?: fine| well)*"),
+]
 
 
-def canonical(plain: str) -> str:
-    """Return a question, its names taken out, with its idioms put into plain words: failed, succeeded, how many."""
-    for instead, pattern in _REWRITES:
+def _compiled(sayings: Iterable[tuple[str, ...]]) -> list[tuple[str, re.Pattern[str]]]:
+    return [(instead, re.compile(rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)")) for instead, *phrases in sayings]
+
+
+_REWRITES, _MORE = _compiled(_SAYINGS), _compiled(_IDIOMS)
+
+
+def canonical(plain: str, *, idioms: bool = True) -> str:
+    """Return a question, its names taken out, with its idioms put into plain words: failed, succeeded, how many.
+
+    Unless `idioms` are meant, verbs that mean other things as well stay as they are.
+    """
+    for instead, pattern in [*_REWRITES, *_MORE] if idioms else _REWRITES:
         plain = pattern.sub(instead, plain)
     return plain
