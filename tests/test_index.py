@@ -52,7 +52,7 @@ def contents(index: MemoryIndex) -> list[Any]:
     with index.store.use() as connection:
         notes = connection.execute("SELECT source, id, category, title, project, tags, evidence, digest FROM notes").fetchall()
         chunks = connection.execute(
-            "SELECT notes.source, heading, line, text, context, chunks.said, key, vector IS NOT NULL FROM chunks "
+            "SELECT notes.source, heading, text, context, chunks.said, key, vector IS NOT NULL FROM chunks "
             "JOIN notes ON notes.rowid = note LEFT JOIN vectors USING (key)"
         ).fetchall()
     return [sorted(notes), sorted(chunks, key=repr)]

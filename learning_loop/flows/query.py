@@ -21,7 +21,7 @@ from learning_loop.ledger import Filter
 from learning_loop.protocols import Embedder
 from learning_loop.records import Briefing, ExecutionRecord, Hit, Tally, Task
 from learning_loop.retrieval import Answer, Insight, Question, terms
-from learning_loop.retrieval.insights import interval, of_group, of_hit, of_run, trend_of, with_notes
+from learning_loop.retrieval.insights import interval, of_group, of_hit, of_run, share_said, trend_of
 from learning_loop.retrieval.question import KINDS
 from learning_loop.retrieval.words import words_of
 
@@ -315,9 +315,8 @@ class LearningQueryInterface:
             few = self._groups([group for group in groups if group.succeeded + group.failed][: asked.k], by, "share", 0)
             return (f"Too few runs to say: none has {LEAST_RUNS} or more." if few else ""), few
         found = self._groups(enough[: asked.k], by, "share", 0)
-        headline = (
-            f"{found[0].title} {'does best' if best else 'does worst'}{_about(asked.question)}: {found[0].memory.split(';')[0]}"
-        )
+        does = "does best" if best else "does worst"
+        headline = f"{found[0].title} {does}{_about(asked.question)}: {share_said(enough[0])}"
         if len(enough) > 1 and not _apart(enough[0], enough[1]):
             headline += f"; the intervals of it and of {enough[1].value} overlap, so the difference may be chance"
         return f"{headline}.", found
@@ -352,8 +351,8 @@ class LearningQueryInterface:
         found = []
         for group in groups:
             record = newest.get(group.newest or 0)
-            insight = of_group(group, record, by=by, of=of, total=total)
-            found.append(with_notes(insight, self._notes_on(record)) if by == "error" and record is not None else insight)
+            notes = self._notes_on(record) if by == "error" and record is not None else []
+            found.append(of_group(group, record, by=by, of=of, total=total, notes=notes))
         return found
 
     def _of_run(self, record: ExecutionRecord, *, score: float = 1.0) -> Insight:

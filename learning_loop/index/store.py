@@ -17,7 +17,7 @@ from learning_loop.errors import WorkspaceError
 from learning_loop.index.documents import Document, RunDocument, Scope
 from learning_loop.retrieval.chunks import neighbours
 
-SCHEMA = 7
+SCHEMA = 8
 PLACES = 24  # bits of a chunk's number for its place in its note: the others are the note's number
 CACHE_KIB = 32_000
 WIPE_TRIES = 100
@@ -34,7 +34,7 @@ CREATE INDEX notes_id ON notes (id);
 CREATE INDEX notes_names ON notes (project, component, agent, task_type, tags);
 CREATE TABLE chunks (
     rowid INTEGER PRIMARY KEY, note INTEGER NOT NULL AS (rowid >> {PLACES}), project INTEGER NOT NULL, heading TEXT NOT NULL,
-    line INTEGER NOT NULL, anchor TEXT, who TEXT,
+    anchor TEXT, who TEXT,
     title TEXT NOT NULL, text TEXT NOT NULL, context TEXT NOT NULL, said TEXT NOT NULL, key BLOB NOT NULL
 );
 CREATE INDEX chunks_key ON chunks (key);
@@ -436,7 +436,6 @@ def _chunk_rows(document: Document) -> Iterator[tuple[Any, ...]]:
         said = " ".join(part for part in (document.said, document.dated, who) if part)
         yield (
             chunk.heading,
-            chunk.line,
             chunk.anchor,
             who,
             " ".join(part for part in (document.title, chunk.heading) if part),
@@ -467,7 +466,7 @@ def _add_chunks(connection: sqlite3.Connection, note: int, document: Document) -
     project = int(words.removeprefix("words_"))
     for number, row in enumerate(_chunk_rows(document), note << PLACES):
         connection.execute(_INSERT_CHUNK, (number, project, *row))
-        connection.execute(f"INSERT INTO {words}(rowid, {_COLUMNS}) VALUES (?, ?, ?, ?, ?)", (number, *row[4:8]))
+        connection.execute(f"INSERT INTO {words}(rowid, {_COLUMNS}) VALUES (?, ?, ?, ?, ?)", (number, *row[3:7]))
 
 
 def _remove(connection: sqlite3.Connection, source: str) -> None:
@@ -517,8 +516,8 @@ def _version(connection: sqlite3.Connection) -> int:
 
 _INSERT_NOTE = f"INSERT INTO notes ({', '.join(_NOTE)}) VALUES ({', '.join('?' * len(_NOTE))})"
 _INSERT_CHUNK = (
-    "INSERT INTO chunks (rowid, project, heading, line, anchor, who, title, text, context, said, key) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO chunks (rowid, project, heading, anchor, who, title, text, context, said, key) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _COUNT_UP = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
 _INHERITED: list[sqlite3.Connection] = []  # a parent's connections, which a forked child must not close

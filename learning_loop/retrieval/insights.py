@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from learning_loop.features import explain, family
@@ -179,9 +179,7 @@ def of_group(
         value = outcome.error_type or name
     count = {"failed": tally.failed, "succeeded": tally.succeeded}.get(of, tally.runs)
     if of == "share":
-        count, whole = tally.succeeded, tally.succeeded + tally.failed
-        low, high = interval(count, whole)
-        said = f"{count} of {whole} runs succeeded, {count / whole:.0%} (95 % interval {low:.0%} to {high:.0%})"
+        count, whole, said = tally.succeeded, tally.succeeded + tally.failed, share_said(tally)
     else:
         whole = total
         said = f"{count} of {total} {_counted(of, by)}"
@@ -207,6 +205,13 @@ def of_group(
         value=value,
         notes=tuple(notes),
     )
+
+
+def share_said(tally: Tally) -> str:
+    """Return the share of successes of a group in words, with its interval."""
+    count, whole = tally.succeeded, tally.succeeded + tally.failed
+    low, high = interval(count, whole)
+    return f"{count} of {whole} runs succeeded, {count / whole:.0%} (95 % interval {low:.0%} to {high:.0%})"
 
 
 def _counted(of: str, by: str) -> str:
@@ -278,7 +283,3 @@ def seconds(value: float) -> str:
     if value < 1:
         return f"{value * 1000:.0f} ms"
     return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
-
-
-def with_notes(insight: Insight, notes: Sequence[str]) -> Insight:
-    return replace(insight, notes=tuple(dict.fromkeys([*insight.notes, *notes])))

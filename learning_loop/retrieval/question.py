@@ -30,7 +30,8 @@ KINDS = {
     "lesson": r"lessons?|learnings?|learn(?:ed|t)",
 }
 _NOTE = r"notes?|memor(?:y|ies)|knowledge|entr(?:y|ies)"
-_RUN = r"runs?|executions?|jobs?|tasks?|deploy\w*|builds?|attempts?|tries|trials?|examples?|samples?|instances?|occurrences?|cases?"
+_RUN_NOUN = r"runs?|executions?|jobs?|tasks?|attempts?|tries|trials?|examples?|samples?|instances?|occurrences?|cases?"
+_RUN = rf"{_RUN_NOUN}|deploy\w*|builds?"  # the latter two say what kind of work it was as well
 _ISSUE = r"errors?|exceptions?|failures?|problems?|issues?|reasons?|causes?|faults?|fails"
 _FAILED = (
     r"failed|unsuccess\w*|wrong|bad(?:ly)?|red|trouble\w*|incidents?|outages?|hiccups?|issues?|problems?|bugs?|failures?|fails"
@@ -107,7 +108,7 @@ _NOTES_ASKED_FOR = re.compile(  # as in "which patterns failed"
     rf"\b(?:which|what|any|known|our|the) (?:\w+ )?(?:{_KIND_OR_NOTE})\b|^(?:{_KIND_OR_NOTE})\b"
 )
 _EXECUTION_CUE = _whole(r"runs|executions")
-_RUN_NOUN = _whole(r"runs?|executions?|jobs?|tasks?|attempts?|tries|trials?|examples?|samples?|instances?|occurrences?|cases?")
+_RUN_NOUN_CUE = _whole(_RUN_NOUN)
 _SHARE_CUE = _whole(r"proportion\w*|percent\w*|relative\w*|in relation")
 _RATE_CUE = _whole(r"(?:good|bad)rate")
 _SHOW = r"show(?:ing)?|list(?:ing)?|give|get|pull|print|tell|see|display|dump|go through"
@@ -338,7 +339,7 @@ def _told(timeless: str, around: str, vocabulary: Vocabulary, *, everything: boo
 def _left(clauses: Sequence[str]) -> list[str]:
     """Return the words of clauses that say neither what is asked nor how it went."""
     text = " ".join(clauses)
-    for cue in (_CUES, _KIND_OR_NOTE_CUE, _RUN_NOUN):
+    for cue in (_CUES, _KIND_OR_NOTE_CUE, _RUN_NOUN_CUE):
         text = cue.sub(" ", text)
     return [word for word in dict.fromkeys(words_of(text)) if len(word) > 1]
 

@@ -1,9 +1,10 @@
 """Ranking: what was found by words and by meaning, on one scale.
 
-Every part of a score is bounded and needs no scaling by the other candidates, so that scores of different questions can be
-compared: BM25 saturates as b / (b + 8), cosines are what they are. The weights were chosen once on three public collections
-(developer notes, outage post-mortems, conversations) and are no better on one for being worse on another. Reciprocal rank
-fusion (Cormack et al., SIGIR 2009, k = 60) was measured on the same and is worse than its lexical half alone.
+Every part of a score is bounded and needs no scaling by the other candidates; the parts add up to a share of what could be
+had, with a model or without one: BM25 saturates as b / (b + 8), cosines are what they are. The weights were chosen once on
+three public collections (developer notes, outage post-mortems, conversations) and are no better on one for being worse on
+another. Reciprocal rank fusion (Cormack et al., SIGIR 2009, k = 60) was measured on the same and is worse than its lexical
+half alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,11 +23,12 @@ WEIGHTS = {
     "named": 0.2,  # the question names its author, component or a tag
     "asked": 0.3,  # it is of the kinds and the time that the question speaks of
 }
-CONFIRMED, RECENT, MEASURED = 0.1, 0.05, 0.2  # at most so much for how often, how lately, and with what effect
+CONFIRMED, RECENT, MEASURED = 0.1, 0.05, 0.2  # at most so much for how often, how lately, and with what effect: by judgement,
+# for no public collection has evidence; small, so that they decide between notes that fit about equally well
 HALF_OFTEN, HALF_LIFE_DAYS, FULL_EFFECT = 3.0, 90.0, 10.0
 LEAST_LIKENESS, SHARE_WEIGHT = 0.45, 0.4  # of a chunk that answers: its cosine with the words it shares
-LEAST_SHARE, ENOUGH_WORDS, LEAST_SHARE_OF_MANY = 0.5, 4, 0.25  # where there is no model
-TAIL = 0.6  # of the best score: what is further behind is noise
+LEAST_SHARE, ENOUGH_WORDS, LEAST_SHARE_OF_MANY = 0.5, 4, 0.25  # where there is no model: half the words, or a good few
+TAIL = 0.6  # of the best score: what is further behind changed no recall that was measured, and reads as noise
 PAST = frozenset({"superseded", "retired", "archived", "rejected"})
 
 
@@ -61,7 +63,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked:
-    """A candidate with its score, 0 to 1, and the parts that add up to it."""
+    """A candidate with its score and the parts that add up to it, cut to 0 to 1."""
 
     chunk: int
     note: int

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -168,11 +168,3 @@ def same(word: str, name: str, *, shortened: bool = False) -> bool:
     length = min(len(word), len(name))
     slips = 2 if length >= LONG_WORD else 1 if max(len(word), len(name)) >= SHORT_WORD else 0
     return bool(slips) and OSA.distance(word, name, score_cutoff=slips) <= slips
-
-
-def as_words(text: str) -> list[Word]:
-    return [Word(word) for word in words_of(text)]
-
-
-def unused(words: Iterable[Word]) -> list[str]:
-    return [word.text for word in words if not word.used]
