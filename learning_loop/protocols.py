@@ -10,13 +10,16 @@ class Embedder(Protocol):
     """Turns texts into vectors whose inner product says how alike they are.
 
     `identity` names the weights, the runtime and the dimension: two embedders with the same identity give the same
-    vectors, and an index never mixes two identities. Both methods are deterministic, may be called from any thread, and
-    raise ModelError where the model cannot be used. Any text is taken, the empty one too; what is longer than the model
-    reads is cut.
+    vectors, and an index never mixes two identities. `unrelated` is the mean inner product of texts that have nothing to do
+    with each other: many models put all texts into a narrow cone, where .7 says nothing.
+
+    Both methods are deterministic, may be called from any thread, and raise ModelError where the model cannot be used. Any
+    text is taken, the empty one too; what is longer than the model reads is cut.
     """
 
     identity: str
     dimension: int
+    unrelated: float
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return the vectors of texts that are to be found, of unit length, as (len(texts), dimension)."""

@@ -819,3 +819,15 @@ def test_watching_says_once_what_changed(workspace: Workspace, tmp_path: Path) -
         finally:
             watching.send_signal(signal.SIGINT)
             watching.wait(20)
+
+
+@pytest.mark.parametrize("unrelated", [0.0, 0.7])
+def test_nothing_is_answered_by_what_is_merely_near_whatever_the_model(workspace: Workspace, unrelated: float) -> None:
+    for number in range(30):
+        note(workspace, f"n{number}", f"word{number} alpha beta gamma delta")
+    note(workspace, "a", "the flumox resolver caches answers for an hour")
+    with opened(workspace, HashingEmbedder(unrelated=unrelated, dimension=256)) as app:
+        Indexing(app).complete()
+        query = LearningQueryInterface(app).query
+        assert query("flumox resolver caching")[0].source == "memory/a.md"
+        assert not query("sourdough bread recipes with rye")

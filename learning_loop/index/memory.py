@@ -70,7 +70,7 @@ class MemoryIndex:
         if embedder is not None and text.strip() and view.model == embedder.identity and view.segments:
             query = embedder.embed_query(text)
         with self.store.snapshot() as connection:
-            find = Finder(connection, view, scope)
+            find = Finder(connection, view, scope, unrelated=embedder.unrelated if embedder is not None else 0.0)
             pool = max(POOL, 5 * limit)
             while True:
                 strengths = find.by_words(match_any(terms), pool)
@@ -119,8 +119,9 @@ class MemoryIndex:
 class Finder:
     """One search on one connection: candidates, what is known of them, and the hits in the end."""
 
-    def __init__(self, connection: Any, view: View, scope: Scope) -> None:
+    def __init__(self, connection: Any, view: View, scope: Scope, *, unrelated: float) -> None:
         self._connection = connection
+        self._unrelated = unrelated
         self._view = view
         self._scope = scope
         self._project = scope.project
@@ -178,7 +179,7 @@ class Finder:
     def candidates(self, strengths: dict[int, float], near: Sequence[int], query: Vectors | None) -> list[Candidate]:
         """Return what was found by words or by meaning."""
         numbers = list({**dict.fromkeys(near), **strengths})
-        cosines = self._view.cosines(query, numbers) if query is not None else {}
+        cosines = self._likeness(query, numbers) if query is not None else {}
         return [Candidate(number, number >> PLACES, strengths.get(number, 0.0), cosines.get(number)) for number in numbers]
 
     def with_neighbours(self, listed: Sequence[tuple[Candidate, float]], query: Vectors) -> list[tuple[Candidate, float]]:
@@ -189,12 +190,17 @@ class Finder:
             ]
             for candidate, _ in listed
         }
-        cosines = self._view.cosines(query, list({number for numbers in around.values() for number in numbers}))
+        cosines = self._likeness(query, list({number for numbers in around.values() for number in numbers}))
         found = []
         for candidate, best in listed:
             beside = [cosines[number] for number in around[candidate.chunk] if number in cosines]
             found.append((candidate._replace(beside=max(beside)) if beside else candidate, best))
         return found
+
+    def _likeness(self, query: Vectors, numbers: Sequence[int]) -> dict[int, float]:
+        """Return the cosines of chunks, 0 being what texts without anything in common have, whatever the model."""
+        cosines = self._view.cosines(query, numbers)
+        return {number: (cosine - self._unrelated) / (1 - self._unrelated) for number, cosine in cosines.items()}
 
     def passages(self, chunks: Sequence[int]) -> dict[int, "Passage"]:
         """Return what is known of chunks, by their numbers; what is gone since it was found is left out."""

@@ -10,6 +10,24 @@ from learning_loop.errors import ModelError
 from learning_loop.providers.onnx import RUNTIME, OnnxEmbedder, mark_of
 
 PROBES = ("one", "A lesson: validate webhook signatures before the body is parsed.", "two words " * 40)
+UNRELATED = (
+    "The ferry to the island leaves every morning at six.",
+    "Our database locks rows in the order of their ids.",
+    "She planted tomatoes and basil along the southern wall.",
+    "The committee postponed its vote on the new budget.",
+    "A violin needs new strings about once a year.",
+    "Webhook signatures are checked before the body is parsed.",
+    "Glaciers carve deep valleys over thousands of years.",
+    "The bakery sells rye bread on Thursdays only.",
+    "His knee hurts when he climbs stairs.",
+    "Compile the kernel with debug symbols switched on.",
+    "The museum shows etchings from the seventeenth century.",
+    "Interest on the loan is due at the end of the quarter.",
+    "Bees tell each other where flowers are by dancing.",
+    "Wear a helmet when you ride in the city.",
+    "The referee showed him a second yellow card.",
+    "Rinse the lentils and let them simmer for half an hour.",
+)
 LEAST_LIKENESS = 0.999  # of the export's vectors to sentence-transformers' own
 OPSET = 17
 
@@ -39,6 +57,7 @@ def export(name: str, folder: Path | None, target: Path, *, digest: str) -> None
             "marks": {file: mark_of(started / file) for file in ("model.onnx", "weights.bin", "tokenizer.json")},
             "identity": f"{name}@{digest[:16]}/{RUNTIME}/{model.get_sentence_embedding_dimension()}",
             "dimension": model.get_sentence_embedding_dimension(),
+            "unrelated": _unrelated(model),
             "most_tokens": model.max_seq_length or 512,
             "prompts": {kind: text for kind, text in (model.prompts or {}).items() if kind in ("query", "document") and text},
         }
@@ -100,6 +119,13 @@ def _trace(torch: Any, model: Any, folder: Path) -> None:
     options.log_severity_level = 4
     onnxruntime.InferenceSession(str(folder / "traced.onnx"), options, providers=["CPUExecutionProvider"])
     (folder / "traced.onnx").unlink()
+
+
+def _unrelated(model: Any) -> float:
+    """Return the mean cosine of texts that have nothing to do with each other."""
+    vectors = model.encode(list(UNRELATED), normalize_embeddings=True, show_progress_bar=False, prompt="")
+    count = len(UNRELATED)
+    return round(float((vectors @ vectors.T).sum() - count) / (count * (count - 1)), 4)
 
 
 def _compare(name: str, model: Any, exported: OnnxEmbedder) -> None:

@@ -14,11 +14,13 @@ class HashingEmbedder:
 
     Texts that share words or stems are alike, others nearly at right angles: enough to test everything that is done with
     vectors. Its identity carries its dimension and `salt`; another salt is another model.
+    All texts lean to one side by the cosine `unrelated`, as many models have it.
     """
 
-    def __init__(self, *, dimension: int = 64, salt: str = "") -> None:
-        self.identity = f"hashing{salt}/{dimension}"
+    def __init__(self, *, dimension: int = 64, salt: str = "", unrelated: float = 0.0) -> None:
+        self.identity = f"hashing{salt}/{dimension}/{unrelated:g}"
         self.dimension = dimension
+        self.unrelated = unrelated
         self._salt = salt
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -30,7 +32,12 @@ class HashingEmbedder:
                 found[row] += self._direction(word) + self._direction(word[:4])
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
         found[lengths[:, 0] == 0, 0] = 1.0  # of no words: any direction, always the same
-        return found / np.where(lengths == 0, 1.0, lengths)
+        found /= np.where(lengths == 0, 1.0, lengths)
+        if self.unrelated:
+            side = self._direction("")
+            found = (1 - self.unrelated) ** 0.5 * found + self.unrelated**0.5 * side / np.linalg.norm(side)
+            found /= np.linalg.norm(found, axis=1, keepdims=True)
+        return found
 
     def embed_query(self, text: str) -> Vectors:
         return self.embed([text])[0]

@@ -11,7 +11,7 @@ from learning_loop.protocols import Vectors
 
 LARGE = 5_000_000
 BATCH_TOKENS = 4_096  # of one call, padding included: what stays in the cache of a core
-RUNTIME = "onnx-fp32-2"  # the number grows when exports of an older form no longer serve
+RUNTIME = "onnx-fp32-3"  # the number grows when exports of an older form no longer serve
 
 
 class OnnxEmbedder:
@@ -23,6 +23,7 @@ class OnnxEmbedder:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             self.identity: str = manifest["identity"]
             self.dimension: int = manifest["dimension"]
+            self.unrelated: float = manifest["unrelated"]
             self._prompts: dict[str, str] = manifest["prompts"]
             self._session, self._tokenizer = _loaded(folder, manifest, threads)
         except ImportError as error:

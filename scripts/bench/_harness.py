@@ -91,7 +91,7 @@ class RandomDocuments:
 
     def __init__(self, model: Embedder) -> None:
         self.identity = f"random/{model.identity}"
-        self.dimension = model.dimension
+        self.dimension, self.unrelated = model.dimension, model.unrelated
         self._model = model
         self._rng, self._middle = np.random.default_rng(0), model.embed_query("what do we know about this")
 
