@@ -5,6 +5,7 @@ LearningLoopError                exit code 1
 │   └── TaskError                a task cannot be understood
 ├── WorkspaceError          3    the workspace is missing, or cannot be read or written
 │   ├── ConfigurationError  4    a file under config/, or a variable, cannot be used
+│   ├── IndexBusyError           another process writes the index for long
 │   ├── NoteError                a note cannot be parsed
 │   └── TemplateError            a template cannot be found or rendered
 ├── LedgerError             5    the ledger cannot be opened, read or written
@@ -29,6 +30,10 @@ class TaskError(UsageError):
 
 class WorkspaceError(LearningLoopError):
     exit_code = 3
+
+
+class IndexBusyError(WorkspaceError):
+    """Another process writes the index, and for longer than was waited."""
 
 
 class ConfigurationError(WorkspaceError):

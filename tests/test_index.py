@@ -1,9 +1,11 @@
 """The index: derived, incremental, safe from crashes; embedders by one contract."""
 
+import contextlib
 import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 
 from learning_loop import LearningOrchestrator
 from learning_loop.app import App
-from learning_loop.errors import ModelError, UsageError
+from learning_loop.errors import ModelError, UsageError, WorkspaceError
 from learning_loop.flows.forget import forget
 from learning_loop.flows.indexing import Indexing
 from learning_loop.flows.query import LearningQueryInterface
@@ -831,3 +833,65 @@ def test_nothing_is_answered_by_what_is_merely_near_whatever_the_model(workspace
         query = LearningQueryInterface(app).query
         assert query("flumox resolver caching")[0].source == "memory/a.md"
         assert not query("sourdough bread recipes with rye")
+
+
+def test_front_matter_nested_deeply_is_named_and_the_rest_is_found(workspace: Workspace) -> None:
+    note(workspace, "a", "the flumox resolver")
+    deep = {"open": "[" * 60_000, "closed": "[" * 20_000 + "]" * 20_000, "blocks": "- " * 20_000 + "x", "maps": "{a: " * 500}
+    for name, text in deep.items():
+        (workspace.memory / f"{name}.md").write_text(f"---\na: {text}\n---\nthe flumox resolver\n")
+    with opened(workspace, None) as app:
+        answer = LearningQueryInterface(app).query("flumox resolver")
+        assert [insight.source for insight in answer] == ["memory/a.md"]
+        assert len(answer.warnings) == len(deep)
+
+
+def test_a_lock_held_on_the_index_holds_up_neither_runs_nor_questions(make_loop: MakeLoop, workspace: Workspace) -> None:
+    def failing(_: Any) -> None:
+        raise ValueError("broken")
+
+    note(workspace, "a", "the flumox resolver")
+    loop = make_loop(failing, strict=False)
+    assert loop.query("flumox resolver")
+    database = sqlite3.connect(workspace.root / ".learning_loop" / "index" / "index.db", isolation_level=None)
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        with pytest.raises(ValueError, match="broken"):
+            loop.execute_with_learning({"id": "a", "type": "test"})
+        assert time.monotonic() - started < 1.5
+        answer = loop.query("flumox resolver")
+        assert answer[0].source == "memory/a.md"
+        assert "as it was" in answer.warnings[0]
+        assert time.monotonic() - started < 8
+    finally:
+        database.close()
+
+
+def test_a_rebuild_is_one_swap(workspace: Workspace) -> None:
+    for number in range(900):
+        note(workspace, f"n{number}", f"rule number {number}", kind="rule")
+    with opened(workspace, None) as app:
+        Indexing(app).complete()
+        command = [sys.executable, "-m", "learning_loop", "-C", str(workspace.root), "index", "--rebuild"]
+        rebuilding = subprocess.Popen(command, env={**os.environ, **WORDS_ONLY}, stdout=subprocess.DEVNULL)
+        seen = set()
+        while rebuilding.poll() is None:
+            seen.add(app.index.store.counts()["rule"])
+        assert rebuilding.returncode == 0
+        assert seen == {900}
+
+
+@pytest.mark.parametrize("damage", [b"no database at all" * 500, b""])
+def test_a_running_process_mends_a_damaged_index(workspace: Workspace, damage: bytes) -> None:
+    note(workspace, "a", "the flumox resolver")
+    with opened(workspace, None) as app:
+        query = LearningQueryInterface(app).query
+        assert query("flumox resolver")
+        app.index.close()
+        for path in (workspace.root / ".learning_loop" / "index").glob("index.db*"):
+            path.write_bytes(damage)
+        for _ in range(2):
+            with contextlib.suppress(WorkspaceError):
+                query("flumox resolver")
+        assert query("flumox resolver")[0].source == "memory/a.md"

@@ -78,7 +78,7 @@ def query(
 
 
 @click.command()
-@click.option("--rebuild", is_flag=True, help="Throw the index away first.")
+@click.option("--rebuild", is_flag=True, help="Read every note and run anew; questions meanwhile see the index as it was.")
 @click.option("--watch", is_flag=True, help="Go on: take in what changes until stopped with Ctrl-C.")
 @json_option
 @click.pass_context
@@ -90,9 +90,9 @@ def index(ctx: click.Context, rebuild: bool, watch: bool, as_json: bool) -> None
     from learning_loop.flows.indexing import Indexing
 
     with opened(ctx) as app:
-        if rebuild:
-            app.index.delete()
         indexing = Indexing(app)
+        if rebuild:
+            indexing.rebuild(reading=telling("reading notes"))
         _report(app, indexing, as_json)
         if watch:
             _say("watching; Ctrl-C stops")

@@ -7,6 +7,7 @@ from learning_loop.app import App
 from learning_loop.errors import NotFoundError, UsageError
 from learning_loop.flows.indexing import Indexing
 from learning_loop.flows.reflect import Reflection, Reflector
+from learning_loop.index.store import PATIENCE_S
 from learning_loop.ledger import Filter
 from learning_loop.workspace import Note, atomic_write
 from learning_loop.workspace.notes import digest_of
@@ -29,6 +30,11 @@ def forget(app: App, name: str, *, reason: str) -> Forgotten:
     The loop's own notes that rest on the execution are erased and, where other runs support them, written again from
     those; in notes of people only the lines that name it go. Raise NotFoundError.
     """
+    with app.index.store.waiting(PATIENCE_S):
+        return _forget(app, name, reason)
+
+
+def _forget(app: App, name: str, reason: str) -> Forgotten:
     _sync(app)
     known = {app.workspace.relative(path) for path in app.notes.paths()}
     path = app.index.store.path_of(name) or (name if name in known else None)
@@ -46,9 +52,10 @@ def forget_expired(app: App) -> list[Forgotten]:
         return []
     old = app.ledger.executions(Filter(before=app.clock() - timedelta(days=days)), limit=1_000_000)
     due = [run.execution.id for run in old if run.outcome is not None]
-    _sync(app)
-    found = [_execution(app, execution_id, f"older than {days} days") for execution_id in due]
-    _scrub(app, found)
+    with app.index.store.waiting(PATIENCE_S):
+        _sync(app)
+        found = [_execution(app, execution_id, f"older than {days} days") for execution_id in due]
+        _scrub(app, found)
     return found
 
 

@@ -4,13 +4,14 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from learning_loop.app import App
-from learning_loop.errors import LearningLoopError, ModelError, NoteError
+from learning_loop.errors import LearningLoopError, ModelError, NoteError, WorkspaceError
 from learning_loop.index import Document, RunDocument
+from learning_loop.index.store import PATIENCE_S, RUN_WAIT_S
 from learning_loop.protocols import Embedder
 from learning_loop.records import ExecutionRecord
 from learning_loop.retrieval.chunks import Chunk, chunks_of
@@ -37,10 +38,13 @@ class Synced:
     unread: list[NoteError] = field(default_factory=list)
     bare: int = 0
     fault: str | None = None  # why there is no model, where one was asked for
+    stale: str | None = None  # why the index is as it was before
 
     @property
     def warnings(self) -> list[str]:
         found = [f"left out: {error}" for error in self.unread]
+        if self.stale:
+            found.append(f"answered from the index as it was: {self.stale}")
         if self.fault:
             found.append(f"found by words only: {self.fault}")
         if self.bare:
@@ -95,10 +99,14 @@ class Indexing:
         if os.getpid() != self._pid:
             self._begin_afresh()
         looked = time.monotonic() - self._looked_at
-        if not self.watching or self._took is None or self._took < CHEAP_LOOK_S or looked > LOOK_S:
-            self.sync_notes(progress=progress)
-        self._follow_ledger()
-        found = Synced(unread=self._unread())
+        found = Synced()
+        try:
+            if not self.watching or self._took is None or self._took < CHEAP_LOOK_S or looked > LOOK_S:
+                self.sync_notes(progress=progress)
+            self._follow_ledger()
+        except WorkspaceError as error:
+            found.stale = str(error)
+        found.unread = self._unread()
         embedder = self.embedder(say=say)
         if embedder is None:
             found.fault = self._fault
@@ -115,6 +123,8 @@ class Indexing:
             except ModelError as error:
                 self.give_up(error)
                 found.fault = self._fault
+            except WorkspaceError as error:
+                found.stale = str(error)
         return found
 
     def give_up(self, error: ModelError) -> None:
@@ -124,6 +134,27 @@ class Indexing:
 
     def complete(self, *, reading: Progress | None = None, embedding: Progress | None = None, say: Say | None = None) -> Synced:
         """Take in all that changed and embed all of it, however long that takes."""
+        with self._app.index.store.waiting(PATIENCE_S):
+            return self._complete(reading, embedding, say)
+
+    def rebuild(self, *, reading: Progress | None = None) -> None:
+        """Read every note and execution anew; who reads meanwhile sees the index as it was."""
+        store = self._app.index.store
+        with store.waiting(PATIENCE_S), self._looking, store.taking_in(), store.anew() as put:
+            marks = self._app.notes.marks()
+            self._unreadable = {}
+            for start in range(0, len(marks), BATCH):
+                sources = list(marks)[start : start + BATCH]
+                put([note_document(note, marks[source]) for source, note in self._read(sources, marks)])
+                if reading is not None:
+                    reading(min(start + BATCH, len(marks)), len(marks))
+            seq, last = -1, 0
+            while last != seq:
+                seq = last
+                records, last = self._app.ledger.since(seq, BATCH)
+                put(runs=[run_document(record) for record in records], seq=last)
+
+    def _complete(self, reading: Progress | None, embedding: Progress | None, say: Say | None) -> Synced:
         found = Synced(unread=self.sync_notes(progress=reading))
         self.sync_executions()
         embedder = self.embedder(download=True, say=say)
@@ -163,20 +194,21 @@ class Indexing:
 
     def _take_in_batch(self, sources: list[str], marks: dict[str, str]) -> None:
         known = self._app.index.store.digests(sources)
-        documents, gone, same = [], [], {}
+        notes = dict(self._read(sources, marks))
+        new = [note_document(note, marks[source]) for source, note in notes.items() if note.digest != known.get(source)]
+        gone = [source for source in sources if source in known and source not in notes]  # what it said no longer stands
+        self._app.index.store.put(new, gone=gone)
+        self._app.index.store.touch(
+            {source: marks[source] for source, note in notes.items() if note.digest == known.get(source)}
+        )
+
+    def _read(self, sources: list[str], marks: dict[str, str]) -> Iterator[tuple[str, Note]]:
+        """Yield the notes that can be read, and remember why the others cannot."""
         for source in sources:
             try:
-                note = self._app.notes.read(source)
+                yield source, self._app.notes.read(source)
             except NoteError as error:
                 self._unreadable[source] = (marks[source], error)
-                gone.append(source)  # what it said before it became unreadable no longer stands
-                continue
-            if note.digest == known.get(source):
-                same[source] = marks[source]
-            else:
-                documents.append(note_document(note, marks[source]))
-        self._app.index.store.put(documents, gone=[source for source in gone if source in known])
-        self._app.index.store.touch(same)
 
     def _follow_ledger(self) -> None:
         """Take in executions: at once what this process wrote, what others did a quarter of a second later at most."""
@@ -340,7 +372,7 @@ class _Watch:
 
 def index_note(app: App, note: Note) -> None:
     """Make a note that was just written findable at once; where another is at it, it is taken in soon."""
-    with contextlib.suppress(LearningLoopError, OSError), app.index.store.taking_in(wait=False):
+    with contextlib.suppress(LearningLoopError, OSError), app.index.store.waiting(RUN_WAIT_S), app.index.store.taking_in():
         app.index.store.put([note_document(note, app.notes.mark(note.path))])
 
 

@@ -5,15 +5,16 @@ import json
 import os
 import re
 import sqlite3
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from learning_loop.errors import WorkspaceError
+from learning_loop.errors import IndexBusyError, WorkspaceError
 from learning_loop.index.documents import Document, RunDocument, Scope
 from learning_loop.retrieval.chunks import neighbours
 
@@ -21,6 +22,7 @@ SCHEMA = 8
 PLACES = 24  # bits of a chunk's number for its place in its note: the others are the note's number
 CACHE_KIB = 32_000
 WIPE_TRIES = 100
+RUN_WAIT_S, WAIT_S, PATIENCE_S = 0.05, 2.0, 60.0  # for another that writes: in a run, a question, an order to write
 WEIGHTS = (1.0, 1.0, 0.4, 0.5)  # of title, text, context, said: measured on notes, post-mortems and conversations
 
 _NOTE = [item.name for item in fields(Document) if item.name != "chunks"]
@@ -67,6 +69,7 @@ _EXECUTION = re.compile(r"\b\d{8}-\d{6}-[a-z2-9]{8}\b")
 
 
 _File = tuple[int, int] | None
+_DAMAGED = ("malformed", "not a database", "no such table")
 
 
 class IndexStore:
@@ -74,6 +77,7 @@ class IndexStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._patience = threading.local()
         self._begin_afresh()
 
     def _begin_afresh(self) -> None:
@@ -92,25 +96,48 @@ class IndexStore:
         """Remove the file; the next use makes an empty one."""
         self.close()
         if self.path.parent.is_dir():
-            with self._making():
+            with self._lock("index"):
                 for suffix in ("", "-wal", "-shm"):
                     self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
-    def taking_in(self, *, wait: bool = True) -> Any:
-        """Return a lock, for `with`, to be held from reading what is to be indexed until it is, and while such is erased.
+    @property
+    def wait_s(self) -> float:
+        """How long this thread waits for others that write."""
+        return float(getattr(self._patience, "s", WAIT_S))
 
-        So nothing that was read before it was erased is written after it. Unless it may `wait`, an OSError where it is held.
+    @contextlib.contextmanager
+    def waiting(self, seconds: float) -> Iterator[None]:
+        """Have this thread wait so long for others that write."""
+        before = self.wait_s
+        self._patience.s = seconds
+        try:
+            yield
+        finally:
+            self._patience.s = before
+
+    @contextlib.contextmanager
+    def taking_in(self) -> Iterator[None]:
+        """Hold this from reading what is to be indexed until it is, and while such is erased.
+
+        So nothing that was read before it was erased is written after it. Raise IndexBusyError where another holds it long.
         """
-        return self._lock("taking", -1 if wait else 0)
+        with self._lock("taking"):
+            yield
 
-    def _making(self) -> Any:
-        return self._lock("index", -1)
-
-    def _lock(self, name: str, timeout: float) -> Any:
-        from filelock import FileLock
+    @contextlib.contextmanager
+    def _lock(self, name: str) -> Iterator[None]:
+        from filelock import FileLock, Timeout
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path.with_name(f"{name}.lock"), timeout=timeout)
+        lock = FileLock(self.path.with_name(f"{name}.lock"), timeout=self.wait_s)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise IndexBusyError(f"another process is writing {self.path}") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     @contextlib.contextmanager
     def use(self) -> Iterator[sqlite3.Connection]:
@@ -132,7 +159,12 @@ class IndexStore:
                 file = _identity(self.path)
             yield connection
         except (sqlite3.Error, OSError) as error:
-            if "malformed" in str(error):
+            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+                raise IndexBusyError(f"another process is writing {self.path}") from error
+            if any(sign in str(error) for sign in _DAMAGED):
+                if connection is not None:
+                    connection.close()
+                    connection = None
                 self.delete()
                 raise WorkspaceError(
                     f"the index {self.path} was damaged and has been removed: ask again, it is rebuilt"
@@ -158,6 +190,7 @@ class IndexStore:
     def change(self, *, counts: bool = True) -> Iterator[sqlite3.Connection]:
         """Lend a connection for one transaction; readers see all of it or nothing, and where it `counts` look anew."""
         with self.use() as connection:
+            connection.execute(f"PRAGMA busy_timeout = {int(1000 * self.wait_s)}")
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             if counts:
@@ -168,20 +201,20 @@ class IndexStore:
         try:
             return self._connect()
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+            if isinstance(error, sqlite3.OperationalError) and not any(sign in str(error) for sign in _DAMAGED):
                 raise
             self.delete()
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self.path, timeout=self.wait_s, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves no page behind
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             connection.execute("PRAGMA synchronous = OFF")  # derived: a crash of the machine costs a rebuild, no more
             if _version(connection) != SCHEMA:
-                with self._making():  # two that switch to WAL at once get `locked` without a wait
+                with self._lock("index"):  # two that switch to WAL at once get `locked` without a wait
                     if (version := _version(connection)) != SCHEMA:
                         connection.execute("PRAGMA journal_mode = WAL")
                         if version:
@@ -207,20 +240,24 @@ class IndexStore:
         if not (rows or gone or runs or meta):
             return
         with self.change(counts=bool(rows or gone)) as connection:
-            for source in [*gone, *(document.source for document in rows)]:
+            _put(connection, rows, gone, runs, meta)
+
+    @contextlib.contextmanager
+    def anew(self) -> Iterator[Callable[..., None]]:
+        """Empty the index and lend what puts into it: readers see the old one until all of the new stands.
+
+        Vectors stay, for they are by content.
+        """
+        with self.change() as connection:
+            for (source,) in connection.execute("SELECT source FROM notes").fetchall():
                 _remove(connection, source)
-            for document in rows:
-                values = [_plain(getattr(document, name)) for name in _NOTE]
-                note = int(connection.execute(f"{_INSERT_NOTE} RETURNING rowid", values).fetchone()[0])
-                _add_chunks(connection, note, document)
-                said = {*document.evidence, *_EXECUTION.findall(" ".join(chunk.text for chunk in document.chunks))}
-                connection.executemany("INSERT INTO cites VALUES (?, ?)", [(execution, note) for execution in sorted(said)])
-                connection.execute(_COUNT_UP, ("bare", len(document.chunks)))
-            connection.executemany(
-                "INSERT OR IGNORE INTO runs (id, project, words) VALUES (?, ?, ?)",
-                [(run.id, run.project, run.words) for run in runs],
-            )
-            connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
+            connection.execute("DELETE FROM runs")
+            connection.execute("DELETE FROM meta WHERE name IN ('seq', 'bare')")
+
+            def put(documents: Iterable[Document] = (), runs: Sequence[RunDocument] = (), **meta: str | int) -> None:
+                _put(connection, list(documents), (), runs, meta)
+
+            yield put
 
     def touch(self, marks: Mapping[str, str]) -> None:
         """Note new marks of files whose content is what it was."""
@@ -372,6 +409,29 @@ class IndexStore:
                 "WHERE run_words MATCH ? AND runs.project IS ? ORDER BY run_words.rank LIMIT ?",
                 (match, project, limit),
             ).fetchall()
+
+
+def _put(
+    connection: sqlite3.Connection,
+    documents: Sequence[Document],
+    gone: Sequence[str],
+    runs: Sequence[RunDocument],
+    meta: Mapping[str, str | int],
+) -> None:
+    for source in [*gone, *(document.source for document in documents)]:
+        _remove(connection, source)
+    for document in documents:
+        values = [_plain(getattr(document, name)) for name in _NOTE]
+        note = int(connection.execute(f"{_INSERT_NOTE} RETURNING rowid", values).fetchone()[0])
+        _add_chunks(connection, note, document)
+        said = {*document.evidence, *_EXECUTION.findall(" ".join(chunk.text for chunk in document.chunks))}
+        connection.executemany("INSERT INTO cites VALUES (?, ?)", [(execution, note) for execution in sorted(said)])
+        connection.execute(_COUNT_UP, ("bare", len(document.chunks)))
+    connection.executemany(
+        "INSERT OR IGNORE INTO runs (id, project, words) VALUES (?, ?, ?)",
+        [(run.id, run.project, run.words) for run in runs],
+    )
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
 
 
 def where(scope: Scope) -> tuple[str, list[Any]]:

@@ -9,6 +9,9 @@ Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
+MOST_DEPTH = 50
+
+
 class YamlError(ValueError):
     """The text is no YAML that can be used; `line` counts from one."""
 
@@ -20,16 +23,12 @@ class YamlError(ValueError):
 def load(text: str) -> tuple[Any, dict[tuple[str, ...], int]]:
     """Return the document and the line of every key path; raise YamlError.
 
-    Aliases are refused: a few lines of them can stand for gigabytes.
+    Aliases are refused: a few lines of them can stand for gigabytes. So is what is nested deeply: the C loader recurses, and
+    takes the process with it.
     """
     try:
-        if "*" in text or "&" in text:
-            for event in yaml.parse(text, Loader):
-                if isinstance(event, yaml.AliasEvent):
-                    raise YamlError(
-                        "YAML aliases (*name) are not allowed: write the value out",
-                        event.start_mark.line + 1 if event.start_mark else None,
-                    )
+        if "*" in text or "&" in text or sum(map(text.count, "[{-:?")) > MOST_DEPTH:
+            _check(text)
         loader = Loader(text)
         try:
             node = loader.get_single_node()
@@ -45,6 +44,20 @@ def load(text: str) -> tuple[Any, dict[tuple[str, ...], int]]:
             raise
         raise YamlError(str(error) or type(error).__name__) from None
     return document, dict(_lines(node, ()))
+
+
+def _check(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader):
+        line = event.start_mark.line + 1 if event.start_mark else None
+        if isinstance(event, yaml.AliasEvent):
+            raise YamlError("YAML aliases (*name) are not allowed: write the value out", line)
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MOST_DEPTH:
+            raise YamlError(f"it is nested more than {MOST_DEPTH} levels deep: write it flatter", line)
 
 
 def _lines(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
