@@ -316,8 +316,9 @@ def _told(timeless: str, around: str, vocabulary: Vocabulary, *, everything: boo
     """Read the names and the errors in a question; words like task name nothing, unless `everything` may be a name."""
     tokens = _TOKEN.findall(timeless)
     words = [Word(token) for token in tokens if token[0].isalnum()]
-    generic = frozenset() if everything else _GENERIC | {word.text for word in words if _KIND_OR_NOTE_CUE.fullmatch(word.text)}
-    names = vocabulary.find(words, apart_from=generic)
+    asking = {word.text for word in words if word.text in _FRAME or _CUES.fullmatch(word.text)}  # a slip makes no name of them
+    within = {word.text for word in words if word.text in _GENERIC or _KIND_OR_NOTE_CUE.fullmatch(word.text)}
+    names = vocabulary.find(words, within_names=frozenset() if everything else within, exact=asking)
     read = iter(words)
     shown = [token if not token[0].isalnum() or not next(read).used else "_" for token in tokens]
     plain = canonical(" ".join(shown), idioms=not _EXPLAIN.match(timeless.strip()))

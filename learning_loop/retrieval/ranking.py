@@ -26,7 +26,7 @@ WEIGHTS = {
 CONFIRMED, RECENT, MEASURED = 0.1, 0.05, 0.2  # at most so much for how often, how lately, and with what effect: by judgement,
 # for no public collection has evidence; small, so that they decide between notes that fit about equally well
 HALF_OFTEN, HALF_LIFE_DAYS, FULL_EFFECT = 3.0, 90.0, 10.0
-LEAST_LIKENESS, SHARE_WEIGHT = 0.45, 0.4  # of a chunk that answers: its cosine with the words it shares
+LEAST_LIKENESS, SHARE_WEIGHT = 0.437, 0.41  # of a chunk that answers: its cosine with the words it shares
 LEAST_SHARE, ENOUGH_WORDS, LEAST_SHARE_OF_MANY = 0.5, 4, 0.25  # where there is no model: half the words, or a good few
 TAIL = 0.6  # of the best score: what is further behind changed no recall that was measured, and reads as noise
 PAST = frozenset({"superseded", "retired", "archived", "rejected"})

@@ -1,21 +1,23 @@
 """The names this workspace knows, and finding them in a question, spelling forgiven."""
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 
 from learning_loop.features import error_words
 from learning_loop.retrieval.words import STOP, words_of
 
 CATEGORIES = ("component", "agent", "type", "tag")  # of names; of two that fit equally well, the earlier one is meant
-LONG_WORD, SHORT_WORD = 8, 5  # letters from which two slips are forgiven, and one
+LONG_WORD, SHORT_WORD, OTHER_LETTER = 8, 5, 7  # letters from which two slips are forgiven, one, and one that is another letter
 LEAST_STEM = 4
-ENDINGS = 5  # letters by which a word may be longer than the name it means: deploy, deployments
+ENDINGS = ("s", "es", "d", "ed", "ing", "ings", "ment", "ments")
 RARE = 0.5  # a word in more than this share of all errors tells none of them apart
+MOST_CACHED = 10_000
+_DOUBLED = re.compile(r"(.)\1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,43 +35,47 @@ class Vocabulary:
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
 
-    def find(self, words: list[Word], *, apart_from: AbstractSet[str] = frozenset()) -> dict[str, tuple[str, ...]]:
+    def find(
+        self, words: list[Word], *, within_names: AbstractSet[str] = frozenset(), exact: AbstractSet[str] = frozenset()
+    ) -> dict[str, tuple[str, ...]]:
         """Return the names that the words mean, by category, and mark those words as used; some words name nothing.
 
         Whole names come first, the longest before shorter ones; then single words that stand in the name of exactly one
-        component, as people shorten them.
+        component, as people shorten them. Words that are to be taken as `exact` mean a name only as they are written; words
+        `within_names` do so only beside others, as in task-queue.
         """
         found: dict[str, list[str]] = {}
-        meant = [set() if word.text in apart_from else self._parts_meant(word.text) for word in words]
+        held = exact | within_names
+        meant = [self._parts.meant(word.text, exactly=word.text in held) for word in words]
+        never = within_names | STOP
+        alone = [frozenset() if word.text in never else parts for word, parts in zip(words, meant, strict=True)]
         for place, (word, after) in enumerate(pairwise(words)):
-            if after.text == "component" and word.text not in self._names and (name := self._shortened(meant[place])):
+            if after.text == "component" and word.text not in self._names and (name := self._shortened(alone[place])):
                 words[place : place + 2] = [Word(word.text, used=True), Word(after.text, used=True)]
                 found.setdefault("component", []).append(name)
-        for _, place, category, name, length in sorted(self._whole_names(meant)):
+        for _, place, category, name, length in sorted(self._whole_names(meant, alone)):
             span = words[place : place + length]
             if not any(word.used for word in span):
                 words[place : place + length] = [Word(word.text, used=True) for word in span]
                 found.setdefault(category, []).append(name)
         if "component" not in found:
             for place, word in enumerate(words):
-                if not word.used and word.text not in STOP and (name := self._shortened(meant[place])):
+                if not word.used and (name := self._shortened(alone[place])):
                     words[place] = Word(word.text, used=True)
                     found.setdefault("component", []).append(name)
         return {category: tuple(dict.fromkeys(names)) for category, names in found.items()}
 
-    def _whole_names(self, meant: Sequence[AbstractSet[str]]) -> Iterator[tuple[tuple[int, int, str], int, str, str, int]]:
+    def _whole_names(
+        self, meant: Sequence[AbstractSet[str]], alone: Sequence[AbstractSet[str]]
+    ) -> Iterator[tuple[tuple[int, int, str], int, str, str, int]]:
         """Yield (order, place, category, name, words it takes) of every name that stands in a question as a whole."""
         for place, parts in enumerate(meant):
             for part in parts:
                 for rank, category, name, others in self._starting_with.get(part, ()):
-                    if all(other in at for other, at in zip(others, meant[place + 1 :], strict=False)) and len(
-                        meant
-                    ) > place + len(others):
+                    after = meant[place + 1 : place + 1 + len(others)]
+                    whole = len(after) == len(others) and all(other in at for other, at in zip(others, after, strict=True))
+                    if whole and (others or part in alone[place]):
                         yield (-len(others), rank, name), place, category, name, len(others) + 1
-
-    def _parts_meant(self, word: str) -> set[str]:
-        """Return the parts of names that a word of a question may mean."""
-        return {part for part in self._parts.get(word[:1], ()) if same(word, part)}
 
     def find_errors(self, words: list[Word], joined: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the fingerprints of the error families that most of the unused words speak of, and mark those words.
@@ -77,17 +83,18 @@ class Vocabulary:
         `joined` are pairs of words written as one, of which no more than a plural is forgiven.
         """
         hits: dict[str, set[str]] = {}
-        for fingerprint, parts in self._telling.items():
-            for text in [word.text for word in words if not word.used]:
-                if any(same(saying, part, shortened=True) for saying in error_words(text) for part in parts):
-                    hits.setdefault(fingerprint, set()).add(text)
-            for text in joined:
-                if text.removesuffix("s") in parts or text in parts:
-                    hits.setdefault(fingerprint, set()).add(text)
+        for text in {word.text for word in words if not word.used}:
+            for saying in error_words(text):
+                for part in self._telling_parts.meant(saying, shortened=True):
+                    for fingerprint in self._telling[part]:
+                        hits.setdefault(fingerprint, set()).add(text)
+        for text in joined:
+            for fingerprint in self._telling.get(text) or self._telling.get(text.removesuffix("s")) or ():
+                hits.setdefault(fingerprint, set()).add(text)
         if not hits:
             return ()
         most = max(len(texts) for texts in hits.values())
-        chosen = tuple(fingerprint for fingerprint, texts in hits.items() if len(texts) == most)
+        chosen = tuple(fingerprint for fingerprint in self.errors if len(hits.get(fingerprint, ())) == most)
         read = {text for fingerprint in chosen for text in hits[fingerprint]}
         words[:] = [Word(word.text, used=word.used or word.text in read) for word in words]
         return chosen
@@ -106,13 +113,10 @@ class Vocabulary:
         return found
 
     @cached_property
-    def _parts(self) -> dict[str, list[str]]:
-        """All words of names by their first letter, which no slip of the fingers changes."""
-        parts = {part for names in self.names.values() for name in names for part in words_of(name)}
-        found: dict[str, list[str]] = {}
-        for part in sorted(parts | set(self._starting_with)):
-            found.setdefault(part[0], []).append(part)
-        return found
+    def _parts(self) -> "Lexicon":
+        return Lexicon(
+            {part for names in self.names.values() for name in names for part in words_of(name)} | set(self._starting_with)
+        )
 
     @cached_property
     def _names(self) -> frozenset[str]:
@@ -133,12 +137,18 @@ class Vocabulary:
         return found
 
     @cached_property
-    def _telling(self) -> dict[str, frozenset[str]]:
-        """The words of each error family that not half of all families have."""
-        parts = {fingerprint: frozenset(_descriptive(text)) for fingerprint, text in self.errors.items()}
-        counts = Counter(part for words in parts.values() for part in words)
-        most = max(1.0, RARE * len(parts))
-        return {name: frozenset(part for part in words if counts[part] <= most) for name, words in parts.items()}
+    def _telling(self) -> dict[str, list[str]]:
+        """The error families by each word of theirs that not half of all families have."""
+        families: dict[str, list[str]] = {}
+        for fingerprint, text in self.errors.items():
+            for part in dict.fromkeys(_descriptive(text)):
+                families.setdefault(part, []).append(fingerprint)
+        most = max(1.0, RARE * len(self.errors))
+        return {part: fingerprints for part, fingerprints in families.items() if len(fingerprints) <= most}
+
+    @cached_property
+    def _telling_parts(self) -> "Lexicon":
+        return Lexicon(self._telling)
 
 
 def _descriptive(text: str) -> Iterator[str]:
@@ -147,24 +157,63 @@ def _descriptive(text: str) -> Iterator[str]:
             yield word
 
 
-@lru_cache(maxsize=50_000)
-def same(word: str, name: str, *, shortened: bool = False) -> bool:
-    """Say whether a word means a name of one word: the same but for an ending, or for a slip of the fingers.
+class Lexicon:
+    """Words that can be meant, found by what people write: with another ending, or a slip of the fingers.
 
-    Where it may be `shortened`, the start of the name is enough, as in cert for certificate.
+    No slip changes the first letter. What a word means is kept, for questions speak of the same things.
     """
-    if word == name:
-        return True
-    if len(name) >= LEAST_STEM and word.startswith(name) and len(word) - len(name) <= ENDINGS:
-        return True
-    if word.endswith("ies") and name.endswith("y") and word[:-3] == name[:-1]:
-        return True
-    if len(word) >= LEAST_STEM and name.startswith(word) and (shortened or len(name) - len(word) <= 1):
-        return True
-    if word[:1] != name[:1] or word.isdigit() or name.isdigit() or abs(len(word) - len(name)) > 2:
-        return False
-    from rapidfuzz.distance import OSA
 
-    length = min(len(word), len(name))
-    slips = 2 if length >= LONG_WORD else 1 if max(len(word), len(name)) >= SHORT_WORD else 0
-    return bool(slips) and OSA.distance(word, name, score_cutoff=slips) <= slips
+    def __init__(self, words: Iterable[str]) -> None:
+        self._words = sorted(set(words))
+        self._all = frozenset(self._words)
+        self._alike: dict[tuple[str, int], list[str]] = {}
+        for word in self._words:
+            self._alike.setdefault((word[0], len(word)), []).append(word)
+        self._known: dict[tuple[str, bool], frozenset[str]] = {}
+
+    def meant(self, word: str, *, exactly: bool = False, shortened: bool = False) -> frozenset[str]:
+        """Return the words that this one may mean: itself alone, where `exactly`.
+
+        Where it may be `shortened`, the start of a word is enough, as in cert for certificate.
+        """
+        if exactly:
+            return frozenset({word}) & self._all
+        if (found := self._known.get((word, shortened))) is None:
+            if len(self._known) >= MOST_CACHED:
+                self._known.clear()
+            found = self._known[word, shortened] = frozenset(self._meant(word, shortened=shortened))
+        return found
+
+    def _meant(self, word: str, *, shortened: bool) -> Iterator[str]:
+        if word in self._all:
+            yield word
+        for ending in ENDINGS:
+            stem = word.removesuffix(ending)
+            if stem != word and len(stem) >= LEAST_STEM and stem in self._all:
+                yield stem
+        if word.endswith("ies") and f"{word[:-3]}y" in self._all:
+            yield f"{word[:-3]}y"
+        if len(word) >= LEAST_STEM:
+            for name in self._words[bisect_left(self._words, word) :]:
+                if not name.startswith(word):
+                    break
+                if shortened or len(name) - len(word) <= 1:
+                    yield name
+        if not word.isdigit():
+            yield from self._slipped(word)
+
+    def _slipped(self, word: str) -> Iterator[str]:
+        from rapidfuzz.distance import OSA
+        from rapidfuzz.process import extract
+
+        for length in range(len(word) - 2, len(word) + 3):
+            shorter = min(length, len(word))
+            slips = 2 if shorter >= LONG_WORD else 1 if shorter >= SHORT_WORD - 1 else 0
+            if slips < abs(length - len(word)) or not slips:
+                continue
+            near = self._alike.get((word[:1], length), ())
+            for name, distance, _ in extract(word, near, scorer=OSA.distance, score_cutoff=slips, limit=None):
+                other = distance == 1 and length == len(word) and sorted(name) != sorted(word)
+                doubled = _DOUBLED.sub(r"\1", name) == _DOUBLED.sub(r"\1", word)
+                if not name.isdigit() and (length >= OTHER_LETTER or not other) and (shorter >= SHORT_WORD or doubled):
+                    yield name
