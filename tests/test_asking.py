@@ -1,5 +1,6 @@
 """Questions asked of small histories: what is counted, listed and held to is exact."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -71,6 +72,57 @@ def test_questions_that_want_an_explanation_are_searched_for(text: str) -> None:
     known = Vocabulary({"component": ("payment-webhook", "booking-form", "api", "cache"), "tag": ("nightly",)})
     question = read_question(text, known, NOW)
     assert (question.intent, question.outcome) == ("find", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "intent", "names"),
+    [
+        ("how many rule-engine runs failed", "count", {"component": ("rule-engine",)}),
+        ("how many task-queue runs failed", "count", {"component": ("task-queue",)}),
+        ("what worked last time", "last", {}),
+        ("how many runs were loaded by the authors", "count", {}),
+        ("last run of the workers", "last", {"component": ("worker",)}),
+        ("last run of junniper", "last", {"agent": ("juniper",)}),
+    ],
+)
+def test_names_are_told_from_words_like_them(text: str, intent: str, names: dict[str, tuple[str, ...]]) -> None:
+    components = ("rule-engine", "task-queue", "message-queue", "worker", "loader", "auth")
+    question = read_question(text, Vocabulary({"component": components, "agent": ("juniper",)}), NOW)
+    assert (question.intent, question.names) == (intent, names)
+
+
+@pytest.mark.parametrize(
+    "text", ["how many runs failed other than on web", "failed runs not by ann", "all rules except those about web"]
+)
+def test_what_takes_something_out_is_searched_for_and_said(text: str) -> None:
+    question = read_question(text, Vocabulary({"component": ("web",), "agent": ("ann",)}), NOW)
+    assert question.intent == "find"
+    assert question.excluding
+
+
+def test_two_of_a_kind_are_compared(make_loop: MakeLoop) -> None:
+    def runner(task: dict[str, str]) -> None:
+        if task["agent"] == "bob" and task["id"] in "024":
+            raise ValueError("broken")
+
+    loop = make_loop(runner)
+    for agent in ("alice", "bob", "carol"):
+        for number in range(6):
+            with contextlib.suppress(ValueError):
+                loop.execute_with_learning({"id": str(number), "type": "test", "agent": agent, "component": "web"})
+    answer = loop.query("who is better at web, alice or bob")
+    assert answer.intent == "best"
+    assert {insight.id for insight in answer} == {"alice", "bob"}
+    assert loop.query("how many agents never failed")[0].count == 2
+    assert loop.query("how many agents failed")[0].count == 1
+
+
+def test_a_kind_that_was_filtered_by_asks_for_notes(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(lambda _: None)
+    loop.execute_with_learning({"id": "a", "type": "deploy", "component": "web"})
+    note(workspace, "r", "deploy the web at night", kind="rule")
+    answer = loop.query("last deploy of the web", filters={"kind": "rule"})
+    assert [insight.category for insight in answer] == ["rule"]
 
 
 @pytest.mark.parametrize(("text", "most"), [("the last five runs of web", 5), ("last 12 web runs", 12), ("last web run", None)])

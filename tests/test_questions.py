@@ -169,6 +169,20 @@ def test_nonsense_gets_nothing(text: str, model: LearningQueryInterface) -> None
         ("from 15 june up to and including 30 june", "2026-06-15", "2026-07-01"),
         ("in the third half of 2025", None, None),
         ("two years ago", "2024-01-01", "2025-01-01"),
+        ("after 1 june", "2026-06-02", None),
+        ("after yesterday", "2026-11-20", None),
+        ("between 1 and 15 june", "2026-06-01", "2026-06-16"),
+        ("from the 3rd to the 5th of march 2025", "2025-03-03", "2025-03-06"),
+        ("last quarter", "2026-07-01", "2026-10-01"),
+        ("since last quarter", "2026-07-01", None),
+        ("the day before yesterday", "2026-11-18", "2026-11-19"),
+        ("in the first week of july", "2026-07-01", "2026-07-08"),
+        ("at the end of june", "2026-06-21", "2026-07-01"),
+        ("in early march 2025", "2025-03-01", "2025-03-11"),
+        ("in july last year", "2025-07-01", "2025-08-01"),
+        ("this month and last month", "2026-10-01", "2026-12-01"),
+        ("in 2026-w30", "2026-07-20", "2026-07-27"),
+        ("in the 2000 runs", None, None),
         ("between october and december", "2026-10-01", "2027-01-01"),
         ("on 2026-02-03", "2026-02-03", "2026-02-04"),
         ("last time", None, None),
@@ -183,7 +197,7 @@ def test_times_are_read_as_people_say_them(text: str, since: str | None, before:
         return
     assert period is not None
     assert (period.since and f"{period.since:%Y-%m-%d}", period.before and f"{period.before:%Y-%m-%d}") == (since, before)
-    assert " ".join(rest.split()) == "what failed on booking"
+    assert " ".join(rest.replace(" and ", " ").split()) == "what failed on booking"
 
 
 def test_a_day_begins_where_the_asker_is() -> None:
@@ -285,3 +299,20 @@ def test_what_a_terminal_would_obey_is_not_printed(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError):
             loop.execute_with_learning({"id": "t", "type": "test", "component": "api"})
         assert "\x1b" not in loop.query("what failed last time?").markdown
+
+
+@pytest.mark.parametrize(
+    ("text", "since", "before"),
+    [
+        ("in the last hour", "11:00", None),
+        ("in the past day", "12:00", None),
+        ("in the last half hour", "11:30", None),
+        ("in the last 5 minutes", "11:55", None),
+        ("this morning", "00:00", "12:00"),
+    ],
+)
+def test_hours_are_read(text: str, since: str, before: str | None) -> None:
+    period, rest = read_period(f"what failed {text} on booking", datetime(2026, 11, 20, 12, tzinfo=UTC))
+    assert period is not None
+    assert (f"{period.since:%H:%M}", period.before and f"{period.before:%H:%M}") == (since, before)
+    assert " ".join(rest.split()) == "what failed on booking"

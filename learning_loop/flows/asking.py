@@ -45,8 +45,10 @@ def ask(
     The vocabularies are of all names, and of those that executions carry. Times are of this machine's zone. Raise UsageError
     for a filter that cannot be understood.
     """
-    if k is not None and k < 1:
-        raise UsageError(f"k is {k}: ask for at least one insight")
+    if not isinstance(text, str):
+        raise UsageError(f"a question is a text, not {type(text).__name__}")
+    if k is not None and (not isinstance(k, int) or k < 1):
+        raise UsageError(f"k is {k!r}: ask for at least one insight")
     now = now.astimezone()
     given = _Given.of(filters or {}, now)
     known, ended = vocabularies
@@ -80,6 +82,8 @@ class _Given:
             raise UsageError(f"there is no filter {unknown[0]!r}: use {', '.join(FILTERS)}")
         if wrong := next((name for name, value in filters.items() if not isinstance(value, str)), None):
             raise UsageError(f"the filter {wrong!r} must be a text, not {type(filters[wrong]).__name__}")
+        if broken := next((name for name, value in filters.items() if not _encodable(value)), None):
+            raise UsageError(f"the filter {broken!r} is not UTF-8 text")
         if (outcome := filters.get("outcome")) not in (None, "failed", "succeeded"):
             raise UsageError(f"outcome {outcome!r}: use failed or succeeded")
         return cls(
@@ -98,8 +102,11 @@ class _Given:
         if self.since is not None or self.before is not None:
             read = period or Period(None, None, "")
             period = Period(self.since or read.since, self.before or read.before, "as filtered")
+        notes = question.notes or bool(self.kinds)
         return replace(
             question,
+            intent="find" if self.kinds and question.intent not in ("all", "count") else question.intent,
+            notes=notes,
             names={**question.names, **self.names},
             outcome=self.outcome or question.outcome,
             period=period,
@@ -161,6 +168,14 @@ def _scope(question: Question, held: Scope) -> Scope:
 
 def _types(question: Question) -> tuple[str, ...]:
     return () if question.names.get("component") else question.names.get("type", ())
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _edge(text: str, now: datetime, name: str) -> datetime:

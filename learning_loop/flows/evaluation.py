@@ -9,6 +9,7 @@ import json
 import math
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def read_docs(path: Path) -> list[Doc]:
     for line, row in _rows(path):
         if not isinstance(row.get("text"), str) or row.get("doc_id") in (None, ""):
             raise UsageError(f"{path}:{line}: a document needs doc_id and text")
-        if (name := (row.get("sample"), str(row["doc_id"]))) in seen:
+        if (name := (_text(row.get("sample")), str(row["doc_id"]))) in seen:
             raise UsageError(f"{path}:{line}: a document before has the doc_id {name[1]!r} as well: give each its own")
         seen.add(name)
         tags = row.get("tags") or ()
@@ -140,22 +141,28 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
+                line.encode()
                 row = json.loads(line)
                 if not isinstance(row, dict):
                     raise UsageError(f"{path}:{number}: is no JSON object")
+                json.dumps(row, ensure_ascii=False).encode()
                 yield number, row
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is not UTF-8 text") from None
+    except UnicodeEncodeError:
+        raise UsageError(f"{path}:{number}: holds half a character (a lone surrogate)") from None
     except json.JSONDecodeError as error:
         raise UsageError(f"{path}:{number}: is no JSON: {error.msg}") from None
+    except ValueError as error:  # a number of five thousand digits
+        raise UsageError(f"{path}:{number}: cannot be read: {error}") from None
     except RecursionError:
         raise UsageError(f"{path}:{number}: is nested too deeply") from None
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
+    return None if value is None or value == "" else value if isinstance(value, str) else json.dumps(value)
 
 
 # ----------------------------------------------------------------------------------------------------------- the methods

@@ -11,7 +11,7 @@ from datetime import datetime
 from learning_loop.app import App
 from learning_loop.errors import LearningLoopError, ModelError, NoteError, WorkspaceError
 from learning_loop.index import Document, RunDocument
-from learning_loop.index.store import PATIENCE_S, RUN_WAIT_S
+from learning_loop.index.store import PATIENCE_S, RUN_WAIT_S, identity_of
 from learning_loop.protocols import Embedder
 from learning_loop.records import ExecutionRecord
 from learning_loop.retrieval.chunks import Chunk, chunks_of
@@ -272,7 +272,7 @@ class Indexing:
 
     def watch(self) -> None:
         """Take in what changes from now on, soon after it does."""
-        if self._watch is None:
+        if self._watch is None or self._watch.ended:
             self._watch = _Watch(self._app, self._changed)
 
     def _changed(self) -> None:
@@ -333,7 +333,7 @@ class _Watch:
     """Tells when a markdown file under the folders changed; `healthy` while it can."""
 
     def __init__(self, app: App, changed: Callable[[], None]) -> None:
-        self.healthy = False
+        self.healthy, self.ended = False, False
         self._folders = [folder for folder in app.notes.folders() if folder.is_dir()]
         self._complete = len(self._folders) == len(app.notes.folders())  # one that comes later is not watched
         self._changed = changed
@@ -348,12 +348,12 @@ class _Watch:
 
     def _run(self) -> None:
         with contextlib.suppress(ImportError, OSError, RuntimeError):  # no watches left, or none to be had: looking goes on
-            from watchfiles import watch
+            from watchfiles import Change, watch
 
-            seen = False
+            seen, there = False, self._identities()
             for changes in watch(
                 *self._folders,
-                watch_filter=lambda _, path: path.endswith(".md") or "." not in os.path.basename(path),  # a folder, mostly
+                watch_filter=lambda change, path: path.endswith(".md") or change == Change.deleted or os.path.isdir(path),
                 step=WATCH_STEP_MS,
                 debounce=WATCH_GATHER_MS,
                 stop_event=self._stopped,
@@ -361,10 +361,15 @@ class _Watch:
                 rust_timeout=WATCH_TIMEOUT_MS,
                 yield_on_timeout=True,
             ):
+                if self._identities() != there:  # a folder was put in another's place: watch anew
+                    break
                 if changes or not seen:  # from here on nothing is missed; what came before is looked for once
                     seen, self.healthy = True, self._complete
                     self._changed()
-        self.healthy = False
+        self.healthy, self.ended = False, True
+
+    def _identities(self) -> list[tuple[int, int] | None]:
+        return [identity_of(folder) for folder in self._folders]
 
 
 # -------------------------------------------------------------------------------------------------- as the index has them

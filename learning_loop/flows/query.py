@@ -73,7 +73,7 @@ class LearningQueryInterface:
         vocabularies = self._names.vocabularies(self._indexing.seq, project)
         now = self._app.clock()
         asked = ask(text, vocabularies, now=now, project=project, k=k, filters=filters, explain=explain)
-        self._check_kinds(asked.held.categories)
+        self._check_kinds(asked.held.categories, project)
         question = asked.question
         try:
             headline, found, left_out = self._answer(asked)
@@ -82,6 +82,8 @@ class LearningQueryInterface:
             synced.fault = str(error)
             headline, found, left_out = self._answer(asked)
         warnings = list(synced.warnings)
+        if question.excluding:
+            warnings.append(f"{question.excluding!r} is not understood: nothing is taken out, this is a search")
         if left_out and found:
             warnings.append(f"not understood, and left out: {', '.join(left_out)}")
         return Answer(
@@ -95,15 +97,15 @@ class LearningQueryInterface:
 
     def _in_project(self, text: str, project: str | None) -> tuple[str, str | None]:
         """Return a question and the project it is asked in: where none is given, the one that it names."""
-        if project is None and "project" in text.lower():
+        if project is None and isinstance(text, str) and "project" in text.lower():
             for name in self._app.index.store.projects():
                 said = rf"(?:(?:in|of|for|from|within) )?(?:the )?(?:project {re.escape(name)}|{re.escape(name)} project)"
                 if match := re.search(rf"(?<!\w){said}(?!\w)", text, re.IGNORECASE):
                     return f"{text[: match.start()]} {text[match.end() :]}", name
         return text, project
 
-    def _check_kinds(self, wanted: Sequence[str]) -> None:
-        known = {*KINDS, *self._app.index.store.counts()} if wanted else set(wanted)
+    def _check_kinds(self, wanted: Sequence[str], project: str | None) -> None:
+        known = {*KINDS, *self._app.index.store.kinds(project)} if wanted else set(wanted)
         if unknown := set(wanted) - known:
             raise UsageError(f"no note is of the kind {min(unknown)!r}: use one of {', '.join(sorted(known))}")
 
@@ -154,7 +156,9 @@ class LearningQueryInterface:
         """Return the notes that answer, then the runs that hold every word it is about."""
         hits = find_notes(self._app.index, asked, self._indexing.loaded)
         found = [of_hit(hit, explained=asked.explained) for hit in hits]
-        words = asked.question.rest or asked.question.terms
+        words = () if asked.held.categories else asked.question.rest or asked.question.terms
+        if not words:
+            return found
         if len(words) > 1 or any(any(letter.isdigit() for letter in word) for word in words) or not found:
             found += self._runs_with(words, asked, {run for hit in hits for run in hit.evidence})
         return found
@@ -197,10 +201,9 @@ class LearningQueryInterface:
             if fitting:
                 return [of_hit(hit, explained=asked.explained) for hit in fitting]
         said = [*question.about, *(word for names in question.names.values() for name in names for word in words_of(name))]
-        titled = self._app.index.store.holding(
-            match_any(said), asked.project, "title said"
-        )  # names that no note carries may stand in titles
-        wide = replace(asked.held, categories=asked.held.categories or (*question.kinds, *near))
+        titled = self._app.index.store.holding(match_all(said), asked.project, "title said")  # of names that no note carries
+        wide = replace(asked.scope, categories=asked.held.categories or (*question.kinds, *near), outcome=asked.held.outcome)
+        wide = replace(wide, types=asked.held.types, components=asked.held.components, agents=asked.held.agents)
         hits = [hit for hit in self._app.index.newest(wide, limit=EVERY) if hit.outcome != other and hit.source in titled]
         return [of_hit(hit, explained=asked.explained) for hit in hits]
 
@@ -251,12 +254,15 @@ class LearningQueryInterface:
 
     def _count(self, asked: Asked) -> tuple[str, list[Insight]]:
         if asked.question.by:
-            groups = self._app.ledger.tally(asked.runs, asked.question.by)
+            never = asked.question.outcome == "succeeded"  # "how many components never failed"
+            groups = self._app.ledger.tally(replace(asked.runs, success=None) if never else asked.runs, asked.question.by)
+            groups = [group for group in groups if group.succeeded and not group.failed] if never else groups
             found = self._groups(groups, asked.question.by, "runs", sum(group.runs for group in groups))
             if not found:
                 return "", []
-            said = f"{len(found)} {asked.question.by}s"
-            headline = f"{said}{_about(asked.question)}: {', '.join(insight.title for insight in found)}."
+            said = f"{len(found)} {asked.question.by}{'' if len(found) == 1 else 's'}{' without a failed run' if never else ''}"
+            about = _about(replace(asked.question, outcome=None) if never else asked.question)
+            headline = f"{said}{about}: {', '.join(insight.title for insight in found)}."
             counted = Insight(
                 id=f"count:{asked.question.by}",
                 memory=headline,

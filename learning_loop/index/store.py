@@ -69,6 +69,7 @@ _EXECUTION = re.compile(r"\b\d{8}-\d{6}-[a-z2-9]{8}\b")
 
 
 _File = tuple[int, int] | None
+_BUSY = "another process has been writing {} for long: ask again once it has ended"
 _DAMAGED = ("malformed", "not a database", "no such table")
 
 
@@ -133,7 +134,7 @@ class IndexStore:
         try:
             lock.acquire()
         except Timeout:
-            raise IndexBusyError(f"another process is writing {self.path}") from None
+            raise IndexBusyError(_BUSY.format(self.path)) from None
         try:
             yield
         finally:
@@ -147,7 +148,7 @@ class IndexStore:
             self._begin_afresh()
         connection, file = None, None
         try:
-            here = _identity(self.path)
+            here = identity_of(self.path)
             while connection is None and self._idle:
                 with contextlib.suppress(IndexError):  # another thread took it
                     connection, file = self._idle.pop()
@@ -156,11 +157,11 @@ class IndexStore:
                         connection = None
             if connection is None:
                 connection = self._opened()
-                file = _identity(self.path)
+                file = identity_of(self.path)
             yield connection
         except (sqlite3.Error, OSError) as error:
             if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-                raise IndexBusyError(f"another process is writing {self.path}") from error
+                raise IndexBusyError(_BUSY.format(self.path)) from error
             if any(sign in str(error) for sign in _DAMAGED):
                 if connection is not None:
                     connection.close()
@@ -315,6 +316,12 @@ class IndexStore:
         """Return how many notes of each kind there are."""
         with self.use() as connection:
             return dict(connection.execute("SELECT category, count(*) FROM notes GROUP BY category"))
+
+    def kinds(self, project: str | None) -> set[str]:
+        """Return the kinds of notes that a project has."""
+        with self.use() as connection:
+            rows = connection.execute("SELECT DISTINCT category FROM notes WHERE project IS ?", (project,))
+            return {str(row[0]) for row in rows}
 
     def names(self, project: str | None) -> dict[str, set[str]]:
         """Return the components, agents, task types and tags that the notes of a project carry."""
@@ -554,7 +561,8 @@ def _plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, tuple) else value
 
 
-def _identity(path: Path) -> _File:
+def identity_of(path: Path) -> _File:
+    """Return what tells a file or folder from another of the same name; None where there is none."""
     try:
         status = os.stat(path)
     except OSError:

@@ -122,7 +122,13 @@ _DURATION_CUE = _whole(
 _COST_CUE = _whole(r"costs?|costly|cheap\w*|expens\w+|dollars?|usd|money|price[ys]?")
 _SUCCESS_CUE = _whole(r"\w*reliab\w+|(?:good|bad)rate|succe\w+|fail\w*|flak\w+|stable|unstable|stability")
 _FEW_CUE = re.compile(rf"\b(?:last|latest|newest|first|slowest|fastest|recent) (\d{{1,3}}|{'|'.join(NUMBERS)})\b")
-_MANY_OF = re.compile(r"\bhow many (?:of )?(?:the |our |different )?(\w+)")
+_MANY_OF = re.compile(
+    r"\bhow many (?:of )?(?:the |our )?(?P<sorts>different |distinct |(?:kinds|types|sorts) of )?(?:the |our )?(?P<what>\w+)"
+)
+_EXCLUDING = re.compile(  # names taken out are "_"
+    r"\b(?:(?:all |any\w* )?(?:other than|except(?: for)?|excluding|apart from|but not|anything but)\b|(?:without|not)(?: \w+){0,2} _(?!\w)|, not \w+)"
+)
+_COMPARED = re.compile(r"\b(?:or|than|versus|vs)\b")
 _YES_OR_NO = re.compile(r"^(?:did|does|was|has|have|is|were)\b")
 _PAST = re.compile(r"\b(?:since|last|past|previous|ago|between|from|before|after|until|till|yesterday|this|week|\d{4}|in)\b")
 _BASELINE = re.compile(  # what is compared with is no time that is asked about
@@ -160,7 +166,7 @@ _FRAME = frozenset(  # what a question is put in: the nouns of this memory, quan
     numbers one ones people percentage rate several share somebody someone something stuff thing things total two whole
     answer ask called come could describe end ended find found get gets give go going got had happen happened happens help hit
     hope identify include included involving item items know known let like list look looking made mean meet mind name names need
-    ran report running say see seen show sort take taken talk tell think touch touched tried try used using want whether wonder
+    ran report running say record recorded see seen show sort take taken talk tell think touch touched tried try used using want whether wonder
     work worked working works
     ago already always back day days ever far hour hours lately moment month months morning night now nowadays often past prior
     quarter recently soon still then time times today till week weeks year years yet
@@ -195,6 +201,7 @@ class Question:
     about: tuple[str, ...] = ()
     most: int | None = None  # how many were asked for
     notes: bool = False  # notes are asked for, not runs
+    excluding: str | None = None  # words that take something out, which is not understood
 
     @property
     def about_notes(self) -> tuple[str, ...]:
@@ -244,11 +251,12 @@ def _read(said: str, asking: str, around: str, vocabulary: Vocabulary, ended: Vo
             intent = _of_runs(intent, ran, outcome=outcome, period=period)
         if intent not in ("find", "all") and len(ran.left) <= MOST_LEFT:
             told, outcome = ran, "failed" if ran.errors else outcome
-    if len(told.left) > MOST_LEFT:
+    excluding = _EXCLUDING.search(told.plain)
+    if len(told.left) > MOST_LEFT or excluding is not None:
         intent = "find"
     if intent in ("find", "all"):
         told = replace(told, errors=())
-    intent, by = _settled(intent, by, told, outcome=outcome, notes=notes)
+    intent, by = _settled(intent, by, told, outcome=outcome, notes=notes, of=of)
     few = _FEW_CUE.search(timeless) if intent in ("last", "first", "slowest", "fastest") else None
     topical = intent in ("find", "all") and period is not None and not _PAST.search(period.said)  # "can I ship on friday"
     left = tuple(word for word in told.left if few is None or word != few[1])
@@ -269,10 +277,11 @@ def _read(said: str, asking: str, around: str, vocabulary: Vocabulary, ended: Vo
         most=None if few is None else int(few[1]) if few[1].isdigit() else NUMBERS[few[1]],
         about=tuple(word for word in left if word in {match[1] for match in _ABOUT.finditer(timeless)}),
         notes=notes,
+        excluding=excluding[0].strip(" ,_") if excluding is not None else None,
     )
 
 
-def _settled(intent: str, by: str | None, told: _Told, *, outcome: str | None, notes: bool) -> tuple[str, str | None]:
+def _settled(intent: str, by: str | None, told: _Told, *, outcome: str | None, notes: bool, of: str) -> tuple[str, str | None]:
     """Return what is asked, and what it ranges over, once names and errors are known."""
     if intent == "top" and by is None:
         by = "component" if outcome and not ("component" in told.names or "agent" in told.names) else "error"
@@ -280,11 +289,15 @@ def _settled(intent: str, by: str | None, told: _Told, *, outcome: str | None, n
             intent = "find"
     if intent == "top" and outcome == "failed" and _SHARE_CUE.search(told.plain):
         intent = "worst"
+    several = next((category for category, names in told.names.items() if len(names) > 1 and category != "tag"), None)
+    if intent == "trend" and several is not None and _COMPARED.search(told.plain):  # "who is better, alice or bob"
+        intent, by = ("best", several) if of == "success" else ("find", None)
     if intent == "count" and (many := _MANY_OF.search(told.plain)):
-        if many[1] in told.left:  # "how many screens are too many"
+        if many["what"] in told.left:  # "how many screens are too many"
             intent = "find"
-        elif not outcome and not told.errors:
-            by = next((name for name, cue in _BY_CUES if name != "error" and cue.fullmatch(many[1])), None)
+        elif not told.errors:
+            ranged = (name for name, cue in _BY_CUES if cue.fullmatch(many["what"]) and (name != "error" or many["sorts"]))
+            by = next(ranged, None)
     if intent == "find" and not told.left and (notes or (told.names.get("tag") and _ALL_CUE.search(told.plain))):
         intent = "all"  # as in "failed patterns booking-form", "everything tagged nightly"
     return intent, by
