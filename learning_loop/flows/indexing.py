@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from learning_loop.app import App
-from learning_loop.errors import LearningLoopError, ModelError, NoteError, WorkspaceError
+from learning_loop.errors import IndexBusyError, LearningLoopError, ModelError, NoteError, WorkspaceError
 from learning_loop.index import Document, RunDocument
 from learning_loop.index.store import PATIENCE_S, RUN_WAIT_S, identity_of
 from learning_loop.protocols import Embedder
@@ -243,9 +243,10 @@ class Indexing:
         settled = time.monotonic() - self._since > SETTLED_S
         if settled:
             self.watch()
-        if not self.watching and time.monotonic() >= self._look_again_at:
-            self.sync_notes()
-        self.sync_executions(most=UPKEEP_RUNS)
+        with self._unless_busy():
+            if not self.watching and time.monotonic() >= self._look_again_at:
+                self.sync_notes()
+            self.sync_executions(most=UPKEEP_RUNS)
         self._app.ledger.checkpoint()
         if settled or self._app.embedder is not None:
             self._embed_in_background()
@@ -266,6 +267,12 @@ class Indexing:
                     embedder, go_on=lambda: not self._stopped.is_set(), wait=False, window=FEW_PASSAGES
                 )
 
+    @contextlib.contextmanager
+    def _unless_busy(self) -> Iterator[None]:
+        """Leave what another process holds up for later: a run may wait for what is done in the background."""
+        with contextlib.suppress(IndexBusyError), self._app.index.store.waiting(RUN_WAIT_S):
+            yield
+
     @property
     def watching(self) -> bool:
         return self._watch is not None and self._watch.healthy
@@ -280,7 +287,8 @@ class Indexing:
         self._app.later("notes", self._look)
 
     def _look(self) -> None:
-        self.sync_notes()
+        with self._unless_busy():
+            self.sync_notes()
         self._embed_in_background()
 
     # ------------------------------------------------------------------------------------------------------- the model
