@@ -10,13 +10,14 @@ from learning_loop.records import utc_now
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
 @json_option
-def init(folder: Path, as_json: bool) -> None:
-    """Make FOLDER a workspace: config/, templates/, memory/, metrics/. A file that is there stays as it is."""
+@click.pass_context
+def init(ctx: click.Context, folder: Path | None, as_json: bool) -> None:
+    """Make FOLDER, or this one, a workspace: config/, templates/, memory/, metrics/. A file that is there stays as it is."""
     from learning_loop.workspace import Workspace
 
-    workspace, written = Workspace.init(folder)
+    workspace, written = Workspace.init(folder or ctx.obj["workspace"] or Path())
     if as_json:
         print_json({"workspace": str(workspace.root), "written": written})
         return

@@ -258,15 +258,15 @@ class LearningQueryInterface:
             groups = self._app.ledger.tally(replace(asked.runs, success=None) if never else asked.runs, asked.question.by)
             groups = [group for group in groups if group.succeeded and not group.failed] if never else groups
             found = self._groups(groups, asked.question.by, "runs", sum(group.runs for group in groups))
-            if not found:
+            if not self._app.ledger.tally(replace(asked.runs, success=None))[0].runs:
                 return "", []
             said = f"{len(found)} {asked.question.by}{'' if len(found) == 1 else 's'}{' without a failed run' if never else ''}"
             about = _about(replace(asked.question, outcome=None) if never else asked.question)
-            headline = f"{said}{about}: {', '.join(insight.title for insight in found)}."
+            headline = f"{said}{about}{': ' if found else ''}{', '.join(insight.title for insight in found)}."
             counted = Insight(
                 id=f"count:{asked.question.by}",
                 memory=headline,
-                source=found[0].source,
+                source=found[0].source if found else "",
                 score=1.0,
                 title=said,
                 category="count",
@@ -353,7 +353,8 @@ class LearningQueryInterface:
         return said, [trend, *(self._of_run(record) for record in records)]
 
     def _groups(self, groups: Sequence[Tally], by: str, of: str, total: int) -> list[Insight]:
-        newest = self._app.ledger.at_places([group.newest for group in groups if group.newest is not None])
+        places = self._app.ledger.at_places([group.newest for group in groups if group.newest is not None])
+        newest = {place: _here(record) for place, record in places.items()}
         found = []
         for group in groups:
             record = newest.get(group.newest or 0)
@@ -362,7 +363,7 @@ class LearningQueryInterface:
         return found
 
     def _of_run(self, record: ExecutionRecord, *, score: float = 1.0) -> Insight:
-        status = self._app.ledger.status_of(record)
+        status, record = self._app.ledger.status_of(record), _here(record)
         return of_run(record, status, self._notes_on(record), score=score)
 
     def _notes_on(self, record: ExecutionRecord) -> list[str]:
@@ -424,6 +425,11 @@ def _about(question: Question) -> str:
     if question.errors:
         parts.append(f" with {'that error' if len(question.errors) == 1 else 'such errors'}")
     return "".join(parts) + (f", {question.period.said}" if question.period else "")
+
+
+def _here(record: ExecutionRecord) -> ExecutionRecord:
+    """Return an execution with its time by this machine's clock, as questions have theirs."""
+    return replace(record, execution=replace(record.execution, started_at=record.execution.started_at.astimezone()))
 
 
 def _apart(one: Tally, other: Tally) -> bool:

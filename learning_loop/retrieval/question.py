@@ -128,6 +128,7 @@ _MANY_OF = re.compile(
 _EXCLUDING = re.compile(  # names taken out are "_"
     r"\b(?:(?:all |any\w* )?(?:other than|except(?: for)?|excluding|apart from|but not|anything but)\b|(?:without|not)(?: \w+){0,2} _(?!\w)|, not \w+)"
 )
+_SO_MANY = re.compile(rf"(?<!last )(?<!first )(?<!latest )(?<!newest )\b\d+ (?=(?:{_RUN})\b)")  # "of the 2000 runs"
 _COMPARED = re.compile(r"\b(?:or|than|versus|vs)\b")
 _YES_OR_NO = re.compile(r"^(?:did|does|was|has|have|is|were)\b")
 _PAST = re.compile(r"\b(?:since|last|past|previous|ago|between|from|before|after|until|till|yesterday|this|week|\d{4}|in)\b")
@@ -334,7 +335,7 @@ def _told(timeless: str, around: str, vocabulary: Vocabulary, *, everything: boo
     names = vocabulary.find(words, within_names=frozenset() if everything else within, exact=asking)
     read = iter(words)
     shown = [token if not token[0].isalnum() or not next(read).used else "_" for token in tokens]
-    plain = canonical(" ".join(shown), idioms=not _EXPLAIN.match(timeless.strip()))
+    plain = canonical(_SO_MANY.sub("", " ".join(shown)), idioms=not _EXPLAIN.match(timeless.strip()))
     left = [Word(word) for word in _left([plain]) if word not in STOP and word not in _FRAME]
     joined = [f"{a}{b}" for a, b in pairwise(words_of(plain))]  # "time out" is timeout
     errors = vocabulary.find_errors(left, joined)
