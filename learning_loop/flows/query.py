@@ -111,7 +111,7 @@ class LearningQueryInterface:
 
     def _search_by(self) -> str:
         model = self._indexing.loaded
-        by_meaning = model is not None and self._app.index.vectors.view().model == model.identity
+        by_meaning = model is not None and self._app.index.vectors.seen.model == model.identity
         return f"words and meaning ({model.identity})" if model is not None and by_meaning else "words only"
 
     def _answer(self, asked: Asked) -> tuple[str, list[Insight], tuple[str, ...]]:

@@ -134,6 +134,11 @@ class VectorIndex:
             if old.name != but:
                 old.unlink(missing_ok=True)
 
+    @property
+    def seen(self) -> "View":
+        """The vectors as they were when they were last looked at."""
+        return self._view
+
     def view(self) -> "View":
         """Return the vectors as they stand."""
         with self._store.use() as connection:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from itertools import pairwise
 
 from learning_loop.features import error_words
@@ -261,6 +262,7 @@ def _read(said: str, asking: str, around: str, vocabulary: Vocabulary, ended: Vo
     few = _FEW_CUE.search(timeless) if intent in ("last", "first", "slowest", "fastest") else None
     topical = intent in ("find", "all") and period is not None and not _PAST.search(period.said)  # "can I ship on friday"
     left = tuple(word for word in told.left if few is None or word != few[1])
+    about = {match[1] for match in _ABOUT.finditer(timeless)} if left else set()
     return Question(
         text=said,
         intent=intent,
@@ -276,7 +278,7 @@ def _read(said: str, asking: str, around: str, vocabulary: Vocabulary, ended: Vo
         terms=tuple(_expanded(terms(timeless))),
         rest=left,
         most=None if few is None else int(few[1]) if few[1].isdigit() else NUMBERS[few[1]],
-        about=tuple(word for word in left if word in {match[1] for match in _ABOUT.finditer(timeless)}),
+        about=tuple(word for word in left if word in about),
         notes=notes,
         excluding=excluding[0].strip(" ,_") if excluding is not None else None,
     )
@@ -330,8 +332,8 @@ def _told(timeless: str, around: str, vocabulary: Vocabulary, *, everything: boo
     """Read the names and the errors in a question; words like task name nothing, unless `everything` may be a name."""
     tokens = _TOKEN.findall(timeless)
     words = [Word(token) for token in tokens if token[0].isalnum()]
-    asking = {word.text for word in words if word.text in _FRAME or _CUES.fullmatch(word.text)}  # a slip makes no name of them
-    within = {word.text for word in words if word.text in _GENERIC or _KIND_OR_NOTE_CUE.fullmatch(word.text)}
+    asking = {word.text for word in words if _asks(word.text)}  # a slip makes no name of them
+    within = {word.text for word in words if _generic(word.text)}
     names = vocabulary.find(words, within_names=frozenset() if everything else within, exact=asking)
     read = iter(words)
     shown = [token if not token[0].isalnum() or not next(read).used else "_" for token in tokens]
@@ -349,6 +351,16 @@ def _told(timeless: str, around: str, vocabulary: Vocabulary, *, everything: boo
         names = {**beside.names, **names}
         errors = errors or (beside.errors if beside.pasted or not names.get("component") else ())
     return _Told(plain=plain, names=names, errors=errors, left=() if pasted else tuple(unread), pasted=pasted)
+
+
+@lru_cache(maxsize=10_000)
+def _asks(word: str) -> bool:
+    return word in _FRAME or _CUES.fullmatch(word) is not None
+
+
+@lru_cache(maxsize=10_000)
+def _generic(word: str) -> bool:
+    return word in _GENERIC or _KIND_OR_NOTE_CUE.fullmatch(word) is not None
 
 
 def _left(clauses: Sequence[str]) -> list[str]:

@@ -209,9 +209,9 @@ class Lexicon:
         for length in range(len(word) - 2, len(word) + 3):
             shorter = min(length, len(word))
             slips = 2 if shorter >= LONG_WORD else 1 if shorter >= SHORT_WORD - 1 else 0
-            if slips < abs(length - len(word)) or not slips:
-                continue
             near = self._alike.get((word[:1], length), ())
+            if not near or not slips or slips < abs(length - len(word)):
+                continue
             for name, distance, _ in extract(word, near, scorer=OSA.distance, score_cutoff=slips, limit=None):
                 other = distance == 1 and length == len(word) and sorted(name) != sorted(word)
                 doubled = _DOUBLED.sub(r"\1", name) == _DOUBLED.sub(r"\1", word)

@@ -61,7 +61,6 @@ _CONTRACTIONS = [
     (re.compile(r"\bcan't\b"), "can not"),
     (re.compile(r"\bwon't\b"), "will not"),
     (re.compile(r"n't\b"), " not"),
-    (re.compile(r"\b(did|does|do|was|is|are|have|has|were)nt\b"), r"\1 not"),
     (re.compile(r"\b(what|who|where|when|how|it|that|there|here)'s\b"), r"\1 is"),
     (re.compile(r"'s\b"), ""),
     (re.compile(r"'ve\b"), " have"),
@@ -69,6 +68,9 @@ _CONTRACTIONS = [
     (re.compile(r"'d\b"), " would"),
     (re.compile(r"'ll\b"), " will"),
     (re.compile(r"\bi'm\b"), "i am"),
+]
+_OTHERS = [
+    (re.compile(r"\b(did|does|do|was|is|are|have|has|were)nt\b"), r"\1 not"),
     (re.compile(r"\b(?:i (?:am )?)?(?:search(?:ing)?|look(?:ing)?) for\b|\bi (?:am )?search(?:ing)?\b|\bi seek\b"), "show"),
     (re.compile(r"\b(?:no|nr)\. of\b|#\s?of\b"), "number of"),
 ]
@@ -78,7 +80,7 @@ _TOKEN = re.compile(r"[^\W_]+")
 def spelled(text: str) -> str:
     """Return a question in lower case with its short forms written out and slips in the words it is read by mended."""
     text = " ".join(text.lower().replace("\u2019", "'").split())
-    for pattern, instead in _CONTRACTIONS:
+    for pattern, instead in [*_CONTRACTIONS, *_OTHERS] if "'" in text else _OTHERS:
         text = pattern.sub(instead, text)
     return _TOKEN.sub(lambda match: _mended(match[0]), text)
 
