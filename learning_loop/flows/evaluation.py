@@ -21,7 +21,8 @@ from learning_loop.errors import UsageError
 from learning_loop.flows.asking import ask
 from learning_loop.flows.query import find_notes
 from learning_loop.index import Document, MemoryIndex
-from learning_loop.index.store import embedded_text, match_any
+from learning_loop.index.store import match_any
+from learning_loop.index.tables import embedded_text
 from learning_loop.protocols import Embedder, Vectors
 from learning_loop.retrieval import Vocabulary
 from learning_loop.retrieval.chunks import Chunk, chunks_of

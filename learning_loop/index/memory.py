@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from learning_loop.index.documents import Scope
-from learning_loop.index.store import PLACES, IndexStore, match_any, where, words_table
+from learning_loop.index.store import IndexStore, match_any, where
+from learning_loop.index.tables import PLACES, words_table
 from learning_loop.index.vectors import VectorIndex, View
 from learning_loop.protocols import Embedder, Vectors
 from learning_loop.records import Hit

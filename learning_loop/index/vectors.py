@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from learning_loop.index.store import IndexStore, embedded_text
+from learning_loop.index.store import IndexStore
+from learning_loop.index.tables import embedded_text
 from learning_loop.protocols import Embedder, Vectors
 
 FLAT_MOST, HALF_MOST = 100_000, 400_000  # exact in float32, exact in float16, then a graph: by time measured at each size

@@ -27,7 +27,7 @@ from learning_loop.flows.evaluation import Doc, Query, Ranker, dense, embed_whol
 from learning_loop.flows.indexing import Indexing
 from learning_loop.flows.query import LearningQueryInterface
 from learning_loop.index import memory
-from learning_loop.index.store import embedded_text
+from learning_loop.index.tables import embedded_text
 from learning_loop.protocols import Embedder, Vectors
 from learning_loop.workspace import Workspace
 
