@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,22 @@ def test_two_of_a_kind_are_compared(make_loop: MakeLoop) -> None:
     assert {insight.id for insight in answer} == {"alice", "bob"}
     assert loop.query("how many agents never failed")[0].count == 2
     assert loop.query("how many agents failed")[0].count == 1
+
+
+def test_levels_are_told_with_what_they_rest_on(make_loop: MakeLoop) -> None:
+    loop = make_loop(lambda task: time.sleep(0.01) if task["id"] != "3" else 1 / 0)
+    for number in range(8):
+        with contextlib.suppress(ZeroDivisionError):
+            loop.execute_with_learning({"id": str(number), "type": "test", "agent": "ann", "component": "web"})
+    for text in ("how reliable is ann", "success rate of ann on the web"):
+        answer = loop.query(text)
+        assert (answer.intent, answer[0].value, answer[0].count) == ("level", "88%", 8)
+        assert "95 % interval" in answer.headline
+    assert "over 8 runs" in loop.query("how long does web take").headline
+    assert loop.query("average cost of web").headline.startswith("No")
+    assert loop.query("how many runs per component").headline == "Most often web: 8 of 8 runs."
+    assert loop.query("what is the most expensive component").intent == "find"
+    assert loop.query("what failed on the web in 2019").headline == "No failed runs (web), in 2019."
 
 
 def test_a_kind_that_was_filtered_by_asks_for_notes(make_loop: MakeLoop, workspace: Workspace) -> None:

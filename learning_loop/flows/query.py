@@ -21,7 +21,7 @@ from learning_loop.ledger import Filter
 from learning_loop.protocols import Embedder
 from learning_loop.records import Briefing, ExecutionRecord, Hit, Tally, Task
 from learning_loop.retrieval import Answer, Insight, Question, terms
-from learning_loop.retrieval.insights import interval, of_group, of_hit, of_run, share_said, trend_of
+from learning_loop.retrieval.insights import interval, level_of, of_group, of_hit, of_run, share_said, trend_of
 from learning_loop.retrieval.question import KINDS
 from learning_loop.retrieval.words import words_of
 
@@ -131,10 +131,13 @@ class LearningQueryInterface:
                 "best": self._ranked,
                 "worst": self._ranked,
                 "trend": self._trend,
+                "level": self._level,
             }
             headline, found = forms.get(question.intent, self._ordered)(narrowed) if narrowed is not None else ("", [])
             if found:
                 return headline, found, left_out
+            if not question.rest and (question.names or question.errors or question.period):
+                return f"No {question.outcome or 'ended'} runs{_about(question)}.", self._find(asked), ()
         return "", self._find(asked), ()
 
     def _narrowed(self, asked: Asked) -> tuple[Asked | None, tuple[str, ...]]:
@@ -351,6 +354,29 @@ class LearningQueryInterface:
             value=verdict,
         )
         return said, [trend, *(self._of_run(record) for record in records)]
+
+    def _level(self, asked: Asked) -> tuple[str, list[Insight]]:
+        """Return how runs mostly go: what share succeeds, what they take, what they cost."""
+        question = asked.question
+        runs = replace(asked.runs, success=None) if question.of == "success" else asked.runs
+        found = level_of(self._app.ledger.course(runs), question.of)
+        records = self._app.ledger.executions(runs, limit=RUNS_SHOWN)
+        if found is None or not records:
+            return "", []
+        value, said, count = found
+        headline = f"{said[0].upper()}{said[1:]}{_about(replace(question, outcome=None))}."
+        level = Insight(
+            id=f"level:{question.of}",
+            memory=headline,
+            source=f"execution:{records[0].execution.id}",
+            score=1.0,
+            title=value,
+            category="level",
+            evidence=tuple(record.execution.id for record in records),
+            count=count,
+            value=value,
+        )
+        return headline, [level, *(self._of_run(record) for record in records)]
 
     def _groups(self, groups: Sequence[Tally], by: str, of: str, total: int) -> list[Insight]:
         places = self._app.ledger.at_places([group.newest for group in groups if group.newest is not None])

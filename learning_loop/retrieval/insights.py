@@ -8,6 +8,7 @@ from typing import Any
 
 from learning_loop.features import explain, family
 from learning_loop.records import ExecutionRecord, Hit, Tally
+from learning_loop.stats.robust import median, quantile
 
 NOTHING = "Nothing is known about that yet."
 CLEAR = 1.96  # standard errors that a difference of two shares must exceed to be called clear
@@ -239,7 +240,7 @@ def trend_of(course: Sequence[tuple[bool | None, float | None, float | None]], o
         changed = abs(second - first) > CLEAR * error
         figures = f"{first:.0%} of the earlier {len(before)} runs succeeded, {second:.0%} of the later {len(after)}"
     else:
-        first, second = _median(before), _median(after)
+        first, second = median(before), median(after)
         changed = abs(second - first) > 0.1 * first and abs(_rank_sum(before, after)) > CLEAR
         show = seconds if of == "duration" else "{:.3f} USD".format
         figures = f"the median was {show(first)} in the earlier {len(before)} runs, {show(second)} in the later {len(after)}"
@@ -248,10 +249,24 @@ def trend_of(course: Sequence[tuple[bool | None, float | None, float | None]], o
     return verdict, f"{what[0].upper()}{what[1:]} is {verdict}: {figures}."
 
 
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+def level_of(course: Sequence[tuple[bool | None, float | None, float | None]], of: str) -> tuple[str, str, int] | None:
+    """Return (the value; a sentence; on how many runs it rests) of how runs mostly go; None where nothing is known of it.
+
+    Of successes the share with its interval, of durations and costs the median, with the middle half of the runs.
+    """
+    if of == "success":
+        judged = [run[0] for run in course if run[0] is not None]
+        said = share_said(Tally(None, len(course), sum(judged), judged.count(False), None)) if judged else ""
+        return (f"{sum(judged) / len(judged):.0%}", said, len(judged)) if judged else None
+    values = [float(value) for run in course if (value := run[1 if of == "duration" else 2]) is not None]
+    if not values:
+        return None
+    values.sort()
+    show = seconds if of == "duration" else "{:.3f} USD".format
+    low, middle, high = (show(quantile(values, share)) for share in (0.25, 0.5, 0.75))
+    over = f"{len(values)} runs" if len(values) > 1 else "1 run"
+    half = f", half of them {low} to {high}" if len(values) > 3 else ""
+    return middle, f"the median {of} is {middle}, over {over}{half}", len(values)
 
 
 def _rank_sum(before: Sequence[float], after: Sequence[float]) -> float:

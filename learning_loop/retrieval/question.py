@@ -34,9 +34,7 @@ _NOTE = r"notes?|memor(?:y|ies)|knowledge|entr(?:y|ies)"
 _RUN_NOUN = r"runs?|executions?|jobs?|tasks?|attempts?|tries|trials?|examples?|samples?|instances?|occurrences?|cases?"
 _RUN = rf"{_RUN_NOUN}|deploy\w*|builds?"  # the latter two say what kind of work it was as well
 _ISSUE = r"errors?|exceptions?|failures?|problems?|issues?|reasons?|causes?|faults?|fails"
-_FAILED = (
-    r"failed|unsuccess\w*|wrong|bad(?:ly)?|red|trouble\w*|incidents?|outages?|hiccups?|issues?|problems?|bugs?|failures?|fails"
-)
+_FAILED = r"failed|errors?|exceptions?|unsuccess\w*|wrong|bad(?:ly)?|red|trouble\w*|incidents?|outages?|hiccups?|issues?|problems?|bugs?|failures?|fails"
 _SUCCEEDED = r"succeeded|succe\w+|green|fine|clean(?:ly)?|ok(?:ay)?|good|well"
 _OUTCOMES = [("failed", _FAILED), ("succeeded", _SUCCEEDED)]
 
@@ -78,6 +76,11 @@ _INTENTS = [  # the first that fits is meant
     (
         "best",
         rf"best|(?:{_GREATEST}) (?:{_RELIABLE})|strongest|good at|better (?:at|with)|(?:count|rely|depend) on (?:the )?most",
+    ),
+    (
+        "level",
+        r"(?:good|bad)rate|how (?:reliable|stable|flaky|successful|expensive|costly|slow|fast|quick)|how long (?:do|does|did|is|are|was|were)|"
+        r"(?:average|mean|median|typical|usual|normal) (?:\w+ )?(?:durations?|times?|runtime|costs?)|compare[ds]?",
     ),
     ("count", r"how many|count(?: of| up)?|tally|frequency"),
     (
@@ -130,7 +133,11 @@ _EXCLUDING = re.compile(  # names taken out are "_"
     r"\b(?:(?:all |any\w* )?(?:other than|except(?: for)?|excluding|apart from|but not|anything but)\b|(?:without|not)(?: \w+){0,2} _(?!\w)|, not \w+)"
 )
 _SO_MANY = re.compile(rf"(?<!last )(?<!first )(?<!latest )(?<!newest )\b\d+ (?=(?:{_RUN})\b)")  # "of the 2000 runs"
-_COMPARED = re.compile(r"\b(?:or|than|versus|vs)\b")
+_COMPARED = re.compile(r"\b(?:or|than|versus|vs|compare[ds]?)\b")
+_MOST_OF_WHAT = re.compile(r"\bmost (?!often|common|frequent|usual)(\w+)")
+_EACH = re.compile(
+    rf"\b(?:per|for each|by each|of each|for every|grouped by|broken down by) ({'|'.join(pattern for _, pattern in _BY)})(?!\w)"
+)
 _YES_OR_NO = re.compile(r"^(?:did|does|was|has|have|is|were)\b")
 _PAST = re.compile(r"\b(?:since|last|past|previous|ago|between|from|before|after|until|till|yesterday|this|week|\d{4}|in)\b")
 _BASELINE = re.compile(  # what is compared with is no time that is asked about
@@ -183,8 +190,8 @@ _FRAME = frozenset(  # what a question is put in: the nouns of this memory, quan
 class Question:
     """What a question asks.
 
-    `intent` is find, last, first, slowest, fastest, count, top, best, worst, trend, similar, history, runs or all; `by` is
-    what top, best and worst range over, `of` what a trend is of. Names are those the workspace knows; `errors` are
+    `intent` is find, last, first, slowest, fastest, count, top, best, worst, level, trend, similar, history, runs or all; `by`
+    is what top, best and worst range over, `of` what a level or a trend is of. Names are those the workspace knows; `errors` are
     fingerprints. `terms` is all that can be searched for, `rest` what of it nothing was read from, `about` what of that
     stands after a word like about, on or with.
     """
@@ -292,9 +299,17 @@ def _settled(intent: str, by: str | None, told: _Told, *, outcome: str | None, n
             intent = "find"
     if intent == "top" and outcome == "failed" and _SHARE_CUE.search(told.plain):
         intent = "worst"
+    if (
+        intent == "top" and (most := _MOST_OF_WHAT.search(told.plain)) and most[1] in told.left
+    ):  # "the most expensive component"
+        intent = "find"
+    if intent in ("count", "find", "top") and (each := _EACH.search(told.plain)):  # "how many runs per agent"
+        intent, by = "top", next((name for name, cue in _BY_CUES if cue.fullmatch(each[1])), by)
     several = next((category for category, names in told.names.items() if len(names) > 1 and category != "tag"), None)
-    if intent == "trend" and several is not None and _COMPARED.search(told.plain):  # "who is better, alice or bob"
+    if intent in ("trend", "level") and several is not None and _COMPARED.search(told.plain):  # "who is better, alice or bob"
         intent, by = ("best", several) if of == "success" else ("find", None)
+    if intent == "level" and (told.left or not told.names):  # "how long do we keep a slot"
+        intent = "find"
     if intent == "count" and (many := _MANY_OF.search(told.plain)):
         if many["what"] in told.left:  # "how many screens are too many"
             intent = "find"
