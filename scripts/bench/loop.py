@@ -26,6 +26,7 @@ from learning_loop.workspace import Workspace
 
 LEXICAL = {"memory.embedder": "lexical"}
 SIZES = (0, 1_000, 10_000, 100_000)
+MOST_BY_HAND = 38.0  # 2 ms on a machine where the two commits take 0.053 ms: milliseconds alone say how fast the machine is
 UNAVOIDABLE = ("search", "embedding", "words", "vectors", "commit_start", "commit_end")
 STEMS = ("book", "pay", "ship", "log", "cache", "queue", "auth", "mail", "sync", "index")
 WORDS = [stem + ending for stem in STEMS for ending in ("ing", "er", "form", "api", "flow")]
@@ -129,7 +130,8 @@ def measure(bench: _harness.Bench, notes: int, rounds: int, embedder: Embedder |
     bench.goal(f"added p50 over its floor, {label}", ratios[0.5], 1.5)
     bench.goal(f"added p99 over its floor, {label}", ratios[0.99], 1.5)
     if notes <= 1_000 and embedder is None:
-        bench.goal(f"added p50 in ms, {notes} notes", _harness.percentile(runs, 0.5), 2.0)
+        added, hand = _harness.percentile(runs, 0.5), _harness.percentile(hands, 0.5)
+        bench.goal(f"added p50 over two commits by hand, {notes} notes", added / hand, MOST_BY_HAND)
 
 
 def work(bench: _harness.Bench) -> None:
