@@ -220,7 +220,7 @@ class Indexing:
         """Take in the executions that ended since the last time; `most` of them, where that is given."""
         seq = int(self._app.index.store.meta("seq") or 0)
         while True:
-            if self._app.ledger.since(seq, 1)[1] == seq:
+            if self._app.ledger.last_place() <= seq:
                 self.seq = seq
                 return
             with self._app.index.store.taking_in():

@@ -326,6 +326,11 @@ class Ledger:
         found = self._records([e.seq.in_(places)], limit=len(places), parts=())
         return {place[record.execution.id]: record for record in found}
 
+    def last_place(self) -> int:
+        """Return the place of the newest outcome, 0 where there is none."""
+        with self._read() as connection:
+            return int(connection.execute(sa.select(sa.func.max(tables.outcomes.c.seq))).scalar() or 0)
+
     def since(self, seq: int, limit: int) -> tuple[list[ExecutionRecord], int]:
         """Return finished executions whose outcome came after place `seq`, oldest first, and the last place read."""
         column = tables.outcomes.c.seq
