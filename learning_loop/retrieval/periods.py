@@ -135,7 +135,10 @@ _FORMS = [
     ),
     ("night", r"\b(?:last night|tonight|overnight)\b"),
 ]
-_PATTERNS = [(name, re.compile(pattern)) for name, pattern in _FORMS]
+_HINT = re.compile(  # without one of these no form fits, and none has to be compiled
+    r"\d|ago|last|past|recent|today|yesterday|day|week|month|quarter|year|half|hour|hr|min|night|morning|afternoon|evening|"
+    + "|".join(name[:3] for name in (*MONTHS, *DAYS))
+)
 _WORDS_THAT_ARE_NOT_DATES = {"may", "march", "second", "sun", "mon", "sat", "wed", "mar", "dec", "jan", "oct", "fri"}
 
 
@@ -155,8 +158,10 @@ def read_period(text: str, now: datetime) -> tuple[Period | None, str]:
 
 
 def _first(text: str, now: datetime) -> tuple[Period | None, str]:
-    for name, pattern in _PATTERNS:
-        for match in pattern.finditer(text):
+    if not _HINT.search(text):
+        return None, text
+    for name, pattern in _FORMS:
+        for match in re.finditer(pattern, text):
             try:
                 period = _READERS[name](match, now)
             except (OverflowError, ValueError):  # before the first year, or after the last; the 31st of February
@@ -265,7 +270,7 @@ def _around(day: date, unit: str) -> tuple[date, date]:
 def _days(text: str, today: date) -> tuple[date, date] | None:
     """Return the first day of what is meant, and the day after its last; None where no day is meant. Raise ValueError."""
     for pattern, read in _DAYS_SAID:
-        if found := pattern.fullmatch(text):
+        if found := re.fullmatch(pattern, text):
             return read(found, today)
     return _month_or_day(text, today)
 
@@ -404,21 +409,18 @@ def _start(day: date, now: datetime) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=now.tzinfo)
 
 
-_DAYS_SAID: list[tuple[re.Pattern[str], Callable[[re.Match[str], date], tuple[date, date] | None]]] = [
-    (re.compile(pattern), read)
-    for pattern, read in [
-        (r"today|this (?:morning|afternoon|evening)", lambda _, today: _one_day(today)),
-        (r"yesterday", lambda _, today: _one_day(today - timedelta(days=1))),
-        (r"(?:the )?day before yesterday", lambda _, today: _one_day(today - timedelta(days=2))),
-        (r"new year(?:'s)?(?: day)?", lambda _, today: _one_day(date(today.year, 1, 1))),
-        (r"(this|last) (week|month|year|quarter)", lambda found, today: _span(found[2], found[1], today)),
-        (r"week (\d{1,2})", lambda found, today: _week(int(found[1]), today)),
-        (r"(\d{4})-w(\d{1,2})", _iso_week),
-        (r"(\d{4})-(\d{2})(?:-(\d{2}))?", _iso),
-        (r"\d{4}", _year),
-        (rf"(?:last |this )?({_DAY})", _weekday),
-        (_PART, _part),
-        (rf"(?:the )?(?P<nth>\w+) week (?:of|in) (?:the )?(?P<month>{_MONTH}{_YEAR}?)", _week_of),
-        (rf"(?P<which>{_WHICH_THIRD})(?P<month>{_MONTH}{_YEAR}?)", _third),
-    ]
+_DAYS_SAID: list[tuple[str, Callable[[re.Match[str], date], tuple[date, date] | None]]] = [
+    (r"today|this (?:morning|afternoon|evening)", lambda _, today: _one_day(today)),
+    (r"yesterday", lambda _, today: _one_day(today - timedelta(days=1))),
+    (r"(?:the )?day before yesterday", lambda _, today: _one_day(today - timedelta(days=2))),
+    (r"new year(?:'s)?(?: day)?", lambda _, today: _one_day(date(today.year, 1, 1))),
+    (r"(this|last) (week|month|year|quarter)", lambda found, today: _span(found[2], found[1], today)),
+    (r"week (\d{1,2})", lambda found, today: _week(int(found[1]), today)),
+    (r"(\d{4})-w(\d{1,2})", _iso_week),
+    (r"(\d{4})-(\d{2})(?:-(\d{2}))?", _iso),
+    (r"\d{4}", _year),
+    (rf"(?:last |this )?({_DAY})", _weekday),
+    (_PART, _part),
+    (rf"(?:the )?(?P<nth>\w+) week (?:of|in) (?:the )?(?P<month>{_MONTH}{_YEAR}?)", _week_of),
+    (rf"(?P<which>{_WHICH_THIRD})(?P<month>{_MONTH}{_YEAR}?)", _third),
 ]
