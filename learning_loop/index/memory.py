@@ -1,7 +1,7 @@
 """The index of a memory: notes found by their words and by their meaning, executions by their words."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -200,8 +200,7 @@ class Finder:
 
     def _likeness(self, query: Vectors, numbers: Sequence[int]) -> dict[int, float]:
         """Return the cosines of chunks, 0 being what texts without anything in common have, whatever the model."""
-        cosines = self._view.cosines(query, numbers)
-        return {number: (cosine - self._unrelated) / (1 - self._unrelated) for number, cosine in cosines.items()}
+        return self._view.cosines(query, numbers, zero=self._unrelated)
 
     def passages(self, chunks: Sequence[int]) -> dict[int, "Passage"]:
         """Return what is known of chunks, by their numbers; what is gone since it was found is left out."""
@@ -226,6 +225,7 @@ SHOWN = (
     "status",
     "evidence",
 )
+_SUMMARY = SHOWN.index("summary")
 _PASSAGE = ", ".join(
     [
         *(f"notes.{name}" for name in (*SHOWN, "agent", "tags", "seen", "changed", "effect")),
@@ -269,11 +269,10 @@ class Passage(NamedTuple):
 
     def hit(self, item: Ranked) -> Hit:
         """Return what is shown of it: of a note's beginning what its summary says, else the passage itself."""
-        hit = hit_of(self.note, item.score)
         passage = " ".join(self.text.split())
         passage = passage[:PASSAGE] + ("..." if len(passage) > PASSAGE else "")
-        text = passage if self.heading and passage else hit.text or passage
-        return replace(hit, text=text, section=self.anchor or self.heading or None, parts=item.parts)
+        text = passage if self.heading and passage else self.note[_SUMMARY] or passage
+        return hit_of(self.note, item.score, text=text, section=self.anchor or self.heading or None, parts=item.parts)
 
 
 def _preferred(category: str, at: str | None, scope: Scope) -> bool:
@@ -294,14 +293,21 @@ def _names(who: str | None, component: str | None, agent: str | None, tags: str)
     return tuple(frozenset(words_of(name)) for name in (who, component, agent, *json.loads(tags)) if name)
 
 
-def hit_of(row: Sequence[Any], score: float) -> Hit:
-    """Return a note as a hit, from a row of the columns in `SHOWN`."""
+def hit_of(
+    row: Sequence[Any],
+    score: float,
+    *,
+    text: str | None = None,
+    section: str | None = None,
+    parts: Mapping[str, float] | None = None,
+) -> Hit:
+    """Return a note as a hit, from a row of the columns in `SHOWN`; its summary, where no other `text` is given."""
     return Hit(
         id=row[0],
         source=row[1],
         category=row[2],
         title=row[3],
-        text=row[4],
+        text=row[_SUMMARY] if text is None else text,
         score=score,
         at=_moment(row[5]),
         task_type=row[6],
@@ -309,6 +315,8 @@ def hit_of(row: Sequence[Any], score: float) -> Hit:
         outcome=row[8],
         status=row[9],
         evidence=tuple(json.loads(row[10])),
+        section=section,
+        parts=parts,
     )
 
 

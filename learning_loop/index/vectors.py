@@ -200,11 +200,11 @@ class View:
         """Return the numbers of the chunks nearest to a vector, of each segment at most `count`."""
         return [number for segment in self.segments for number in segment.search(query, count)]
 
-    def cosines(self, query: Vectors, numbers: Sequence[int]) -> dict[int, float]:
-        """Return how near the chunks with these numbers are; those without a vector are left out."""
+    def cosines(self, query: Vectors, numbers: Sequence[int], *, zero: float = 0.0) -> dict[int, float]:
+        """Return how near the chunks with these numbers are, counted from `zero`; those without a vector are left out."""
         found: dict[int, float] = {}
         for segment in self.segments:
-            found |= segment.cosines(query, numbers)
+            found |= segment.cosines(query, numbers, zero)
         return found
 
 
@@ -257,13 +257,13 @@ class Segment:
         faiss.omp_set_num_threads(threads)
         return [int(self.numbers[place]) for place in places[0] if place >= 0]
 
-    def cosines(self, query: Vectors, numbers: Sequence[int]) -> dict[int, float]:
+    def cosines(self, query: Vectors, numbers: Sequence[int], zero: float = 0.0) -> dict[int, float]:
         import numpy as np
 
         wanted = np.asarray(numbers, dtype=np.int64)
         places = np.minimum(np.searchsorted(self.numbers, wanted), len(self.numbers) - 1)
         here = self.numbers[places] == wanted
-        likeness = self.rows[places[here]].astype(np.float32, copy=False) @ query
+        likeness = (self.rows[places[here]].astype(np.float32, copy=False) @ query - zero) / (1 - zero)
         return dict(zip(wanted[here].tolist(), likeness.tolist(), strict=True))
 
 

@@ -354,8 +354,8 @@ def _told(timeless: str, around: str, vocabulary: Vocabulary, *, everything: boo
     shown = [token if not token[0].isalnum() or not next(read).used else "_" for token in tokens]
     plain = canonical(_SO_MANY.sub("", " ".join(shown)), idioms=not _EXPLAIN.match(timeless.strip()))
     left = [Word(word) for word in _left([plain]) if word not in STOP and word not in _FRAME]
-    joined = [f"{a}{b}" for a, b in pairwise(words_of(plain))]  # "time out" is timeout
-    errors = vocabulary.find_errors(left, joined)
+    joined = [f"{a}{b}" for a, b in pairwise(words_of(plain))] if vocabulary.errors else []  # "time out" is timeout
+    errors = vocabulary.find_errors(left, joined) if vocabulary.errors else ()
     unread = [word.text for word in left if not word.used]
     pasted = len(left) - len(unread) >= PASTED
     clauses = [clause for clause in _CLAUSE.split(plain) if clause.strip()]
