@@ -128,10 +128,17 @@ def test_levels_are_told_with_what_they_rest_on(make_loop: MakeLoop) -> None:
         assert (answer.intent, answer[0].value, answer[0].count) == ("level", "88%", 8)
         assert "95 % interval" in answer.headline
     assert "over 8 runs" in loop.query("how long does web take").headline
-    assert loop.query("average cost of web").headline.startswith("No")
+    assert loop.query("average cost of web").headline == "The cost of none of these runs is known (web)."
     assert loop.query("how many runs per component").headline == "Most often web: 8 of 8 runs."
     assert loop.query("what is the most expensive component").intent == "find"
     assert loop.query("what failed on the web in 2019").headline == "No failed runs (web), in 2019."
+
+
+def test_no_runs_are_only_said_where_there_are_none(make_loop: MakeLoop) -> None:
+    loop = make_loop(lambda _: None)
+    loop.execute_with_learning({"id": "a", "type": "test", "component": "web"})  # by no agent that is known
+    assert not loop.query("which agent has the most runs on web").headline
+    assert loop.query("which agent has the most runs on web in 2019").headline == "No ended runs (web), in 2019."
 
 
 def test_a_kind_that_was_filtered_by_asks_for_notes(make_loop: MakeLoop, workspace: Workspace) -> None:

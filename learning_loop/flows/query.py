@@ -136,7 +136,8 @@ class LearningQueryInterface:
             headline, found = forms.get(question.intent, self._ordered)(narrowed) if narrowed is not None else ("", [])
             if found:
                 return headline, found, left_out
-            if not question.rest and (question.names or question.errors or question.period):
+            understood = not question.rest and (question.names or question.errors or question.period)
+            if understood and not self._app.ledger.tally(asked.runs)[0].runs:
                 return f"No {question.outcome or 'ended'} runs{_about(question)}.", self._find(asked), ()
         return "", self._find(asked), ()
 
@@ -361,8 +362,9 @@ class LearningQueryInterface:
         runs = replace(asked.runs, success=None) if question.of == "success" else asked.runs
         found = level_of(self._app.ledger.course(runs), question.of)
         records = self._app.ledger.executions(runs, limit=RUNS_SHOWN)
-        if found is None or not records:
-            return "", []
+        if found is None:
+            unknown = f"The {question.of} of none of these runs is known{_about(replace(question, outcome=None))}."
+            return (unknown if records else ""), [self._of_run(record) for record in records]
         value, said, count = found
         headline = f"{said[0].upper()}{said[1:]}{_about(replace(question, outcome=None))}."
         level = Insight(
