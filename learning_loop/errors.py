@@ -2,7 +2,9 @@
 
 LearningLoopError                exit code 1
 ├── UsageError              2    the call or the arguments are wrong
-│   └── TaskError                a task cannot be understood
+│   ├── TaskError                a task cannot be understood
+│   ├── ConditionError           a condition, or what a rule does, cannot be understood
+│   └── MappingError             a mapping of columns cannot be used, or does not fit the file
 ├── WorkspaceError          3    the workspace is missing, or cannot be read or written
 │   ├── ConfigurationError  4    a file under config/, or a variable, cannot be used
 │   ├── IndexBusyError           another process writes the index for long
@@ -25,6 +27,14 @@ class UsageError(LearningLoopError):
 
 
 class TaskError(UsageError):
+    pass
+
+
+class ConditionError(UsageError):
+    pass
+
+
+class MappingError(UsageError):
     pass
 
 

@@ -435,6 +435,68 @@ class Tally:
     newest: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """An ended execution as patterns are sought in it; `features` are named as `parameter:size`, `agent`, `component`.
+
+    `started` and `ended` are seconds since 1970; `error` is the fingerprint of its error.
+    """
+
+    id: str
+    kind: Kind
+    started: float
+    ended: float
+    success: bool | None
+    score: float | None
+    duration_s: float | None = None
+    cost_usd: float | None = None
+    tokens: int | None = None
+    reusability: float | None = None
+    surprise: float | None = None
+    error: str | None = None
+    error_text: str | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
+
+
+# ----------------------------------------------------------------------------------------------------------- patterns
+
+
+FAMILIES = ("success", "failure", "performance", "dependency")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """Something that recurs: where `antecedent` holds, `consequent` is commoner (or larger) than elsewhere.
+
+    Of `support` runs with the antecedent, `hits` have the consequent; `confidence` is their share, `base` the share among
+    the other runs, `lift` confidence over the share among all. `effect` with its 95 % interval is a difference of shares in
+    points (`unit` points) or a ratio of medians (`unit` times). `adjusted` is the p-value after control of error
+    over all that was tested; None where a known pattern was only estimated anew. `key` stays the same from
+    week to week. `alike` are other conditions that hold of the very same runs.
+    """
+
+    family: str
+    key: str
+    antecedent: str
+    consequent: str
+    title: str
+    text: str
+    support: int
+    hits: int | None
+    confidence: float | None
+    base: float | None
+    lift: float | None
+    effect: float
+    low: float | None
+    high: float | None
+    unit: str
+    p_value: float
+    adjusted: float | None
+    executions: tuple[str, ...]
+    since: datetime | None = None
+    alike: tuple[str, ...] = ()
+
+
 # ---------------------------------------------------------------------------------------------------------- knowledge
 
 

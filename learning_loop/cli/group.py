@@ -15,6 +15,8 @@ from learning_loop.errors import LearningLoopError
 COMMANDS = {  # name: (module, attribute, help): the help stands here too, so that listing commands imports none
     "init": ("workspace", "init", "Make a folder a workspace."),
     "run": ("run", "run", "Run a command with the loop round it."),
+    "import": ("importing", "import_", "Take in the history of another tool."),
+    "export": ("importing", "export", "Write the history to a file."),
     "query": ("memory", "query", "Ask the memory in plain words."),
     "index": ("memory", "index", "Bring the index up to date with the notes."),
     "eval": ("memory", "evaluation", "Measure the memory on your own questions."),

@@ -1,10 +1,12 @@
 """The shared vocabulary: what a run is described by, how errors are told apart, what sets runs apart."""
 
+from learning_loop.features.conditions import Condition, facts_of, holds, parse, quoted, show
 from learning_loop.features.contrast import Contrast, contrasts, differences
-from learning_loop.features.encoding import features_of, shape_of
+from learning_loop.features.encoding import features_from, features_of, shape_of
 from learning_loop.features.errors import Explanation, error_line, error_words, explain, family, fingerprint
 
 __all__ = [
+    "Condition",
     "Contrast",
     "Explanation",
     "contrasts",
@@ -12,8 +14,14 @@ __all__ = [
     "error_line",
     "error_words",
     "explain",
+    "facts_of",
     "family",
+    "features_from",
     "features_of",
     "fingerprint",
+    "holds",
+    "parse",
+    "quoted",
     "shape_of",
+    "show",
 ]

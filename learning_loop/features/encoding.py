@@ -15,16 +15,28 @@ def features_of(record: ExecutionRecord) -> dict[str, str]:
     Names are `parameter:load`, `state:git.commit`, `dependency:python:numpy`, `decision:select_agent`, `tag:nightly`.
     """
     execution = record.execution
-    found = {f"parameter:{name}": _value(value) for name, value in _flat(execution.parameters)}
-    for phase in record.phases:
-        if phase.phase in ("pre", "state"):
-            found |= {f"state:{name}": _value(value) for name, value in _flat(phase.data.get("initial_state") or {})}
-            for name, check in (phase.data.get("dependencies") or {}).items():
-                found[f"dependency:{name}"] = (check.get("version") or "present") if check.get("satisfied") else "missing"
-    found |= {f"decision:{decision.point}": decision.chosen for decision in record.decisions}
-    found |= {f"tag:{tag}": "yes" for tag in execution.tags}
-    if execution.agent:
-        found["agent"] = execution.agent
+    before = [phase.data for phase in record.phases if phase.phase in ("pre", "state")]
+    chosen = [(decision.point, decision.chosen) for decision in record.decisions]
+    return features_from(execution.parameters, before, chosen, execution.tags, execution.agent)
+
+
+def features_from(
+    parameters: Mapping[str, Any],
+    before: Iterable[Mapping[str, Any]],
+    decisions: Iterable[tuple[str, str]],
+    tags: Iterable[str],
+    agent: str | None,
+) -> dict[str, str]:
+    """Return the same of a run's parts; `before` is the data captured before it ran."""
+    found = {f"parameter:{name}": _value(value) for name, value in _flat(parameters)}
+    for data in before:
+        found |= {f"state:{name}": _value(value) for name, value in _flat(data.get("initial_state") or {})}
+        for name, check in (data.get("dependencies") or {}).items():
+            found[f"dependency:{name}"] = (check.get("version") or "present") if check.get("satisfied") else "missing"
+    found |= {f"decision:{point}": chosen for point, chosen in decisions}
+    found |= {f"tag:{tag}": "yes" for tag in tags}
+    if agent:
+        found["agent"] = agent
     return found
 
 

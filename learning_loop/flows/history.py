@@ -18,8 +18,9 @@ FRESH_S = 1.0  # how far a history may lag behind what other processes record
 class Histories:
     """Predicts a run before it starts and scores it after it ended, both from the ledger's history of its kind."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, *, fresh_s: float = FRESH_S, most_kinds: int = MOST_KINDS) -> None:
         self._app = app
+        self._fresh_s, self._most_kinds = fresh_s, most_kinds
         self.after_fork()
         self._known: dict[Kind, History] = {}
         self._read_at: dict[Kind, float] = {}  # when a history was last complete; our own runs are added as they end
@@ -55,6 +56,12 @@ class Histories:
         """Return the newest finished runs of exactly this kind, the newest first."""
         with self._lock:
             return list(self._top_up(kind).recent)[: -most - 1 : -1]
+
+    def take(self, kind: Kind, run: PastRun) -> None:
+        """Take in a run that will be in the ledger, so that the next ones are judged by it too."""
+        with self._lock:
+            for name in {kind, replace(kind, component=None)} & set(self._known):
+                self._known[name].add([run])
 
     def record(self, kind: Kind, outcome: Outcome, *rows: Any) -> None:
         """Commit how a run ended, and take it into the histories that are complete but for it."""
@@ -103,7 +110,7 @@ class Histories:
         history = self._known.get(kind)
         now = time.monotonic()
         if history is not None:
-            if now - self._read_at.get(kind, now - FRESH_S) >= FRESH_S:
+            if now - self._read_at.get(kind, now - self._fresh_s) >= self._fresh_s:
                 history.add(ledger.past_runs(kind, after_seq=history.last_seq, limit=scoring.window))
                 self._read_at[kind] = now
             return history
@@ -112,7 +119,7 @@ class Histories:
         )
         history.add(ledger.past_runs(kind, limit=scoring.window))
         history.baseline = ledger.first_durations(kind, scoring.baseline_runs)
-        if len(self._known) >= MOST_KINDS:
+        if len(self._known) >= self._most_kinds:
             self._known.clear()  # a cache: what is needed again is read again
             self._read_at.clear()
         if kind.component is not None:

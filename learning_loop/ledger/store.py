@@ -1,6 +1,7 @@
 """The ledger: append records in one transaction, read them back, and the few things that may erase them."""
 
 import contextlib
+import json
 import os
 import socket
 import threading
@@ -15,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from learning_loop.errors import LedgerError, NotFoundError
 from learning_loop.ledger import tables
+from learning_loop.ledger.observing import observations
 from learning_loop.ledger.selection import Filter, conditions, course, of_kind, tally, verdict
 from learning_loop.records import (
     FORGOTTEN,
@@ -27,6 +29,7 @@ from learning_loop.records import (
     Feedback,
     Kind,
     NoteVersion,
+    Observation,
     Outcome,
     PastRun,
     Phase,
@@ -310,6 +313,11 @@ class Ledger:
         with self._read() as connection:
             return [(row[0] if row[0] is None else bool(row[0]), row[1], row[2]) for row in connection.execute(course(wanted))]
 
+    def observations(self, wanted: Filter, *, most: int) -> list[Observation]:
+        """Return the ended runs that a filter lets through as patterns are sought in them; of more than `most` the newest."""
+        with self._read() as connection:
+            return observations(connection, wanted, most)
+
     def status_of(self, record: ExecutionRecord) -> str:
         """Return how an execution went as it stands now: what a person said later outranks what the run said."""
         f = tables.feedback.c
@@ -325,6 +333,16 @@ class Ledger:
             place = {row[0]: row[1] for row in connection.execute(sa.select(e.id, e.seq).where(e.seq.in_(places)))}
         found = self._records([e.seq.in_(places)], limit=len(places), parts=())
         return {place[record.execution.id]: record for record in found}
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Return which of these ids executions have."""
+        every = sa.func.json_each(json.dumps(list(ids))).table_valued("value")
+        with self._read() as connection:
+            column = tables.executions.c.id
+            return {
+                str(found)
+                for found in connection.execute(sa.select(column).where(column.in_(sa.select(every.c.value)))).scalars()
+            }
 
     def last_place(self) -> int:
         """Return the place of the newest outcome, 0 where there is none."""

@@ -118,8 +118,16 @@ class Workspace:
         return self.memory / "working-memory" / "current-assumptions.md"
 
     @property
+    def metrics(self) -> Path:
+        return self.root / "metrics"
+
+    @property
+    def reports(self) -> Path:
+        return self.metrics / "reports"
+
+    @property
     def ledger(self) -> Path:
-        return self.root / "metrics" / "ledger.db"
+        return self.metrics / "ledger.db"
 
     @property
     def index(self) -> Path:

@@ -1,0 +1,102 @@
+"""Two-by-two tables, many at a time: exact tests, intervals for shares and their differences."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_NEGLIGIBLE = 1e-14  # of what has been added up: what follows in the tail adds nothing
+Z95 = 1.959963984540054
+
+
+def _log_factorials(most: int) -> Floats:
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, most + 1, dtype=np.float64)))])
+
+
+def fisher_greater_many(a: Counts, row: Counts, column: Counts, total: Counts) -> Floats:
+    """Return Fisher's exact one-sided p-value of each table: chance of `a` or more in its first cell, given its margins.
+
+    Arrays of one shape: the first cell, its row's sum, its column's sum, the sum of all four. Tables whose first cell is not
+    above what chance gives get 1.
+    """
+    a, row, column, total = (np.asarray(item, dtype=np.int64) for item in (a, row, column, total))
+    found = np.ones(a.shape)
+    above = np.flatnonzero(a * total > row * column)
+    if not above.size:
+        return found
+    a, row, column, total = a[above], row[above], column[above], total[above]
+    logs = _log_factorials(int(total.max()))
+    other = total - row
+    term = np.exp(
+        logs[row] - logs[a] - logs[row - a]
+        + logs[other] - logs[column - a] - logs[other - column + a]
+        - logs[total] + logs[column] + logs[total - column]
+    )  # fmt: skip
+    added, k = term.copy(), a.astype(np.float64)
+    while True:  # the tail beyond the mean falls off geometrically
+        term = term * (row - k) * (column - k) / ((k + 1) * (other - column + k + 1))
+        k += 1
+        added += term
+        if not np.any(term > added * _NEGLIGIBLE):
+            break
+    found[above] = np.minimum(added, 1.0)
+    return found
+
+
+def least_p_value(row: Counts, column: Counts, total: Counts) -> Floats:
+    """Return the smallest p-value that `fisher_greater_many` can give for these margins, whatever the cells are.
+
+    R. E. Tarone, A modified Bonferroni method for discrete data, Biometrics 46, 1990: a table that cannot become significant
+    need not be counted among those that were tested.
+    """
+    row, column, total = (np.asarray(item, dtype=np.int64) for item in (row, column, total))
+    return fisher_greater_many(np.minimum(row, column), row, column, total)
+
+
+def mantel_haenszel(strata: Sequence[tuple[float, float, float, float]]) -> float:
+    """Return the one-sided p-value that the first cell is larger than chance gives, over strata (a, row, column, total).
+
+    N. Mantel & W. Haenszel, Statistical aspects of the analysis of data from retrospective studies of disease, JNCI 22, 1959;
+    without continuity correction. Strata in which nothing varies say nothing; 1 where all are so.
+    """
+    excess = variance = 0.0
+    for a, row, column, total in strata:
+        if total < 2:
+            continue
+        excess += a - row * column / total
+        variance += row * (total - row) * column * (total - column) / (total * total * (total - 1))
+    if variance <= 0:
+        return 1.0
+    return 0.5 * math.erfc(excess / math.sqrt(2 * variance))
+
+
+def wilson(successes: float, runs: float, z: float = Z95) -> tuple[float, float]:
+    """Return the interval of a share (E. B. Wilson, Probable inference, JASA 22, 1927); (0, 1) where there are no runs."""
+    if runs <= 0:
+        return 0.0, 1.0
+    share, zz = successes / runs, z * z
+    middle = (share + zz / (2 * runs)) / (1 + zz / runs)
+    half = z / (1 + zz / runs) * math.sqrt(share * (1 - share) / runs + zz / (4 * runs * runs))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def newcombe(a: float, n: float, b: float, m: float) -> tuple[float, float]:
+    """Return the 95 % interval of the difference of two shares, a/n - b/m.
+
+    R. G. Newcombe, Interval estimation for the difference between independent proportions, Statistics in Medicine 17, 1998,
+    method 10; (-1, 1) where one of them has no runs.
+    """
+    if not n or not m:
+        return -1.0, 1.0
+    first, second = a / n, b / m
+    low1, high1 = wilson(a, n)
+    low2, high2 = wilson(b, m)
+    difference = first - second
+    return (
+        difference - math.sqrt((first - low1) ** 2 + (high2 - second) ** 2),
+        difference + math.sqrt((high1 - first) ** 2 + (second - low2) ** 2),
+    )

@@ -1,0 +1,143 @@
+"""Series and trends by ranks: where a series changes, whether it drifts, by how much, each with its interval."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from learning_loop.stats.contingency import Z95
+
+Floats = npt.NDArray[np.float64]
+Series = Sequence[float] | Floats
+
+MOST_PAIRS = 400  # values a side whose pairwise differences are all looked at; longer series are thinned evenly
+
+
+def _ranks(values: Floats) -> tuple[Floats, Floats]:
+    """Return mid-ranks, and how often each distinct value stands there."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return (ends - (counts - 1) / 2)[place], counts.astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The most likely change of a series: it begins at place `at`; the p-value is two-sided."""
+
+    at: int
+    p_value: float
+
+
+def change_point(values: Series) -> Change | None:
+    """Return where a series most likely changes its level; None for fewer than ten values, or where none varies.
+
+    A. N. Pettitt, A non-parametric approach to the change-point problem, Applied Statistics 28, 1979, with his approximation
+    of the p-value on mid-ranks; of ties the variance is corrected.
+    """
+    n = len(values)
+    if n < 10:
+        return None
+    ranks, counts = _ranks(np.asarray(values, dtype=np.float64))
+    ties = 1 - float(np.sum(counts**3 - counts)) / (n**3 - n)
+    if ties <= 0:
+        return None
+    sums = 2 * np.cumsum(ranks)[:-1] - np.arange(1, n) * (n + 1)
+    at = int(np.argmax(np.abs(sums)))
+    most = float(abs(sums[at]))
+    return Change(at=at + 1, p_value=min(1.0, 2 * math.exp(-6 * most * most / ((n**3 + n**2) * ties))))
+
+
+def drift(values: Series) -> float:
+    """Return the two-sided p-value that a series has no monotone trend; 1 for fewer than ten values.
+
+    H. B. Mann, Nonparametric tests against trend, Econometrica 13, 1945; variance corrected for ties, normal approximation.
+    """
+    series = np.asarray(values, dtype=np.float64)
+    n = series.size
+    if n < 10:
+        return 1.0
+    score = 0.0
+    for place in range(n - 1):
+        score += float(np.sum(np.sign(series[place + 1 :] - series[place])))
+    _, counts = _ranks(series)
+    variance = (n * (n - 1) * (2 * n + 5) - float(np.sum(counts * (counts - 1) * (2 * counts + 5)))) / 18
+    if variance <= 0:
+        return 1.0
+    return math.erfc(max(abs(score) - 1, 0) / math.sqrt(2 * variance))
+
+
+def rank_sum_greater(later: Series, earlier: Series) -> float:
+    """Return the one-sided p-value that `later` values are not larger than `earlier` ones (Mann & Whitney 1947, with ties)."""
+    m, n = len(later), len(earlier)
+    if not m or not n:
+        return 1.0
+    ranks, counts = _ranks(np.concatenate([np.asarray(later, dtype=np.float64), np.asarray(earlier, dtype=np.float64)]))
+    u = float(np.sum(ranks[:m])) - m * (m + 1) / 2
+    size = m + n
+    variance = m * n / 12 * (size + 1 - float(np.sum(counts**3 - counts)) / (size * (size - 1)))
+    if variance <= 0:
+        return 1.0
+    return 0.5 * math.erfc((u - m * n / 2 - 0.5) / math.sqrt(2 * variance))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with its 95 % interval and what it rests on; the interval is None where too little is known."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def shift(later: Series, earlier: Series) -> Estimate:
+    """Return how much larger `later` values are: the median of all differences (Hodges & Lehmann 1963), with its interval."""
+    after, before = _thinned(later), _thinned(earlier)
+    m, n = after.size, before.size
+    differences = np.sort((after[:, None] - before[None, :]).ravel())
+    rank = m * n / 2 - Z95 * math.sqrt(m * n * (m + n + 1) / 12)
+    low = high = None
+    if rank >= 1:
+        place = int(rank) - 1
+        low, high = float(differences[place]), float(differences[m * n - 1 - place])
+    return Estimate(float(np.median(differences)), low, high, len(later) + len(earlier))
+
+
+def _thinned(values: Series) -> Floats:
+    series = np.asarray(values, dtype=np.float64)
+    if series.size <= MOST_PAIRS:
+        return series
+    chosen: Floats = np.sort(series)[np.linspace(0, series.size - 1, MOST_PAIRS).astype(int)]
+    return chosen
+
+
+def regional_slope(series: Sequence[tuple[Series, Series]]) -> Estimate | None:
+    """Return the common slope of several series of (times, values), with its interval; None where there is none to be had.
+
+    The median of the slopes between any two points of the same series, so that a change in how many points each series
+    contributes is no trend (D. R. Helsel & L. M. Frans, Regional Kendall test for trend, Environmental Science & Technology 40,
+    2006; interval after P. K. Sen, JASA 63, 1968). The unit is that of the values per unit of time.
+    """
+    slopes, variance, points = [], 0.0, 0
+    for times, values in series:
+        t, v = np.asarray(times, dtype=np.float64), np.asarray(values, dtype=np.float64)
+        if t.size < 2:
+            continue
+        first, second = np.triu_indices(t.size, 1)
+        apart = t[second] - t[first]
+        known = apart != 0
+        slopes.append((v[second] - v[first])[known] / apart[known])
+        _, counts = _ranks(v)
+        n = t.size
+        variance += (n * (n - 1) * (2 * n + 5) - float(np.sum(counts * (counts - 1) * (2 * counts + 5)))) / 18
+        points += n
+    if not slopes or not (found := np.sort(np.concatenate(slopes))).size:
+        return None
+    half = Z95 * math.sqrt(max(variance, 0.0))
+    low = high = None
+    lower, upper = (found.size - half) / 2, (found.size + half) / 2
+    if lower >= 1 and upper <= found.size - 1:
+        low, high = float(found[int(lower) - 1]), float(found[math.ceil(upper)])
+    return Estimate(float(np.median(found)), low, high, points)
