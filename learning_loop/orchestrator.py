@@ -32,6 +32,7 @@ from learning_loop.flows.indexing import UPKEEP_RUNS, Indexing
 from learning_loop.flows.memory import LessonMemory
 from learning_loop.flows.query import LearningQueryInterface
 from learning_loop.flows.reflect import Reflection, Reflector
+from learning_loop.flows.rules import Applied, RuleBook
 from learning_loop.flows.run import CURRENT, Run
 from learning_loop.flows.wrap import wrapped
 from learning_loop.protocols import Embedder
@@ -91,7 +92,7 @@ class LearningOrchestrator:
 
     def execute_with_learning(self, task: Any) -> Report:
         """Run one task through the runner and report; an exception of the runner is recorded and raised unchanged."""
-        with self.run(task) as run:
+        with self._begin(task, sets=self._takes_run) as run:
             run.result = self._execute(task, run)
             if self._awaitable(run.result):
                 run.ran = False
@@ -100,7 +101,7 @@ class LearningOrchestrator:
 
     async def aexecute_with_learning(self, task: Any) -> Report:
         """Do the same round an async runner, or a sync one; the event loop is not held up by the ledger."""
-        beginning = asyncio.ensure_future(asyncio.to_thread(self.begin, task))
+        beginning = asyncio.ensure_future(asyncio.to_thread(self._begin, task, sets=self._takes_run))
         try:
             run = await asyncio.shield(beginning)
         except asyncio.CancelledError as cancelled:
@@ -136,7 +137,7 @@ class LearningOrchestrator:
 
         `@loop.task` and `@loop.task(type="etl", component="orders")` both work; `id` may be a function of the arguments.
         """
-        decorate = wrapped(self.begin, self._guard, fields)
+        decorate = wrapped(lambda task: self._begin(task, sets=False), self._guard, fields)
         return decorate if function is None else decorate(function)
 
     def _execute(self, task: Any, run: Run) -> Any:
@@ -159,7 +160,14 @@ class LearningOrchestrator:
     # ------------------------------------------------------------------------------------------------------------ begin
 
     def begin(self, task: Any) -> Run:
-        """Recall, capture before, and commit the execution as started; the caller then does the work and calls `finish`."""
+        """Recall, capture before, and commit the execution as started; the caller then does the work and calls `finish`.
+
+        What the work is to use is in `run.parameters`: the task's own, and those that rules set.
+        """
+        return self._begin(task, sets=True)
+
+    def _begin(self, task: Any, *, sets: bool) -> Run:
+        """Begin a run; where it `sets` nothing, the work cannot see `run.parameters`, so that rules leave them alone."""
         warnings: list[str] = []
         parts = self._open(warnings)
         run = Run(
@@ -178,6 +186,8 @@ class LearningOrchestrator:
             parts.keep_up()
             if parts.learns and parts.app.settings.recall.enabled:
                 run.briefing = self._guard.attempt("recall", warnings, lambda: parts.brief(run.task, warnings), Briefing())
+            if parts.learns:
+                self._apply_rules(parts, run, sets=sets)
             run.prediction = self._guard.attempt("history", warnings, lambda: parts.histories.predict(run.kind))
             with self._guard("capture before", warnings):
                 self._capture_before(parts, run, task)
@@ -185,6 +195,13 @@ class LearningOrchestrator:
                 self._failed_at, self._failure = time.monotonic(), warnings[-1]
         run.started, run.cpu_started = time.perf_counter(), time.process_time()
         return run
+
+    def _apply_rules(self, parts: "_Parts", run: Run, *, sets: bool) -> None:
+        run.rules = self._guard.attempt("rules", run.warnings, lambda: parts.rules.apply(run.task, run.id), Applied())
+        if run.rules.rules:
+            run.briefing = replace(run.briefing, rules=run.rules.hits, render=run.briefing.render or parts.query.render)
+        if sets:
+            run.parameters = {**run.parameters, **run.rules.parameters}
 
     def _read_task(self, task: Any, warnings: list[str]) -> Task:
         read: Task | None = self._guard.attempt("task", warnings, lambda: Task.of(task))
@@ -203,7 +220,7 @@ class LearningOrchestrator:
                 captured["initial_state"] = {**captured["initial_state"], **parts.git.state}
             captured |= {"predicted": predicted(run.prediction), "briefing": [hit.source for hit in run.briefing.notes]}
             rows.append(Phase(execution_id=run.id, phase="pre", at=run.started_at, data=captured))
-        app.ledger.start(execution, *rows)
+        app.ledger.start(execution, *rows, *run.rules.decisions)
         run.execution = execution
         if app.settings.capture.git:
             parts.git.began(run.id)
@@ -242,11 +259,16 @@ class LearningOrchestrator:
             card=card,
             outcome=outcome,
             learnings=(*reflection.learnings, *run.observed.discoveries),
-            improvements=tuple(dict.fromkeys(reflection.improvements)),
+            improvements=tuple(dict.fromkeys([*reflection.improvements, *self._unmet(run, outcome, card)])),
             notes=tuple(dict.fromkeys(reflection.notes)),
             warnings=tuple(run.warnings),
         )
         return run.report
+
+    def _unmet(self, run: Run, outcome: Outcome, card: ExecutionScoreCard) -> list[str]:
+        """Return the checks of rules that the run did not pass, as suggestions."""
+        checked = self._guard.attempt("rules", run.warnings, lambda: run.rules.checked(outcome, card.scores), [])
+        return [f"{rule.title}: its check failed; see {rule.path}" for rule, passed in checked if not passed]
 
     def _score(self, run: Run, outcome: Outcome) -> ExecutionScoreCard:
         """Score against history, or without one where it cannot be read."""
@@ -278,6 +300,9 @@ class LearningOrchestrator:
             measures = [
                 measure(run.id, name, value, source="run", at=outcome.ended_at) for name, value in app.redact(own).items()
             ]
+            for rule, passed in run.rules.checked(outcome, card.scores):
+                name = f"rule_check:{rule.id}"
+                measures.append(measure(run.id, name, float(passed), source="run", at=outcome.ended_at))
             captured = [
                 Phase(
                     execution_id=run.id,
@@ -439,6 +464,7 @@ class _Parts:
         self.query = LearningQueryInterface(app, self.histories, self.indexing)
         self.reflector = Reflector(app)
         self.git = GitWatch(app)
+        self.rules = RuleBook(app)
         self._kept_up_at, self._runs = -UPKEEP_S, 0
         self.keep_up()
         app.later("retention", lambda: forget_expired(app))
@@ -454,6 +480,7 @@ class _Parts:
     def after_fork(self) -> None:
         self.histories.after_fork()
         self.indexing.after_fork()
+        self.rules.after_fork()
         self.git = GitWatch(self.app)
 
     def keep_up(self) -> None:

@@ -527,13 +527,14 @@ class Hit:
 class Briefing:
     """What was brought back before a run: possibly nothing, which is better than noise."""
 
+    rules: tuple[Hit, ...] = ()
     notes: tuple[Hit, ...] = ()
     executions: tuple[PastRun, ...] = ()
     kind: Kind | None = None
     render: Callable[["Briefing"], str] | None = field(default=None, repr=False, compare=False)
 
     def __bool__(self) -> bool:
-        return bool(self.notes or self.executions)
+        return bool(self.rules or self.notes or self.executions)
 
     @property
     def markdown(self) -> str:

@@ -100,6 +100,109 @@ class Scoring(_Section):
         return f"1/{self.preset}/{parts}/{self.window}/{self.baseline_runs}/{self.minimum_history}"
 
 
+class Patterns(_Section):
+    """What counts as a good and a bad run, and which patterns are worth a note.
+
+    `level` is the chance that a history of pure noise gives any pattern, over all looks at it. A look takes the week's own
+    runs and, where these are fewer than `runs`, those of up to `weeks` weeks before.
+    """
+
+    success_above: Percent = 80
+    failure_below: Percent = 60
+    level: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    least_support: Annotated[int, Field(ge=3, le=1_000)] = 5
+    least_effect: Percent = 10
+    least_ratio: Annotated[float, Field(gt=1, le=100)] = 1.2
+    runs: Annotated[int, Field(ge=50, le=1_000_000)] = 5_000
+    weeks: Annotated[int, Field(ge=1, le=520)] = 12
+    obsolete_after_weeks: Annotated[int, Field(ge=1, le=520)] = 6
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.failure_below > self.success_above:
+            raise ValueError("failure_below must not be above success_above")
+        return self
+
+
+class Rules(_Section):
+    """How rules come into force. `settable` are the parameters that a rule of the loop's own may set.
+
+    Under `approval: human` a proposed rule stays a candidate, which is shown to nobody, until a person makes it active.
+    """
+
+    approval: Literal["auto", "human"] = "auto"
+    settable: tuple[str, ...] = ()
+    most_new: Annotated[int, Field(ge=0, le=100)] = 5
+
+
+class Synthesis(_Section):
+    """The weekly synthesis: the time zone that weeks are counted in, and what is promoted.
+
+    A reflection that came again `promote_after` times is promoted from short-term to long-term; one that has not for
+    `obsolete_after_weeks` is archived.
+    """
+
+    timezone: str = "UTC"
+    promote_after: Annotated[int, Field(ge=2, le=1_000)] = 3
+    obsolete_after_weeks: Annotated[int, Field(ge=1, le=520)] = 8
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{value!r} is no time zone: write it as Europe/Berlin") from None
+        return value
+
+
+class RepeatedError(_Section):
+    """The same error so many times within so many days."""
+
+    times: Annotated[int, Field(ge=2, le=10_000)] = 3
+    days: Annotated[int, Field(ge=1, le=365)] = 7
+
+
+class Slowing(_Section):
+    """The newest `runs` of a kind take `ratio` times as long as those before them, and not by chance."""
+
+    runs: Annotated[int, Field(ge=3, le=1_000)] = 5
+    ratio: Annotated[float, Field(gt=1, le=1_000)] = 1.5
+
+
+class LowReuse(_Section):
+    """The median reusability of the newest `runs` of a kind is below this."""
+
+    runs: Annotated[int, Field(ge=3, le=1_000)] = 10
+    below: Percent = 30
+
+
+class RepeatedSurprise(_Section):
+    """Of the newest `runs` of a kind so many were surprising (see thresholds.high_surprise)."""
+
+    times: Annotated[int, Field(ge=2, le=1_000)] = 3
+    runs: Annotated[int, Field(ge=3, le=1_000)] = 20
+
+
+class LowScores(_Section):
+    """Nearly all of the newest `runs` of a kind, four of five, score below this."""
+
+    runs: Annotated[int, Field(ge=3, le=1_000)] = 10
+    below: Percent = 60
+
+
+class AntiPatterns(_Section):
+    """What opens an alert; null switches one off."""
+
+    repeated_error: RepeatedError | None = RepeatedError()
+    slowing: Slowing | None = Slowing()
+    low_reuse: LowReuse | None = LowReuse()
+    repeated_surprise: RepeatedSurprise | None = RepeatedSurprise()
+    low_scores: LowScores | None = LowScores()
+
+
 class Checkpoints(_Section):
     pre_task: bool = True
     mid_task: bool = True
@@ -169,3 +272,7 @@ class Settings(_Section):
     reflection: Reflection = Reflection()
     scoring: Scoring = Scoring()
     reflection_triggers: ReflectionTriggers = ReflectionTriggers()
+    anti_patterns: AntiPatterns = AntiPatterns()
+    patterns: Patterns = Patterns()
+    rules: Rules = Rules()
+    synthesis: Synthesis = Synthesis()

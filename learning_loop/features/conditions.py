@@ -260,6 +260,14 @@ def number(text: str) -> float | None:
     return found if abs(found) != float("inf") else None
 
 
+def names_of(condition: Condition) -> list[str]:
+    """Return the names of the features that a condition asks about."""
+    if isinstance(condition, Comparison):
+        return [condition.name]
+    parts = (condition.part,) if isinstance(condition, Not) else condition.parts
+    return [name for part in parts for name in names_of(part)]
+
+
 def facts_of(features: Mapping[str, str]) -> dict[str, str | tuple[str, ...]]:
     """Return features, named as `parameter:size`, as conditions name them: `parameter.size`; tags become one tuple."""
     found: dict[str, str | tuple[str, ...]] = {}

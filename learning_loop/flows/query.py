@@ -417,16 +417,16 @@ class LearningQueryInterface:
             self._indexing.refresh()
         limits = self._app.settings.recall
         text = _said_of(task)
-        fitting = Scope(other_than=("assumption", "proposal"), active=True, fitting=task.kind, project=task.project)
+        fitting = Scope(other_than=("assumption", "proposal", "rule"), active=True, fitting=task.kind, project=task.project)
         model, now = self._indexing.loaded, self._app.clock()
         words = terms(text) or terms(task.type)
         notes = self._app.index.search(words, fitting, limit=limits.notes, now=now, text=text, embedder=model)
         executions = self._histories.recent(task.kind, limits.executions)
         return Briefing(
-            notes=tuple(_within(notes, limits.token_budget)), executions=tuple(executions), render=self._render, kind=task.kind
+            notes=tuple(_within(notes, limits.token_budget)), executions=tuple(executions), render=self.render, kind=task.kind
         )
 
-    def _render(self, briefing: Briefing) -> str:
+    def render(self, briefing: Briefing) -> str:
         return self._app.templates.render("briefing.md.j2", briefing=briefing)
 
 

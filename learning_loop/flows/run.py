@@ -15,6 +15,7 @@ from learning_loop.app import App
 from learning_loop.capture import Observed, digest, plain
 from learning_loop.errors import UsageError
 from learning_loop.flows.guard import Guard
+from learning_loop.flows.rules import Applied
 from learning_loop.records import (
     ERROR_CODES,
     Briefing,
@@ -77,6 +78,7 @@ class Run:
     parent_id: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     briefing: Briefing = field(default_factory=Briefing)
+    rules: Applied = field(default_factory=Applied)
     prediction: Prediction | None = None
     execution: Execution | None = None
     result: Any = None
@@ -102,11 +104,15 @@ class Run:
     # ------------------------------------------------------------------------------------------- what the work may say
 
     def decide(self, point: str, options: Sequence[Any], **context: Any) -> Any:
-        """Return one of the options, chosen and logged at this decision point; the first where choosing fails."""
+        """Return one of the options, chosen and logged at this decision point; the first where choosing fails.
+
+        Options that rules prefer are taken first, those they avoid last.
+        """
         with self.guard("decision", self.warnings):
             if self.app is not None:
                 names = [_name(option) for option in options]
-                decision = self.app.decider.decide(str(point), names, context=plain(context), execution_id=self.id)
+                ordered = self.rules.ordered(str(point), names)
+                decision = self.app.decider.decide(str(point), ordered, context=plain(context), execution_id=self.id)
                 self.observed.decisions.append(decision)
                 return options[names.index(decision.chosen)]
         return options[0] if options else None

@@ -47,7 +47,7 @@ def _before(runs: sa.CTE) -> sa.Select[Any]:
 
 def _decisions(runs: sa.CTE) -> sa.Select[Any]:
     joined = runs.join(tables.decisions, _D.execution_id == runs.c.id)
-    return sa.select(_D.execution_id, _D.point, _D.chosen).select_from(joined).where(~_D.point.startswith("rule:"))
+    return sa.select(_D.execution_id, _D.point, _D.chosen).select_from(joined)
 
 
 def _observed(

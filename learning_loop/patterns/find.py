@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from learning_loop.features.conditions import Comparison, Condition, Not, parse
+from learning_loop.features.conditions import names_of, parse
 from learning_loop.patterns.candidates import Candidate, Limits
 from learning_loop.patterns.contrast import contrasts, estimate, irredundant
 from learning_loop.patterns.dependency import chains, versions
@@ -98,9 +98,11 @@ def _worth(significant: Sequence[tuple[Candidate, float]], limits: Limits, *, pa
     stated = [(candidate, candidate.state(value)) for candidate, value in significant]
     large = [(candidate, pattern) for candidate, pattern in stated if _large(pattern, limits)]
     others = [(candidate, pattern) for candidate, pattern in large if candidate.contrast is None]
-    began_with = {name for _, pattern in others if pattern.since for name in _names(parse(pattern.antecedent)) if "." in name}
+    began_with = {name for _, pattern in others if pattern.since for name in names_of(parse(pattern.antecedent)) if "." in name}
     contrasting = [
-        candidate for candidate, _ in large if candidate.contrast and not began_with & set(_names(candidate.contrast.condition))
+        candidate
+        for candidate, _ in large
+        if candidate.contrast and not began_with & set(names_of(candidate.contrast.condition))
     ]
     found = [candidate.state(adjusted[id(candidate)]) for candidate in irredundant(contrasting, pairs)]
     return sorted([*found, *_apart(others)], key=lambda pattern: (pattern.p_value, pattern.key))
@@ -130,13 +132,6 @@ def _same(one: Pattern, other: Pattern) -> bool:
     return {one.antecedent, one.consequent} == {other.antecedent, other.consequent} or (
         one.consequent.endswith(f" {other.antecedent}") and other.consequent.endswith(f" {one.antecedent}")
     )
-
-
-def _names(condition: Condition) -> list[str]:
-    if isinstance(condition, Comparison):
-        return [condition.name]
-    parts = (condition.part,) if isinstance(condition, Not) else condition.parts
-    return [name for part in parts for name in _names(part)]
 
 
 def _known(

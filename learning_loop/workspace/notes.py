@@ -244,6 +244,17 @@ class NoteStore:
                     found.setdefault(name.replace(os.sep, "/"), f"{status.st_mtime_ns}-{status.st_size}")
         return found
 
+    def marks_below(self, folder: str) -> dict[str, str]:
+        """Return the same of the notes in one folder of ours, given from the workspace's root."""
+        found = {}
+        for entry in _markdown(self.workspace.root / folder):
+            if entry.name != "README.md":
+                with contextlib.suppress(OSError):
+                    status = entry.stat()
+                    path = Path(entry.path).relative_to(self.workspace.root).as_posix()
+                    found[path] = f"{status.st_mtime_ns}-{status.st_size}"
+        return found
+
     def mark(self, path: str) -> str:
         status = (self.workspace.root / path).stat()
         return f"{status.st_mtime_ns}-{status.st_size}"

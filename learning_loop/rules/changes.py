@@ -1,0 +1,118 @@
+"""The small changes a week makes to the rules: add, revise, retire. What a person wrote, locked or rejected stays so."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from learning_loop.features.conditions import show
+from learning_loop.rules.propose import Proposal
+from learning_loop.rules.rule import Rule, Then, said
+
+NEW_EVIDENCE = 1.5  # by how much what speaks for a rejected rule must have grown before it is proposed again
+MOST_RETIRED = 0.5  # of the loop's own rules that are in force: a week that would take more is not believed
+FEW_RULES = 4  # of which any number may be retired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One change to one rule, and why. `rule` is None for one that is added; `before` and `after` are what it says."""
+
+    action: str
+    key: str
+    reason: str
+    title: str
+    rule: Rule | None = None
+    proposal: Proposal | None = None
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The changes to make, and the proposals and retirements that were held back, each with its reason."""
+
+    changes: tuple[Change, ...]
+    held_back: tuple[str, ...]
+
+
+def plan_changes(
+    rules: Sequence[Rule],
+    proposed: Sequence[Proposal],
+    *,
+    fallen: Mapping[str, str],
+    rejected: Mapping[str, int],
+    most_new: int,
+) -> Plan:
+    """Return what to change. `rules` are all there are, by whomever.
+
+    `fallen` are the keys of patterns that no longer stand, with why; `rejected` the keys of rules that a person rejected or
+    removed, with how much spoke for them then. At most `most_new` rules are added at once.
+    """
+    changes: list[Change] = []
+    held: list[str] = []
+    own = {rule.pattern: rule for rule in rules if rule.pattern and not rule.mine}
+    others = {rule.says for rule in rules if rule.status != "retired"} | {_meaning(rule.when, rule.then) for rule in rules}
+    touched = {rule.pattern for rule in rules if rule.mine and rule.pattern}
+    for proposal in proposed:
+        known = own.get(proposal.pattern)
+        says = _says(proposal)
+        if proposal.pattern in touched or (known is not None and known.status == "rejected"):
+            continue  # a person's by now, or rejected in its own note
+        if known is not None and known.status != "retired":
+            if known.says != says:
+                changes.append(_change("revise", proposal, known, f"its pattern now says: {proposal.reason}"))
+            continue
+        if (before := rejected.get(proposal.key)) is not None and proposal.hits < before * NEW_EVIDENCE:
+            continue
+        if says in others or _meaning(proposal.when, proposal.then) in others:
+            continue  # another rule says it already
+        if sum(change.action == "add" for change in changes) >= most_new:
+            held.append(f"{proposal.title}: waits, for {most_new} rules a week are enough to judge")
+            continue
+        changes.append(_change("add", proposal, known, proposal.reason))
+    retired, kept = _retired(rules, fallen)
+    return Plan((*changes, *retired), (*held, *kept))
+
+
+def _retired(rules: Sequence[Rule], fallen: Mapping[str, str]) -> tuple[list[Change], list[str]]:
+    in_force = [rule for rule in rules if not rule.mine and rule.status not in ("retired", "rejected")]
+    found = [
+        Change(
+            action="retire",
+            key=f"rule: {rule.pattern}",
+            reason=fallen[rule.pattern],
+            title=rule.title,
+            rule=rule,
+            before=rule.says,
+        )
+        for rule in in_force
+        if rule.pattern is not None and rule.pattern in fallen
+    ]
+    if len(in_force) > FEW_RULES and len(found) > MOST_RETIRED * len(in_force):
+        return [], [
+            f"{len(found)} of {len(in_force)} rules would be retired at once: none was. Look whether the evidence is whole"
+        ]
+    return found, []
+
+
+def _change(action: str, proposal: Proposal, rule: Rule | None, reason: str) -> Change:
+    return Change(
+        action=action,
+        key=proposal.key,
+        reason=reason,
+        title=proposal.title,
+        rule=rule,
+        proposal=proposal,
+        before=rule.says if rule is not None else None,
+        after=_says(proposal),
+    )
+
+
+def _says(proposal: Proposal) -> str:
+    return f"when {show(proposal.when) if proposal.when is not None else 'always'}: {said(proposal.then)}"
+
+
+def _meaning(when: Any, then: Then) -> tuple[str, str]:
+    """Return what a rule comes to apart from its wording: rules with the same are duplicates."""
+    done = {name: value for name, value in then.plain().items() if name != "advise"} or {"advise": then.advise}
+    return (show(when) if when is not None else "", repr(sorted(done.items())))

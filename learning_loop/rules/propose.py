@@ -1,0 +1,118 @@
+"""Rules from patterns, by templates: what to do is what the pattern's conditions allow to be done."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from learning_loop.features.conditions import AllOf, Comparison, Condition, all_of, parse, show
+from learning_loop.records import Pattern
+from learning_loop.rules.rule import Then, said
+
+_CONTEXT = ("type", "component", "project", "agent", "tag")  # what a task is given with; the rest somebody chooses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A rule that a pattern suggests. `key` is what it is remembered by; `hits` is how much speaks for it."""
+
+    key: str
+    title: str
+    when: Condition | None
+    then: Then
+    reason: str
+    pattern: str
+    hits: int
+    executions: tuple[str, ...]
+
+
+def proposals(patterns: Sequence[Pattern], *, settable: Sequence[str] = ()) -> list[Proposal]:
+    """Return the rules that patterns suggest, the strongest pattern's first; of two that say the same the first.
+
+    `settable` are the parameters a rule may set; of others it only advises.
+    """
+    found: dict[tuple[str, str], Proposal] = {}
+    for pattern in patterns:
+        proposal = _from_dependency(pattern) if pattern.family == "dependency" else _from(pattern, settable)
+        if proposal is not None:
+            says = (show(proposal.when) if proposal.when is not None else "", json.dumps(proposal.then.plain(), sort_keys=True))
+            found.setdefault(says, proposal)
+    return list(found.values())
+
+
+def _from(pattern: Pattern, settable: Sequence[str]) -> Proposal | None:
+    context, chosen = _parted(parse(pattern.antecedent))
+    if pattern.family == "performance":
+        if pattern.consequent not in ("slower", "dearer"):
+            return None
+        look = "memory and complexity" if pattern.consequent == "slower" else "which calls cost it"
+        since = f" since {pattern.since:%Y-%m-%d}" if pattern.since else ""
+        return _proposal(pattern, context, Then(advise=f"this became {pattern.consequent}{since}: look at {look}"))
+    good = pattern.family == "success"
+    if not chosen:  # nothing anybody chose for the run: all there is to say is that it needs care
+        care = Then(advise="this often goes badly: look at why before you start")
+        return None if good else _proposal(pattern, context, care)
+    advice: list[str] = []
+    parameters: dict[str, Any] = {}
+    options: dict[str, tuple[str, ...]] = {}
+    for part in chosen:
+        sort, _, name = part.name.partition(".")
+        if sort == "decision" and part.operator == "=":
+            options[name] = part.values
+            continue
+        if good and sort == "parameter" and part.operator == "=" and name in settable:
+            parameters[name] = _value(part.values[0])
+        advice.append(show(part).replace(f"{sort}.", f"{sort} ", 1))
+    both = " together with ".join(advice)
+    text = None if not advice else f"use {both}" if good else f"avoid {both}"
+    return _proposal(
+        pattern, context, Then(advise=text, set=parameters, prefer=options if good else {}, avoid={} if good else options)
+    )
+
+
+def _from_dependency(pattern: Pattern) -> Proposal | None:
+    if pattern.consequent.startswith("failure where "):
+        when = parse(pattern.consequent.removeprefix("failure where "))
+        return _proposal(pattern, [when], Then(advise=f"make sure first that the last run with {pattern.antecedent} succeeded"))
+    context, changed = _parted(parse(pattern.antecedent))
+    what = ", ".join(show(part).partition(".")[2] for part in changed)
+    return _proposal(pattern, context, Then(advise=f"failures began with {what}: go back to the version before it, or pin it"))
+
+
+def _proposal(pattern: Pattern, context: Sequence[Condition], then: Then) -> Proposal:
+    return Proposal(
+        key=f"rule: {pattern.key}",
+        title=f"{_capital(then)} where {show(all_of(context))}" if context else _capital(then),
+        when=all_of(context) if context else None,
+        then=then,
+        reason=pattern.text,
+        pattern=pattern.key,
+        hits=pattern.hits if pattern.hits is not None else pattern.support,
+        executions=pattern.executions,
+    )
+
+
+def _capital(then: Then) -> str:
+    text = said(then)
+    return text[:1].upper() + text[1:]
+
+
+def _parted(condition: Condition) -> tuple[list[Condition], list[Comparison]]:
+    """Return the parts that say what a task is, and those that say what was chosen for it."""
+    parts = condition.parts if isinstance(condition, AllOf) else (condition,)
+    context: list[Condition] = []
+    chosen = []
+    for part in parts:
+        if isinstance(part, Comparison) and part.name not in _CONTEXT:
+            chosen.append(part)
+        else:
+            context.append(part)
+    return context, chosen
+
+
+def _value(text: str) -> Any:
+    """Return a parameter's value from the text it is compared by."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
