@@ -22,6 +22,7 @@ from learning_loop.providers import Model, find_model
 from learning_loop.records import Clock, new_id, utc_now
 from learning_loop.settings import Settings
 from learning_loop.workspace import Configuration, NoteStore, Workspace, load_configuration
+from learning_loop.workspace.journal import Journal
 
 if TYPE_CHECKING:
     from learning_loop.workspace.templates import Templates
@@ -41,6 +42,7 @@ class App:
     extractor: PatternExtractor
     decider: Decider
     notes: NoteStore
+    journal: Journal
     clock: Clock
     ids: Callable[[], str]
     cache: Path  # what is derived and can be shared by workspaces: exported models
@@ -74,17 +76,20 @@ class App:
         def ids() -> str:
             return new_id(clock(), source)
 
+        ledger = Ledger.open(
+            workspace.ledger,
+            sanitize=redact,
+            clock=clock,
+            locks=workspace.locks,
+            durability=settings.ledger.durability,
+            busy_timeout_s=settings.ledger.busy_timeout_s,
+        )
+        journal = Journal(workspace)
+        journal.recover(lambda name: bool(ledger.events("files", name)))
         return cls(
             workspace=workspace,
             configuration=configuration,
-            ledger=Ledger.open(
-                workspace.ledger,
-                sanitize=redact,
-                clock=clock,
-                locks=workspace.locks,
-                durability=settings.ledger.durability,
-                busy_timeout_s=settings.ledger.busy_timeout_s,
-            ),
+            ledger=ledger,
             index=MemoryIndex(workspace.index),
             redact=redact,
             extractor=PatternExtractor(
@@ -92,6 +97,7 @@ class App:
             ),
             decider=Decider(clock=clock, ids=ids),
             notes=NoteStore(workspace, settings.memory.sources),
+            journal=journal,
             clock=clock,
             ids=ids,
             cache=_cache(workspace, environ),

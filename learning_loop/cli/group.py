@@ -20,6 +20,8 @@ COMMANDS = {  # name: (module, attribute, help): the help stands here too, so th
     "query": ("memory", "query", "Ask the memory in plain words."),
     "index": ("memory", "index", "Bring the index up to date with the notes."),
     "eval": ("memory", "evaluation", "Measure the memory on your own questions."),
+    "synthesize": ("learning", "synthesize", "Learn from a week: patterns, rules, the report."),
+    "alerts": ("learning", "alerts", "List, acknowledge or resolve alerts."),
     "executions": ("executions", "executions", "List past executions, or show one."),
     "feedback": ("executions", "feedback", "Add a measure to a past execution."),
     "reflect": ("executions", "reflect", "Look for the root cause of a past run."),

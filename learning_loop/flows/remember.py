@@ -14,15 +14,21 @@ MOST_EVIDENCE = 20
 
 
 def remember(app: App, **finding: Any) -> str:
-    """Write what was found out about a subject and return the note's path in the workspace; takes what `_remember` does.
+    """Write what was found out about a subject and return the note's path in the workspace; takes what `composed` does.
 
     One writer at a time, so that a note another process writes meanwhile is not taken for a person's.
     """
     with app.alone():
-        return _remember(app, **finding)
+        note, version = composed(app, **finding)
+        app.ledger.append(
+            version
+        )  # first: a crash between the two leaves a version without a file, never a note of unknown hand
+        app.notes.write(note)
+        index_note(app, note)
+        return note.path
 
 
-def _remember(
+def composed(
     app: App,
     *,
     subject: str,
@@ -32,8 +38,8 @@ def _remember(
     body: Callable[[Mapping[str, Any]], str],
     execution: Execution | None = None,
     fixed_path: str | None = None,
-) -> str:
-    """Write what was found out about a subject and return the note's path in the workspace.
+) -> tuple[Note, NoteVersion]:
+    """Return the note to write on a subject, and the version of it for the ledger; nothing is written.
 
     The loop's own note on that subject is revised (its evidence grows); one that a person changed stays as it is, and what
     would have been written becomes a proposal beside it. `body` gets the front matter, evidence and count included.
@@ -41,7 +47,7 @@ def _remember(
     note, versions = _current(app, subject, fixed_path)
     if note is not None and digest_of(note.content) not in {version.digest for version in versions}:
         beside = str(Path(note.path).with_suffix(".proposal.md"))
-        return _remember(
+        return composed(
             app,
             subject=f"proposal:{subject}",
             folder=folder,
@@ -71,10 +77,7 @@ def _remember(
         execution_id=execution.id if execution else None,
         at=app.clock(),
     )
-    app.ledger.append(version)  # first: a crash between the two leaves a version without a file, never a note of unknown hand
-    app.notes.write(note)
-    index_note(app, note)
-    return note.path
+    return note, version
 
 
 def _current(app: App, subject: str, fixed_path: str | None) -> tuple[Note | None, list[NoteVersion]]:
@@ -82,14 +85,20 @@ def _current(app: App, subject: str, fixed_path: str | None) -> tuple[Note | Non
     versions = app.ledger.note_versions(subject=subject)
     path = fixed_path
     if versions:
-        path = app.index.store.path_of(versions[0].note_id) or versions[0].path
-        if not (app.workspace.root / path).is_file():  # moved or removed by hand since the index last looked
-            Indexing(app).sync_notes()
-            path = app.index.store.path_of(versions[0].note_id) or path
+        path = place_of(app, versions[0])
         versions = [version for version in versions if version.note_id == versions[0].note_id]
     if path is None or not (app.workspace.root / path).is_file():
         return None, versions
     return app.notes.read(path), versions
+
+
+def place_of(app: App, version: NoteVersion) -> str:
+    """Return where a note that the loop wrote lies now, wherever a person moved it to."""
+    path = app.index.store.path_of(version.note_id) or version.path
+    if not (app.workspace.root / path).is_file():  # moved or removed by hand since the index last looked
+        Indexing(app).sync_notes()
+        path = app.index.store.path_of(version.note_id) or path
+    return path
 
 
 def _front(app: App, known: Mapping[str, Any], meta: Mapping[str, Any], execution: Execution | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ _ENDED = tables.executions.join(tables.outcomes, _O.execution_id == _E.id)
 MOST_TEXT = 300
 
 
-def observations(connection: sa.Connection, wanted: Filter, most: int) -> list[Observation]:
+def observations(connection: sa.Connection, wanted: Filter, most: int, *, features: bool) -> list[Observation]:
     """Return the ended runs that a filter lets through, the oldest first; of more than `most` the newest.
 
     What a person said later of how a run went counts; those interrupted do not.
@@ -26,10 +26,10 @@ def observations(connection: sa.Connection, wanted: Filter, most: int) -> list[O
     runs = newest.cte("runs")
     scores = {row[0]: row[1:] for row in connection.execute(_scores(runs))}
     before: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for execution_id, data in connection.execute(_before(runs)):
+    for execution_id, data in connection.execute(_before(runs)) if features else ():
         before[execution_id].append(data)
     decided: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for execution_id, point, option in connection.execute(_decisions(runs)):
+    for execution_id, point, option in connection.execute(_decisions(runs)) if features else ():
         decided[execution_id].append((point, option))
     return list(_observed(connection, runs, scores, before, decided))
 

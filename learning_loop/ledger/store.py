@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -313,10 +314,13 @@ class Ledger:
         with self._read() as connection:
             return [(row[0] if row[0] is None else bool(row[0]), row[1], row[2]) for row in connection.execute(course(wanted))]
 
-    def observations(self, wanted: Filter, *, most: int) -> list[Observation]:
-        """Return the ended runs that a filter lets through as patterns are sought in them; of more than `most` the newest."""
+    def observations(self, wanted: Filter, *, most: int, features: bool = True) -> list[Observation]:
+        """Return the ended runs that a filter lets through as patterns are sought in them; of more than `most` the newest.
+
+        Without `features` they have those only that the task itself gives.
+        """
         with self._read() as connection:
-            return observations(connection, wanted, most)
+            return observations(connection, wanted, most, features=features)
 
     def status_of(self, record: ExecutionRecord) -> str:
         """Return how an execution went as it stands now: what a person said later outranks what the run said."""
@@ -491,12 +495,35 @@ class Ledger:
             rows = connection.execute(sa.select(tables.note_versions).where(chosen).order_by(n.seq.desc())).mappings()
             return [NoteVersion(**{name: row[name] for name in _FIELDS[NoteVersion]}) for row in rows]
 
-    def events(self, kind: str, subject: str | None = None) -> list[Event]:
+    def events(self, kind: str, subject: str | None = None, *, last: int | None = None) -> list[Event]:
+        """Return the events of a kind, the oldest first; of more than `last` the newest."""
         e = tables.events.c
         chosen = [e.kind == kind, *([e.subject == subject] if subject is not None else [])]
+        newest = sa.select(tables.events).where(*chosen).order_by(e.seq.desc()).limit(last)
         with self._read() as connection:
-            rows = connection.execute(sa.select(tables.events).where(*chosen).order_by(e.seq)).mappings()
-            return [Event(**{name: row[name] for name in _FIELDS[Event]}) for row in rows]
+            rows = connection.execute(newest).mappings().all()
+            return [Event(**{name: row[name] for name in _FIELDS[Event]}) for row in reversed(rows)]
+
+    def first_start(self) -> datetime | None:
+        """Return when the first execution started, None where there is none."""
+        with self._read() as connection:
+            return connection.execute(sa.select(sa.func.min(tables.executions.c.started_at))).scalar()
+
+    def extent(self, wanted: Filter) -> tuple[int, int, int, datetime | None]:
+        """Return how many ended runs a filter lets through, the last places of outcomes and feedback, the newest's start.
+
+        As long as these stay the same, so does everything that is computed from those runs.
+        """
+        e, o, f = tables.executions.c, tables.outcomes.c, tables.feedback.c
+        ended = tables.executions.join(tables.outcomes, o.execution_id == e.id)
+        chosen = [*conditions(wanted), o.status != "interrupted"]
+        said = ended.join(tables.feedback, f.execution_id == e.id)
+        with self._read() as connection:
+            count, last, newest = connection.execute(
+                sa.select(sa.func.count(), sa.func.max(o.seq), sa.func.max(e.started_at)).select_from(ended).where(*chosen)
+            ).one()
+            feedback = connection.execute(sa.select(sa.func.max(f.seq)).select_from(said).where(*chosen)).scalar()
+        return int(count), int(last or 0), int(feedback or 0), newest
 
     def faults(self) -> list[str]:
         """Return what the database's own check finds wrong: nothing, in a sound ledger."""

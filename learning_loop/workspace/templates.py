@@ -1,5 +1,6 @@
 """Jinja2 templates: a workspace file overrides the packaged one of the same name and may extend it as `default:name`."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ class Templates:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        self._environment.filters |= {"day": _day, "line": _line, "number": _number, "seconds": _seconds}
+        self._environment.filters |= {"day": _day, "date": _date, "line": _line, "cell": _cell, "number": _number}
+        self._environment.filters |= {"percent": _percent, "seconds": _seconds, "effect": _effect}
 
     def render(self, name: str, **values: Any) -> str:
         """Return the text; raise TemplateError with file and line where a template is wrong."""
@@ -62,6 +64,33 @@ class Templates:
 
 def _day(value: datetime | None) -> str:
     return "unknown" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _date(value: datetime | None) -> str:
+    return "unknown" if value is None else f"{value.astimezone(UTC):%Y-%m-%d}"
+
+
+def _cell(value: str) -> str:
+    """Return text as one line that may stand in a cell of a table."""
+    return _line(value, 120).replace("|", "\\|")
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{100 * value:.0f} %"
+
+
+def _effect(pattern: Any) -> str:
+    """Return an effect with its interval, as `+34 points (+20 to +46)` or `1.80 times (1.61 to 2.02)`."""
+    named = (
+        pattern
+        if isinstance(pattern, Mapping)
+        else {name: getattr(pattern, name) for name in ("effect", "low", "high", "unit")}
+    )
+    form = "{:+.0f}" if named["unit"] == "points" else "{:.2f}"
+    text = f"{form.format(named['effect'])} {named['unit']}"
+    if named["low"] is None or named["high"] is None:
+        return text
+    return f"{text} ({form.format(named['low'])} to {form.format(named['high'])})"
 
 
 def _line(value: str, limit: int = 300) -> str:

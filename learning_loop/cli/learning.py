@@ -1,0 +1,144 @@
+"""synthesize, alerts, metrics, schedule: what is learned week by week."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from learning_loop.cli.common import json_option, opened, print_json, table
+
+
+def _period(app: Any, week: str | None, month: str | None, sprint: str | None) -> Any:
+    from zoneinfo import ZoneInfo
+
+    from learning_loop.synthesis.periods import Period, parse_month, parse_week
+
+    zone = ZoneInfo(app.settings.synthesis.timezone)
+    if sum(item is not None for item in (week, month, sprint)) > 1:
+        raise click.UsageError("say one of --week, --month and --sprint")
+    if week is not None:
+        return parse_week(week, zone)
+    if month is not None:
+        return parse_month(month, zone)
+    return Period.of_sprint(sprint) if sprint is not None else None
+
+
+@click.command()
+@click.option("--week", help="The week, as 2026-W47; by default that of the newest run.")
+@click.option("--month", help="Review a month, as 2026-11.")
+@click.option("--sprint", help="Review a sprint, by its name.")
+@click.option(
+    "--all", "every", is_flag=True, help="Every week since the first run that has not been synthesised yet, in order."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would change; write nothing.")
+@json_option
+@click.pass_context
+def synthesize(
+    ctx: click.Context, week: str | None, month: str | None, sprint: str | None, every: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Learn from a week: find what recurs, change rules and notes a little, write the report.
+
+    The same week again changes nothing. A month or a sprint is reviewed: it gets a report, and rules stay as they are.
+    """
+    from learning_loop.cli.common import telling
+    from learning_loop.flows.synthesis import open_weeks
+    from learning_loop.flows.synthesis import synthesize as carry_out
+
+    if every and (dry_run or week or month or sprint):
+        raise click.UsageError("--all goes alone")
+    with opened(ctx) as app:
+        if every:
+            periods = open_weeks(app)
+            tell = telling("weeks")
+            found = []
+            for number, period in enumerate(periods, 1):
+                found.append(carry_out(app, period))
+                tell(number, len(periods))
+        else:
+            found = [carry_out(app, _period(app, week, month, sprint), dry_run=dry_run)]
+        root = app.workspace.root
+    if as_json:
+        plain = [{name: item[name] for name in item} for item in found]
+        print_json(plain if every else plain[0])
+        return
+    for item in found:
+        _say(item, root, dry_run=dry_run)
+    if not found:
+        click.echo("every week is synthesised")
+
+
+def _say(found: Any, root: Path, *, dry_run: bool) -> None:
+    if not found.changed:
+        click.echo(f"{found.period} was synthesised before, from the same {found.runs} runs: {found.report}")
+        return
+    would = "would be " if dry_run else ""
+    click.echo(
+        f"{found.period}: {found.runs} runs, {found.patterns_identified} patterns, {len(found.new_patterns)} of them new"
+    )
+    for title in found.new_patterns:
+        click.echo(f"  new: {title}")
+    for change in found.rule_changes:
+        click.echo(f"  rule, {change}")
+    for title in found.promoted:
+        click.echo(f"  {would}promoted: {title}")
+    for title in found.archived:
+        click.echo(f"  {would}archived: {title}")
+    for title in found.alerts:
+        click.echo(f"  alert: {title}")
+    click.echo("nothing was written" if dry_run else f"report: {_near(root / found.report)}")
+
+
+def _near(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+@click.group()
+def alerts() -> None:
+    """Anti-patterns that stand: same errors, slower runs, little reuse, surprises, low scores."""
+
+
+@alerts.command("list")
+@click.option("--all", "every", is_flag=True, help="Those resolved, too.")
+@json_option
+@click.pass_context
+def list_(ctx: click.Context, every: bool, as_json: bool) -> None:
+    """List alerts, the newest first."""
+    from learning_loop.flows.alerts import alerts as all_alerts
+
+    with opened(ctx) as app:
+        found = all_alerts(app, resolved=every)
+    if as_json:
+        names = ("id", "sort", "state", "title", "text", "advice", "opened_at", "changed_at", "note", "executions")
+        print_json([{name: getattr(alert, name) for name in names} for alert in found])
+    elif not found:
+        click.echo("no alert stands")
+    else:
+        rows = [
+            [alert.id, alert.state, f"{alert.opened_at.astimezone():%Y-%m-%d}", alert.title, alert.advice] for alert in found
+        ]
+        table(["alert", "state", "since", "what", "what to do"], rows)
+
+
+@alerts.command()
+@click.argument("name")
+@click.pass_context
+def ack(ctx: click.Context, name: str) -> None:
+    """Say that somebody looks at an alert; it stands until its cause is gone."""
+    from learning_loop.flows.alerts import acknowledge
+
+    with opened(ctx) as app:
+        click.echo(f"acknowledged: {acknowledge(app, name).title}")
+
+
+@alerts.command()
+@click.argument("name")
+@click.pass_context
+def resolve(ctx: click.Context, name: str) -> None:
+    """Close an alert; it opens again only for what happens from now on."""
+    from learning_loop.flows.alerts import resolve as close
+
+    with opened(ctx) as app:
+        click.echo(f"resolved: {close(app, name).title}")

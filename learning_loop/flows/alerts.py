@@ -1,0 +1,171 @@
+"""Alerts: each anti-pattern opens one note once, is acknowledged or resolved, and closes when its cause is gone."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from learning_loop.app import App
+from learning_loop.errors import NotFoundError
+from learning_loop.flows.remember import note_name, remember
+from learning_loop.ledger import Filter
+from learning_loop.patterns.anti import NEEDED, Alarm, alarms
+from learning_loop.records import Event, Kind, Observation
+
+OPEN, ACKNOWLEDGED, RESOLVED = "open", "acknowledged", "resolved"
+FOLDER = "memory/working-memory/alerts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """An anti-pattern as it stands: `state` is open, acknowledged or resolved, `by` the loop or a person."""
+
+    id: str
+    key: str
+    sort: str
+    title: str
+    text: str
+    advice: str
+    state: str
+    by: str
+    kind: Kind
+    opened_at: datetime
+    changed_at: datetime
+    executions: tuple[str, ...]
+    note: str | None
+
+    @property
+    def stands(self) -> bool:
+        return self.state != RESOLVED
+
+
+def alerts(app: App, *, resolved: bool = False) -> list[Alert]:
+    """Return the alerts that stand, the newest first; all there ever were where those `resolved` are wanted too."""
+    found: dict[str, Alert] = {}
+    for event in app.ledger.events("alert"):
+        data, before = event.data, found.get(event.subject)
+        reopened = before is None or (not before.stands and data["state"] == OPEN)
+        found[event.subject] = Alert(
+            key=event.subject,
+            kind=Kind(**data["kind"]),
+            opened_at=event.at if reopened or before is None else before.opened_at,
+            changed_at=event.at,
+            executions=tuple(data["executions"]),
+            **{name: data[name] for name in ("id", "sort", "title", "text", "advice", "state", "by", "note")},
+        )
+    chosen = [alert for alert in found.values() if resolved or alert.stands]
+    return sorted(chosen, key=lambda alert: (alert.changed_at, alert.id), reverse=True)
+
+
+def check_alerts(app: App, kinds: Iterable[Kind]) -> list[Alert]:
+    """Look at these kinds of task, and return the alerts to write: those to open, and those whose cause is gone."""
+    changed = []
+    known = {alert.key: alert for alert in alerts(app, resolved=True)}
+    thresholds, now = app.settings.reflection_triggers.thresholds, app.clock()
+    for kind in dict.fromkeys(kinds):
+        runs = _newest(app, kind)
+        holding = {}
+        for alarm in alarms(
+            kind, runs, app.settings.anti_patterns, now=now.timestamp(), high_surprise=thresholds.high_surprise
+        ):
+            before = known.get(alarm.key)
+            if before is None or before.stands or _again(alarm, before, kind, runs, app):
+                holding[alarm.key] = alarm
+        for key, alarm in holding.items():
+            before = known.get(key)
+            if before is None or not before.stands:
+                changed.append(_opened(app, kind, alarm))
+        gone = [alert for alert in known.values() if alert.kind == kind and alert.stands and alert.key not in holding]
+        changed += [replace(alert, state=RESOLVED, by="loop", changed_at=now) for alert in gone]
+    return changed
+
+
+def _newest(app: App, kind: Kind) -> list[Observation]:
+    wanted = Filter(kind=kind, components=(kind.component,) if kind.component else (), ended=True)
+    found = app.ledger.observations(wanted, most=NEEDED, features=False)
+    return [run for run in found if run.kind == kind]
+
+
+def _again(alarm: Alarm, before: Alert, kind: Kind, runs: list[Observation], app: App) -> bool:
+    """Say whether what a person resolved holds of the runs since then alone; what the loop resolved may hold again at once."""
+    if before.by != "person":
+        return True
+    later = [run for run in runs if run.ended > before.changed_at.timestamp()]
+    thresholds = app.settings.reflection_triggers.thresholds
+    found = alarms(kind, later, app.settings.anti_patterns, now=app.clock().timestamp(), high_surprise=thresholds.high_surprise)
+    return any(item.key == alarm.key for item in found)
+
+
+def acknowledge(app: App, name: str) -> Alert:
+    """Note that a person has seen an alert; it stays until its cause is gone. Raise NotFoundError."""
+    return write_alert(app, replace(_find(app, name), state=ACKNOWLEDGED, by="person", changed_at=app.clock()))
+
+
+def resolve(app: App, name: str) -> Alert:
+    """Close an alert; it opens again only for what happens from now on. Raise NotFoundError."""
+    return write_alert(app, replace(_find(app, name), state=RESOLVED, by="person", changed_at=app.clock()))
+
+
+def _find(app: App, name: str) -> Alert:
+    for alert in alerts(app):
+        if name in (alert.id, alert.key):
+            return alert
+    raise NotFoundError(f"no alert {name!r} stands: see `learning-loop alerts list`")
+
+
+def _opened(app: App, kind: Kind, alarm: Alarm) -> Alert:
+    now = app.clock()
+    return Alert(
+        id=alarm.id,
+        key=alarm.key,
+        sort=alarm.sort,
+        title=alarm.title,
+        text=alarm.text,
+        advice=alarm.advice,
+        state=OPEN,
+        by="loop",
+        kind=kind,
+        opened_at=now,
+        changed_at=now,
+        executions=alarm.executions,
+        note=None,
+    )
+
+
+def write_alert(app: App, alert: Alert) -> Alert:
+    """Write an alert's note and then its event, and return it with the note's path."""
+    found = replace(alert, note=remember(app, **note_of(app, alert)))
+    app.ledger.append(event_of(found))
+    return found
+
+
+def note_of(app: App, alert: Alert) -> dict[str, Any]:
+    """Return what there is to remember of an alert, as `remember` takes it."""
+    kind = {"type": alert.kind.type, "component": alert.kind.component, "project": alert.kind.project}
+    return {
+        "subject": f"alert:{alert.key}",
+        "folder": FOLDER,
+        "name": note_name(app, alert.title),
+        "meta": {
+            "kind": "alert",
+            "title": alert.title,
+            "status": alert.state,
+            "alert": alert.id,
+            "task_type": kind["type"],
+            "component": kind["component"],
+            "project": kind["project"],
+            "tags": [alert.sort.replace("_", "-")],
+            "evidence": list(alert.executions[::-1]),
+            "summary": f"{alert.text}: {alert.advice}",
+        },
+        "body": lambda front: app.templates.render("notes/alert.md.j2", front=front, alert=alert),
+    }
+
+
+def event_of(alert: Alert) -> Event:
+    names = ("id", "sort", "title", "text", "advice", "state", "by", "note")
+    data: dict[str, Any] = {name: getattr(alert, name) for name in names}
+    kind = {"type": alert.kind.type, "component": alert.kind.component, "project": alert.kind.project}
+    return Event(
+        kind="alert", subject=alert.key, at=alert.changed_at, data={**data, "kind": kind, "executions": list(alert.executions)}
+    )

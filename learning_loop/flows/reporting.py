@@ -1,0 +1,252 @@
+"""The report's content: decisions first, then the numbers they rest on; plain data, rendered by a template."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from learning_loop.flows.alerts import Alert
+from learning_loop.patterns import Found
+from learning_loop.records import Observation, Pattern
+from learning_loop.rules import Rule
+from learning_loop.rules.changes import Plan
+from learning_loop.stats.contingency import Z95, newcombe, wilson
+from learning_loop.synthesis import Metrics, Outlook, Period, WeekCounts
+from learning_loop.synthesis.statistics import spread_of
+from learning_loop.synthesis.thresholds import Suggestion
+
+TOP_PATTERNS, TOP_ERRORS, TOP_OUTLOOK = 12, 10, 10
+FEW_RUNS = 5
+LIKELY = 0.5
+
+
+def report_of(  # noqa: PLR0913  (what a report is made of)
+    period: Period,
+    *,
+    runs: Sequence[Observation],
+    weeks: Sequence[WeekCounts],
+    found: Found,
+    fallen: Mapping[str, Mapping[str, Any]],
+    state: Mapping[str, Mapping[str, Any]],
+    rules: Sequence[Rule],
+    planned: Plan,
+    alerts: Sequence[Alert],
+    closed: Sequence[Alert],
+    figures: Metrics,
+    outlook: Sequence[Outlook],
+    suggestions: Sequence[Suggestion],
+    needs: Sequence[str],
+    notes: Mapping[str, str],
+    looked_at: int,
+    reviews: bool,
+) -> dict[str, Any]:
+    """Return the report of a period as plain data; see the template for what each part is for."""
+    week = weeks[-1] if weeks and period.kind == "week" and weeks[-1].week == period.label else None
+    before = weeks[-2] if week is not None and len(weeks) > 1 else None
+    new = {pattern.key for pattern in found.new}
+    patterns = [
+        _pattern(pattern, state.get(pattern.key, {}), new=pattern.key in new, note=notes.get(pattern.key))
+        for pattern in found.patterns[:TOP_PATTERNS]
+    ]
+    changes = [
+        {
+            "action": change.action,
+            "title": change.title,
+            "reason": change.reason,
+            "before": change.before,
+            "after": change.after,
+        }
+        for change in planned.changes
+    ]
+    counts = _counts(runs, week)
+    return {
+        "title": period.title,
+        "period": period.label,
+        "kind": period.kind,
+        "from": period.start,
+        "until": period.end - timedelta(seconds=1) if period.end else None,
+        "reviews": reviews,
+        "counts": counts,
+        "score": _score(runs),
+        "compared": _compared(runs, before),
+        "decide": _decide(found, alerts, needs, planned, suggestions),
+        "patterns": patterns,
+        "more_patterns": max(len(found.patterns) - TOP_PATTERNS, 0),
+        "fallen": [{"key": key, "title": entry["title"], "last": entry["last"]} for key, entry in fallen.items()],
+        "alerts": [_alert(alert) for alert in alerts],
+        "closed_alerts": [_alert(alert) for alert in closed],
+        "changes": changes,
+        "held_back": list(planned.held_back),
+        "rules_in_force": sum(rule.shown for rule in rules),
+        "errors": _errors(week, before),
+        "outlook": [
+            {"error": item.text, "probability": item.probability}
+            for item in outlook[:TOP_OUTLOOK]
+            if item.probability >= LIKELY
+        ],
+        "trends": _trends(figures, weeks),
+        "spend": _spend(runs, before),
+        "agents": [
+            {"name": agent.name, "runs": agent.runs, "success": agent.success.plain(), "score": agent.score.plain()}
+            for agent in figures.agent_effectiveness
+        ],
+        "suggestions": [suggestion.text for suggestion in suggestions],
+        "unknown": _unknown(runs, found, counts, looked_at),
+        "metrics": figures.plain(),
+    }
+
+
+def _counts(runs: Sequence[Observation], week: WeekCounts | None) -> dict[str, Any]:
+    judged = [run for run in runs if run.success is not None]
+    succeeded = sum(run.success is True for run in judged)
+    low, high = wilson(succeeded, len(judged)) if judged else (None, None)
+    return {
+        "runs": week.runs if week is not None else len(runs),
+        "judged": len(judged),
+        "succeeded": succeeded,
+        "failed": len(judged) - succeeded,
+        "scored": sum(run.score is not None for run in runs),
+        "kinds": len({run.kind for run in runs}),
+        "share": succeeded / len(judged) if judged else None,
+        "share_low": low,
+        "share_high": high,
+    }
+
+
+def _score(runs: Sequence[Observation]) -> dict[str, Any]:
+    scores = [run.score for run in runs if run.score is not None]
+    error = spread_of(len(scores), sum(scores), sum(score * score for score in scores))
+    mean = sum(scores) / len(scores) if scores else None
+    half = None if error is None else Z95 * error
+    return {
+        "mean": mean,
+        "low": None if mean is None or half is None else max(mean - half, 0.0),
+        "high": None if mean is None or half is None else min(mean + half, 100.0),
+        "n": len(scores),
+    }
+
+
+def _compared(runs: Sequence[Observation], before: WeekCounts | None) -> dict[str, Any] | None:
+    """Return how the share of successes stands to the week before, with the interval of the difference."""
+    judged = [run for run in runs if run.success is not None]
+    if before is None or not judged or not before.succeeded + before.failed:
+        return None
+    succeeded, others = sum(run.success is True for run in judged), before.succeeded + before.failed
+    low, high = newcombe(succeeded, len(judged), before.succeeded, others)
+    difference = succeeded / len(judged) - before.succeeded / others
+    return {"points": 100 * difference, "low": 100 * low, "high": 100 * high, "clear": low > 0 or high < 0, "week": before.week}
+
+
+def _decide(
+    found: Found, alerts: Sequence[Alert], needs: Sequence[str], planned: Plan, suggestions: Sequence[Suggestion]
+) -> list[str]:
+    """Return what needs a person, the most pressing first."""
+    decisions = list(needs)
+    decisions += [
+        f"{alert.title}: {alert.advice} (`learning-loop alerts ack {alert.id}`)" for alert in alerts if alert.state == "open"
+    ]
+    ruled = {change.proposal.pattern for change in planned.changes if change.proposal is not None}
+    decisions += [
+        f"look at what is new: {pattern.title}" for pattern in found.new if pattern.key not in ruled and _bad(pattern)
+    ]
+    decisions += [f"judge the new rule “{change.title}”" for change in planned.changes if change.action == "add"]
+    if suggestions:
+        decisions.append(f"consider other thresholds in config/triggers.yaml: {'; '.join(item.text for item in suggestions)}")
+    return decisions
+
+
+def _bad(pattern: Pattern) -> bool:
+    return pattern.family in ("failure", "dependency") or pattern.consequent in ("slower", "dearer")
+
+
+def _pattern(pattern: Pattern, entry: Mapping[str, Any], *, new: bool, note: str | None) -> dict[str, Any]:
+    return {
+        "title": pattern.title,
+        "family": pattern.family,
+        "text": pattern.text,
+        "antecedent": pattern.antecedent,
+        "consequent": pattern.consequent,
+        "support": pattern.support,
+        "hits": pattern.hits,
+        "confidence": pattern.confidence,
+        "base": pattern.base,
+        "lift": pattern.lift,
+        "effect": pattern.effect,
+        "low": pattern.low,
+        "high": pattern.high,
+        "unit": pattern.unit,
+        "p_value": pattern.p_value,
+        "adjusted": pattern.adjusted,
+        "new": new,
+        "since": entry.get("since"),
+        "note": note,
+        "executions": list(pattern.executions),
+        "alike": list(pattern.alike),
+    }
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    names = ("id", "sort", "title", "text", "advice", "state", "note", "opened_at")
+    return {**{name: getattr(alert, name) for name in names}, "executions": list(alert.executions)}
+
+
+def _errors(week: WeekCounts | None, before: WeekCounts | None) -> list[dict[str, Any]]:
+    if week is None:
+        return []
+    top = sorted(week.errors.items(), key=lambda item: (-item[1].count, item[0]))[:TOP_ERRORS]
+    return [
+        {
+            "error": error.text,
+            "count": error.count,
+            "before": before.errors[name].count if before is not None and name in before.errors else 0 if before else None,
+            "where": error.components,
+            "executions": error.newest,
+        }
+        for name, error in top
+    ]
+
+
+def _trends(figures: Metrics, weeks: Sequence[WeekCounts]) -> list[dict[str, Any]]:
+    rows = [
+        ("score", figures.overall_improvement),
+        ("failures", figures.trends["failures"]),
+        ("reuse", figures.trends["reuse"]),
+        ("duration", figures.trends["duration"]),
+    ]
+    return [{"name": name, "weeks": len(weeks), **measure.plain()} for name, measure in rows if measure.value is not None]
+
+
+def _spend(runs: Sequence[Observation], before: WeekCounts | None) -> dict[str, Any] | None:
+    costs = [run.cost_usd for run in runs if run.cost_usd is not None]
+    if not costs:
+        return None
+    return {
+        "usd": sum(costs),
+        "runs": len(costs),
+        "tokens": sum(run.tokens or 0 for run in runs),
+        "before": before.cost_sum if before is not None and before.costs else None,
+        "failed_usd": sum(run.cost_usd or 0.0 for run in runs if run.success is False),
+    }
+
+
+def _unknown(runs: Sequence[Observation], found: Found, counts: Mapping[str, Any], looked_at: int) -> list[str]:
+    """Return what the period cannot tell, and how sure the rest is."""
+    lines = []
+    if unjudged := len(runs) - counts["judged"]:
+        lines.append(f"how {unjudged} of {len(runs)} runs went: nothing says whether they succeeded")
+    if counts["runs"] > len(runs):
+        lines.append(f"anything about single runs but the newest {len(runs)} of {counts['runs']}: only these were looked at")
+    few = [kind for kind in {run.kind for run in runs} if sum(run.kind == kind for run in runs) < FEW_RUNS]
+    if few:
+        lines.append(f"much about {len(few)} of {counts['kinds']} kinds of task: they ran fewer than {FEW_RUNS} times")
+    if runs and not any(run.cost_usd is not None for run in runs):
+        lines.append("what it cost: no run recorded a cost")
+    if runs and not any(run.duration_s is not None for run in runs):
+        lines.append("how long things take: no run recorded a duration")
+    if found.tested:
+        lines.append(
+            f"whether one of the patterns is chance: {found.tested} hypotheses were tested on {looked_at} runs, "
+            f"with a chance of {100 * found.level:.2g} % that anything of what is new is false"
+        )
+    elif runs:
+        lines.append("any pattern: too few scored runs, or nothing that varies between them")
+    return lines

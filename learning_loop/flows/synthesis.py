@@ -1,0 +1,555 @@
+"""The weekly synthesis: read a week, find what recurs, change rules and notes a little, report. All of it, or nothing."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from learning_loop.app import App
+from learning_loop.errors import NoteError
+from learning_loop.features import parse, show
+from learning_loop.features.conditions import AllOf, Comparison
+from learning_loop.flows.alerts import RESOLVED, Alert, alerts, check_alerts, event_of, note_of
+from learning_loop.flows.indexing import Indexing
+from learning_loop.flows.remember import composed, note_name, place_of
+from learning_loop.flows.reporting import report_of
+from learning_loop.flows.rules import FOLDER as RULES
+from learning_loop.flows.rules import RuleBook
+from learning_loop.ledger import Filter
+from learning_loop.patterns import Found, Limits, find_patterns
+from learning_loop.records import Event, NoteVersion, Observation, Pattern
+from learning_loop.rules import Change, Rule, plan_changes, proposals, said
+from learning_loop.rules.changes import Plan as RulePlan
+from learning_loop.synthesis import Period, WeekCounts, count_week, metrics_of, outlook, week_of
+from learning_loop.synthesis.charts import charts
+from learning_loop.synthesis.periods import parse_week, weeks_before, weeks_between
+from learning_loop.synthesis.thresholds import suggestions
+from learning_loop.workspace import Note
+from learning_loop.workspace.journal import FileChange
+from learning_loop.workspace.notes import digest_of
+
+FORMAT = 1  # of what is kept of a week; raised when the same runs would come to something else
+MOST_RUNS = 100_000  # of one period that are looked at one by one, the newest
+WAIT_S = 30.0
+PLACES = {"dependency": "memory/long-term/integration-gotchas"}
+COMPONENT_PATTERNS = "memory/long-term/component-patterns"
+ARCHIVE = "memory/archive"
+VEGA_LITE = "5.21"
+HISTORY = 26  # weeks of counts that trends and the outlook look at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synthesis:
+    """What a synthesis came to; its parts answer by name and by key, as `found["patterns_identified"]`."""
+
+    period: str
+    timestamp: str
+    report: str
+    patterns_identified: int
+    rules_updated: bool
+    changed: bool
+    runs: int
+    new_patterns: tuple[str, ...] = ()
+    rule_changes: tuple[str, ...] = ()
+    promoted: tuple[str, ...] = ()
+    archived: tuple[str, ...] = ()
+    alerts: tuple[str, ...] = ()
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self.keys():
+            return getattr(self, key)
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(item.name for item in fields(self))
+
+
+@dataclass
+class Plan:
+    """What a synthesis will change, until it is committed in one go."""
+
+    files: dict[str, FileChange] = field(default_factory=dict)
+    rows: list[Any] = field(default_factory=list)
+    promoted: list[str] = field(default_factory=list)
+    archived: list[str] = field(default_factory=list)
+
+    def write(self, app: App, path: str, content: bytes) -> None:
+        self.files[path] = FileChange(path, content, _digest(app.workspace.root / path))
+
+    def move(self, app: App, note: Note, target: Note, version: NoteVersion) -> None:
+        """Put a note elsewhere, changed or not; where it lay nothing is left."""
+        self.write(app, target.path, target.content)
+        if target.path != note.path:
+            self.files[note.path] = FileChange(note.path, None, note.digest)
+        self.rows.append(version)
+
+
+def synthesize(app: App, period: Period | None = None, *, dry_run: bool = False) -> Synthesis:
+    """Carry out the synthesis of a week (by default that of the newest run), and return what it came to.
+
+    The same week with the same runs gives the report there is and changes nothing; with more runs it is done anew. A month or
+    a sprint is reviewed: a report, and no change to rules or notes. So is a week before the last one that was synthesised.
+    One process at a time; a crash at any moment leaves everything as it was, or everything done.
+    """
+    zone = ZoneInfo(app.settings.synthesis.timezone)
+    chosen = period or week_of(_newest_run(app) or app.clock(), zone)
+    with app.journal.alone(wait_s=WAIT_S):
+        app.journal.recover(lambda name: bool(app.ledger.events("files", name)))
+        inputs = _inputs(app, chosen)
+        done = app.ledger.events("synthesis", chosen.label, last=1)
+        if done and done[0].data["inputs"] == inputs and (app.workspace.root / done[0].data["result"]["report"]).is_file():
+            return _result(done[0].data["result"], changed=False)
+        result, plan = _Week(app, chosen, zone, inputs).carry_out()
+        if dry_run:
+            return result
+        name = app.ids()
+        app.journal.prepare(name, list(plan.files.values()))
+        app.ledger.append(*plan.rows, Event(kind="files", subject=name, at=app.clock(), data={"for": chosen.label}))
+        app.journal.carry_out(name)
+    Indexing(app).sync_notes()
+    return result
+
+
+def open_weeks(app: App) -> list[Period]:
+    """Return the weeks with runs after the last one that was synthesised, or all of them, the oldest first."""
+    zone = ZoneInfo(app.settings.synthesis.timezone)
+    first, newest = app.ledger.first_start(), _newest_run(app)
+    if first is None or newest is None:
+        return []
+    done = [event.subject for event in app.ledger.events("synthesis") if event.data["kind"] == "week"]
+    last = max((parse_week(label, zone).start or first for label in done), default=None)
+    weeks = weeks_between(first if last is None else last + timedelta(days=10), newest, zone)
+    return [week for week in weeks if app.ledger.extent(_filter(week))[0]]
+
+
+def _result(data: Mapping[str, Any], *, changed: bool) -> Synthesis:
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    return Synthesis(**{**given, "changed": changed})
+
+
+def _newest_run(app: App) -> datetime | None:
+    return app.ledger.extent(Filter(before=app.clock() + timedelta(seconds=1)))[3]
+
+
+def _filter(period: Period) -> Filter:
+    return Filter(since=period.start, before=period.end, sprint=period.sprint, ended=True)
+
+
+def _inputs(app: App, period: Period) -> str:
+    """Return what changes when a period's synthesis would come to something else."""
+    settings = app.settings.model_dump_json(include={"patterns", "rules", "synthesis", "anti_patterns", "scoring"})
+    text = json.dumps([FORMAT, app.ledger.extent(_filter(period)), settings], default=str)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+class _Week:
+    """One synthesis under way: what is known of the period, and what is to change."""
+
+    def __init__(self, app: App, period: Period, zone: ZoneInfo, inputs: str) -> None:
+        self.app, self.period, self.zone, self.inputs = app, period, zone, inputs
+        self.now = app.clock()
+        self.plan = Plan()
+        done = [event for event in app.ledger.events("synthesis") if event.data["kind"] == "week"]
+        self.looks = len(done) + 1
+        earlier = [event for event in done if self._starts_before(event.subject)]
+        self.state: dict[str, dict[str, Any]] = dict(earlier[-1].data["patterns"]) if earlier else {}
+        later = any(not self._starts_before(event.subject) and event.subject != period.label for event in done)
+        self.reviews = period.kind != "week" or later
+
+    def _starts_before(self, label: str) -> bool:
+        start, end = parse_week(label, self.zone).start, self.period.start or self.now
+        return start is not None and start < end
+
+    def carry_out(self) -> tuple[Synthesis, Plan]:
+        app = self.app
+        runs = app.ledger.observations(_filter(self.period), most=MOST_RUNS)
+        weeks = self._weeks(runs)
+        evidence = self._evidence(runs)
+        found = find_patterns(evidence, self._limits(), known=self._known(), look=self.looks)
+        state = self._next_state(found)
+        fallen = {key: entry for key, entry in self.state.items() if key not in state}
+        book = RuleBook(app)
+        rules = book.rules(fresh=True)
+        planned, opened = RulePlan((), ()), list[Alert]()
+        if not self.reviews:
+            self._write_patterns(found, state, fallen)
+            planned = self._change_rules(found, rules, fallen)
+            self._tend_notes()
+            opened = check_alerts(app, {*(run.kind for run in runs), *(alert.kind for alert in alerts(app))})
+            self._write_alerts(opened)
+        figures = metrics_of(weeks, lifetimes(app, state, self.period))
+        changed_alerts = {alert.key for alert in opened}
+        standing = [
+            alert for alert in (*opened, *(old for old in alerts(app) if old.key not in changed_alerts)) if alert.stands
+        ]
+        folder = f"metrics/reports/{self.period.label}"
+        result = Synthesis(
+            period=self.period.label,
+            timestamp=self.now.isoformat(),
+            report=f"{folder}/report.md",
+            patterns_identified=len(found.patterns),
+            rules_updated=bool(planned.changes),
+            changed=True,
+            runs=weeks[-1].runs if self.period.kind == "week" else len(runs),
+            new_patterns=tuple(pattern.title for pattern in found.new),
+            rule_changes=tuple(f"{change.action}: {change.title}" for change in planned.changes),
+            promoted=tuple(self.plan.promoted),
+            archived=tuple(self.plan.archived),
+            alerts=tuple(alert.title for alert in standing),
+        )
+        report = report_of(
+            self.period,
+            runs=runs,
+            weeks=weeks,
+            found=found,
+            state=state,
+            fallen=fallen,
+            rules=rules,
+            planned=planned,
+            alerts=standing,
+            closed=[alert for alert in opened if not alert.stands],
+            figures=figures,
+            outlook=outlook(weeks),
+            suggestions=suggestions(runs, app.settings.reflection_triggers.thresholds),
+            needs=[*book.faults, *self._waiting_for_people(rules)],
+            notes={key: path for key in state if (path := self._pattern_path(key)) is not None},
+            looked_at=len(evidence),
+            reviews=self.reviews,
+        )
+        self._write_report(folder, report, charts(weeks))
+        data = {
+            "kind": "review" if self.reviews else "week",
+            "inputs": self.inputs,
+            "result": {name: result[name] for name in result},
+            "patterns": state,
+            "level": found.level,
+            "tested": found.tested,
+        }
+        self.plan.rows.append(Event(kind="synthesis", subject=self.period.label, at=self.now, data=data))
+        return result, self.plan
+
+    # ----------------------------------------------------------------------------------------------------------- reading
+
+    def _limits(self) -> Limits:
+        given = self.app.settings.patterns
+        return Limits(
+            success_above=given.success_above,
+            failure_below=given.failure_below,
+            level=given.level,
+            least_support=given.least_support,
+            least_effect=given.least_effect,
+            least_ratio=given.least_ratio,
+        )
+
+    def _evidence(self, runs: list[Observation]) -> list[Observation]:
+        """Return the period's runs, and before them those of the weeks before where it has few."""
+        given, start = self.app.settings.patterns, self.period.start
+        if len(runs) >= given.runs or start is None or self.period.kind != "week":
+            return runs
+        earlier = Filter(since=start - timedelta(weeks=given.weeks), before=start, ended=True)
+        return [*self.app.ledger.observations(earlier, most=given.runs - len(runs)), *runs]
+
+    def _known(self) -> dict[str, str]:
+        return {key: entry["antecedent"] for key, entry in self.state.items()}
+
+    def _weeks(self, runs: Sequence[Observation]) -> list[WeekCounts]:
+        """Return the counts of the weeks up to this period, the oldest first; those not kept yet are counted and kept.
+
+        Once: of a history that was imported, every week is read by its first synthesis.
+        """
+        last = week_of(self.period.end - timedelta(seconds=1), self.zone) if self.period.end else week_of(self.now, self.zone)
+        if self.period.kind == "sprint" and runs:
+            last = week_of(datetime.fromtimestamp(runs[-1].started, UTC), self.zone)
+        kept = {}
+        for week in weeks_before(last, HISTORY, self.zone):
+            if event := self.app.ledger.events("week", week.label, last=1):
+                kept[week.label] = WeekCounts.read(event[0].data)
+        found = [kept[label] for label in sorted(kept, key=lambda label: kept[label].start)]
+        missing = self._from(found[-1] if found else None, last)
+        for week in missing:
+            own = week.label == last.label and self.period.kind == "week"
+            of_week = runs if own else self.app.ledger.observations(_filter(week), most=MOST_RUNS, features=False)
+            if of_week or own:
+                found.append(self._count(week, of_week, found[-1] if found else None))
+        return found[-HISTORY:]
+
+    def _from(self, before: WeekCounts | None, last: Period) -> Iterator[Period]:
+        """Yield the weeks after the last one that is kept, or from the first run on, up to the last."""
+        first = self.app.ledger.first_start()
+        if before is not None:
+            start = datetime.fromtimestamp(before.start, UTC) + timedelta(days=10)
+        else:
+            start = min(first or self.now, last.start or self.now)
+        if last.start is not None:
+            yield from weeks_between(start, last.start, self.zone)
+
+    def _count(self, week: Period, runs: Sequence[Observation], before: WeekCounts | None) -> WeekCounts:
+        high = self.app.settings.reflection_triggers.thresholds.high_surprise
+        counts = count_week(week.label, week.start or self.now, runs, before, high_surprise=high)
+        self.plan.rows.append(Event(kind="week", subject=week.label, at=self.now, data=counts.plain()))
+        return counts
+
+    # ---------------------------------------------------------------------------------------------------------- changing
+
+    def _next_state(self, found: Found) -> dict[str, dict[str, Any]]:
+        """Return the patterns that are kept: those that stand, and those that fell only lately."""
+        state = {}
+        for pattern in found.patterns:
+            before = self.state.get(pattern.key, {})
+            state[pattern.key] = {
+                "since": before.get("since", self.period.label),
+                "last": self.period.label,
+                "antecedent": pattern.antecedent,
+                "title": pattern.title,
+                "family": pattern.family,
+            }
+        patience = timedelta(weeks=self.app.settings.patterns.obsolete_after_weeks)
+        for key in found.fallen:
+            last = parse_week(self.state[key]["last"], self.zone).start
+            if last is not None and self.period.start is not None and self.period.start - last < patience:
+                state[key] = self.state[key]
+        return state
+
+    def _write_patterns(self, found: Found, state: Mapping[str, Any], fallen: Mapping[str, Any]) -> None:
+        for pattern in found.patterns:
+            self._remember(
+                subject=f"pattern:{pattern.key}",
+                folder=PLACES.get(pattern.family, COMPONENT_PATTERNS),
+                name=note_name(self.app, pattern.title),
+                meta=_pattern_meta(pattern, state[pattern.key]),
+                body=lambda front, pattern=pattern: self.app.templates.render(
+                    "notes/pattern.md.j2", front=front, pattern=pattern
+                ),
+            )
+        for key in fallen:
+            self._retire(f"pattern:{key}", "archived")
+
+    def _change_rules(self, found: Found, rules: Sequence[Rule], fallen: Mapping[str, Any]) -> RulePlan:
+        settings = self.app.settings.rules
+        why = {key: f"its pattern has not stood since {entry['last']}" for key, entry in fallen.items()}
+        planned = plan_changes(
+            rules,
+            proposals(found.patterns, settable=settings.settable),
+            fallen=why,
+            rejected=self._rejected(rules),
+            most_new=settings.most_new,
+        )
+        for change in planned.changes:
+            path, rule_id = self._change_rule(change)
+            hits = change.proposal.hits if change.proposal else 0
+            said_of = {name: getattr(change, name) for name in ("action", "key", "reason", "title", "before", "after")}
+            data = {**said_of, "week": self.period.label, "path": path, "hits": hits, "by": "loop"}
+            self.plan.rows.append(Event(kind="rule_change", subject=rule_id, at=self.now, data=data))
+        return planned
+
+    def _change_rule(self, change: Change) -> tuple[str, str]:
+        """Write the note of a rule that is added or revised, or retire it; return its path and id."""
+        if change.proposal is None:
+            retired = self._retire(f"rule:{change.key}", "retired") or (change.rule.path if change.rule else "")
+            return retired, change.rule.id if change.rule else retired
+        proposal = change.proposal
+        fresh = "candidate" if self.app.settings.rules.approval == "human" else "trial"
+        status = change.rule.status if change.rule is not None and change.action == "revise" else fresh
+        path = self._pattern_path(proposal.pattern)
+        note = self._remember(
+            subject=f"rule:{change.key}",
+            folder=RULES,
+            name=note_name(self.app, proposal.title),
+            meta={
+                "kind": "rule",
+                "title": proposal.title,
+                "when": show(proposal.when) if proposal.when is not None else None,
+                "then": proposal.then.plain(),
+                "status": status,
+                "pattern": proposal.pattern,
+                "tags": ["rule"],
+                "evidence": list(proposal.executions[::-1]),
+                "summary": said(proposal.then),
+            },
+            body=lambda front: self.app.templates.render(
+                "notes/rule.md.j2", front=front, does=said(proposal.then), reason=proposal.reason, note=path
+            ),
+        )
+        return (note.path, note.id) if note is not None else ("", change.key)
+
+    def _pattern_path(self, key: str) -> str | None:
+        subject = f"pattern:{key}"
+        written = (row for row in self.plan.rows if isinstance(row, NoteVersion) and row.subject == subject)
+        return next((row.path for row in written), None)
+
+    def _rejected(self, rules: Sequence[Rule]) -> dict[str, int]:
+        """Return what spoke for the rules that a person rejected or removed, when they were last proposed."""
+        there = {rule.pattern: rule for rule in rules}
+        found: dict[str, int] = {}
+        for event in self.app.ledger.events("rule_change"):
+            key = event.data["key"]
+            rule = there.get(key.removeprefix("rule: "))
+            removed = rule is None and event.data["action"] != "retire" and not self._lies_somewhere(f"rule:{key}")
+            if removed or (rule is not None and rule.status == "rejected"):
+                found[key] = max(int(event.data["hits"]), found.get(key, 0))
+        return found
+
+    def _tend_notes(self) -> None:
+        """Promote the reflections that came again, archive what has not for long, and alerts that are closed."""
+        settings, end = self.app.settings.synthesis, self.period.end or self.now
+        long_ago = end - timedelta(weeks=settings.obsolete_after_weeks)
+        for folder in ("memory/short-term", "memory/working-memory/alerts"):
+            for path in sorted(self.app.notes.marks_below(folder)):
+                note = self._own(path)
+                if note is None or path in self.plan.files:
+                    continue
+                changed = note.moment("updated") or note.created or end
+                if folder.endswith("alerts"):
+                    if note.text("status") == RESOLVED and changed < end - timedelta(weeks=1):
+                        self._move(note, ARCHIVE, status="archived")
+                elif changed < long_ago:
+                    self._move(note, ARCHIVE, status="archived")
+                elif (note.number("seen") or 0) >= settings.promote_after and note.category == "reflection":
+                    self.plan.promoted.append(self._move(note, PLACES["dependency"], status=note.text("status") or "active"))
+
+    def _write_alerts(self, changed: Sequence[Alert]) -> None:
+        for alert in changed:
+            note = self._remember(**note_of(self.app, alert))
+            self.plan.rows.append(event_of(replace(alert, note=note.path if note else None)))
+
+    # ------------------------------------------------------------------------------------------------------------- notes
+
+    def _remember(self, **finding: Any) -> Note | None:
+        """Plan the note on a subject; None where a person has removed it: then it stays so."""
+        subject = finding["subject"]
+        versions = self.app.ledger.note_versions(subject=subject)
+        if versions and not self._lies_somewhere(subject):
+            return None
+        note, version = composed(self.app, **finding)
+        target = note
+        if note.path.startswith(f"{ARCHIVE}/"):  # it comes back
+            target = replace(note, path=self.app.notes.free_path(finding["folder"], Path(note.path).stem))
+            self.plan.files[note.path] = FileChange(note.path, None, _digest(self.app.workspace.root / note.path))
+        self.plan.write(self.app, target.path, target.content)
+        self.plan.rows.append(replace(version, path=target.path))
+        return target
+
+    def _lies_somewhere(self, subject: str) -> bool:
+        versions = self.app.ledger.note_versions(subject=subject)
+        return bool(versions) and (self.app.workspace.root / place_of(self.app, versions[0])).is_file()
+
+    def _own(self, path: str) -> Note | None:
+        """Return a note that the loop wrote and nobody changed, None for any other."""
+        try:
+            note = self.app.notes.read(path)
+        except NoteError:
+            return None
+        known = {version.digest for version in self.app.ledger.note_versions(note_id=note.id)}
+        return note if note.digest in known else None
+
+    def _retire(self, subject: str, status: str) -> str | None:
+        """Archive the loop's note on a subject; what a person made theirs stays where it is."""
+        versions = self.app.ledger.note_versions(subject=subject)
+        path = place_of(self.app, versions[0]) if versions else None
+        note = self._own(path) if path is not None and (self.app.workspace.root / path).is_file() else None
+        if note is None or note.path.startswith(f"{ARCHIVE}/"):
+            return None
+        return self._move(note, ARCHIVE, status=status)
+
+    def _move(self, note: Note, folder: str, *, status: str) -> str:
+        if folder == ARCHIVE:
+            self.plan.archived.append(note.title)
+        target = replace(note.with_meta(status=status, updated=self.now), path=f"{folder}/{Path(note.path).name}")
+        if target.path != note.path and (self.app.workspace.root / target.path).exists():
+            target = replace(target, path=self.app.notes.free_path(folder, Path(note.path).stem))
+        subject = next((version.subject for version in self.app.ledger.note_versions(note_id=note.id)), f"note:{note.id}")
+        version = NoteVersion(
+            note_id=note.id, path=target.path, subject=subject, digest=target.digest, execution_id=None, at=self.now
+        )
+        self.plan.move(self.app, note, target, version)
+        return target.path
+
+    def _waiting_for_people(self, rules: Sequence[Rule]) -> list[str]:
+        """Return what lies with a person: candidates to approve, and proposals beside notes they changed."""
+        found = []
+        if self.app.settings.rules.approval == "human":
+            found += [f"approve or reject the rule “{rule.title}”: {rule.path}" for rule in rules if rule.status == "candidate"]
+        root = self.app.workspace.root
+        beside = sorted(
+            path.relative_to(root).as_posix() for path in self.app.notes.paths() if path.name.endswith(".proposal.md")
+        )
+        return found + [f"a note you changed has a proposal beside it: {path}" for path in beside]
+
+    def _write_report(self, folder: str, report: dict[str, Any], specs: Mapping[str, Any]) -> None:
+        drawn = draw(specs)
+        for name, content in drawn.items():
+            self.plan.write(self.app, f"{folder}/{name}.svg", content)
+        report["charts"] = [{"name": name, "title": specs[name]["title"], "file": f"{name}.svg"} for name in drawn]
+        text = self.app.redact(self.app.templates.render("reports/weekly.md.j2", report=report))
+        self.plan.write(self.app, f"{folder}/report.md", text.encode())
+        plain = json.dumps(self.app.redact(report), indent=2, ensure_ascii=False, default=str) + "\n"
+        self.plan.write(self.app, f"{folder}/report.json", plain.encode())
+
+
+def draw(specs: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return charts as SVG."""
+    if not specs:
+        return {}
+    import vl_convert
+
+    return {name: vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE).encode() for name, spec in specs.items()}
+
+
+def _digest(path: Path) -> str | None:
+    return digest_of(path.read_bytes()) if path.is_file() else None
+
+
+def _pattern_meta(pattern: Pattern, entry: Mapping[str, Any]) -> dict[str, Any]:
+    pinned = _pinned(pattern)
+    bad = pattern.family == "failure" or pattern.consequent.startswith("failure")
+    return {
+        "kind": "gotcha" if pattern.family == "dependency" else "pattern",
+        "title": pattern.title,
+        "outcome": "failed" if bad else "succeeded" if pattern.family == "success" else None,
+        "family": pattern.family,
+        "when": pattern.antecedent,
+        "then": pattern.consequent,
+        "support": pattern.support,
+        "confidence": None if pattern.confidence is None else round(pattern.confidence, 4),
+        "lift": None if pattern.lift is None else round(pattern.lift, 4),
+        "effect": round(pattern.effect, 4),
+        "interval": None if pattern.low is None or pattern.high is None else [round(pattern.low, 4), round(pattern.high, 4)],
+        "task_type": pinned.get("type"),
+        "component": pinned.get("component"),
+        "project": pinned.get("project"),
+        "tags": ["pattern", pattern.family],
+        "found": entry["since"],
+        "confirmed": entry["last"],
+        "evidence": list(pattern.executions[::-1]),
+        "summary": pattern.text,
+    }
+
+
+def _pinned(pattern: Pattern) -> dict[str, str]:
+    """Return what a pattern's condition says of the task itself."""
+    condition = parse(pattern.antecedent)
+    parts = condition.parts if isinstance(condition, AllOf) else (condition,)
+    return {part.name: part.values[0] for part in parts if isinstance(part, Comparison) and part.operator == "="}
+
+
+def lifetimes(app: App, state: Mapping[str, Any], period: Period) -> list[tuple[float, bool]]:
+    """Return how many weeks each pattern has lived, and whether it has ended, from all syntheses there were."""
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    for event in app.ledger.events("synthesis"):
+        if event.data["kind"] == "week":
+            start = parse_week(event.subject).start
+            for key in event.data["patterns"]:
+                first.setdefault(key, start.timestamp() if start else 0.0)
+                last[key] = start.timestamp() if start else 0.0
+    now = period.start.timestamp() if period.start else app.clock().timestamp()
+    week = 7 * 86_400
+    ended = [((last[key] - begun) / week + 1, True) for key, begun in first.items() if key not in state]
+    return ended + [((now - first.get(key, now)) / week + 1, False) for key in state]

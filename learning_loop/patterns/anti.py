@@ -1,0 +1,160 @@
+"""Anti-patterns: what should make people stop and look, from the newest runs of one kind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from learning_loop.records import Kind, Observation
+from learning_loop.settings import AntiPatterns
+from learning_loop.stats.ranks import rank_sum_greater
+from learning_loop.stats.robust import median
+
+GONE = 5  # successes of a kind in a row after which an error counts as mended
+BEFORE = 20  # earlier runs that the newest are held against
+FEW_BEFORE = 8
+BY_CHANCE = 0.01
+NEARLY_ALL = 0.8
+DAY = 86_400.0
+
+NEEDED = 3 * BEFORE  # runs of a kind that it takes to look
+ADVICE = {
+    "repeated_error": "review the architecture round it: an error that comes back is not mended where it shows",
+    "slowing": "check memory and complexity: what grows with every run?",
+    "low_reuse": "check for over-specialisation: what do these runs share with those that worked?",
+    "repeated_surprise": "the domain is not understood: review what is assumed in working-memory/current-assumptions.md",
+    "low_scores": "look for the root cause, review the assumptions, and compare the agents that did this",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One anti-pattern that holds now: `sort` is a setting of `anti_patterns`, `key` what the alert is known by."""
+
+    sort: str
+    key: str
+    title: str
+    text: str
+    executions: tuple[str, ...]
+
+    @property
+    def advice(self) -> str:
+        return ADVICE[self.sort]
+
+    @property
+    def id(self) -> str:
+        return alert_id(self.key)
+
+
+def alert_id(key: str) -> str:
+    return blake2b(key.encode(), digest_size=4).hexdigest()
+
+
+def alarms(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns, *, now: float, high_surprise: float) -> list[Alarm]:
+    """Return the anti-patterns that hold for a kind; `runs` are its newest, oldest first, and `now` seconds since 1970."""
+    found = [
+        *_repeated_errors(kind, runs, limits, now),
+        _slowing(kind, runs, limits),
+        _low_reuse(kind, runs, limits),
+        _surprises(kind, runs, limits, high_surprise),
+        _low_scores(kind, runs, limits),
+    ]
+    return [alarm for alarm in found if alarm is not None]
+
+
+def _repeated_errors(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns, now: float) -> list[Alarm]:
+    limit = limits.repeated_error
+    if limit is None:
+        return []
+    recent = [run for run in runs if run.ended >= now - limit.days * DAY]
+    found = []
+    for error in dict.fromkeys(run.error for run in recent if run.error and run.success is False):
+        same = [place for place, run in enumerate(recent) if run.error == error and run.success is False]
+        since = sum(run.success is True for run in recent[same[-1] + 1 :])
+        if len(same) >= limit.times and since < GONE:
+            text = " ".join((recent[same[-1]].error_text or error).split())[:160]
+            found.append(
+                Alarm(
+                    "repeated_error",
+                    f"repeated_error:{kind.key}:{error}",
+                    f"{kind}: the same error {len(same)} times",
+                    f"within {limit.days} days {kind} failed {len(same)} times with “{text}”",
+                    _ids([recent[place] for place in same]),
+                )
+            )
+    return found
+
+
+def _slowing(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns) -> Alarm | None:
+    limit = limits.slowing
+    good = [run for run in runs if run.success is not False and run.duration_s is not None]
+    if limit is None or len(good) < limit.runs + FEW_BEFORE:
+        return None
+    newest, before = good[-limit.runs :], good[-limit.runs - BEFORE : -limit.runs]
+    now, then = ([run.duration_s or 0.0 for run in part] for part in (newest, before))
+    ratio = (median(now) + 0.005) / (median(then) + 0.005)
+    if ratio < limit.ratio or rank_sum_greater(now, then) > BY_CHANCE:
+        return None
+    return Alarm(
+        "slowing",
+        f"slowing:{kind.key}",
+        f"{kind}: execution time is increasing",
+        f"the last {len(now)} runs took {median(now):.3g} s in the middle, {ratio:.1f} times the {len(then)} before them",
+        _ids(newest),
+    )
+
+
+def _low_reuse(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns) -> Alarm | None:
+    limit = limits.low_reuse
+    known = [run for run in runs if run.reusability is not None]
+    if limit is None or len(known) < limit.runs:
+        return None
+    newest = known[-limit.runs :]
+    middle = median([run.reusability or 0.0 for run in newest])
+    if middle >= limit.below:
+        return None
+    return Alarm(
+        "low_reuse",
+        f"low_reuse:{kind.key}",
+        f"{kind}: little is reused",
+        f"the last {len(newest)} runs have a reusability of {middle:.0f} in the middle, below {limit.below:g}",
+        _ids(newest),
+    )
+
+
+def _surprises(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns, high: float) -> Alarm | None:
+    limit = limits.repeated_surprise
+    if limit is None:
+        return None
+    newest = runs[-limit.runs :]
+    surprising = [run for run in newest if run.surprise is not None and run.surprise > high]
+    if len(surprising) < limit.times:
+        return None
+    return Alarm(
+        "repeated_surprise",
+        f"repeated_surprise:{kind.key}",
+        f"{kind}: surprising again and again",
+        f"{len(surprising)} of the last {len(newest)} runs were surprising (above {high:g})",
+        _ids(surprising),
+    )
+
+
+def _low_scores(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns) -> Alarm | None:
+    limit = limits.low_scores
+    scored = [run for run in runs if run.score is not None]
+    if limit is None or len(scored) < limit.runs:
+        return None
+    newest = scored[-limit.runs :]
+    low = [run for run in newest if run.score is not None and run.score < limit.below]
+    if len(low) < NEARLY_ALL * len(newest):
+        return None
+    return Alarm(
+        "low_scores",
+        f"low_scores:{kind.key}",
+        f"{kind}: scores stay low",
+        f"{len(low)} of the last {len(newest)} runs scored below {limit.below:g}",
+        _ids(low),
+    )
+
+
+def _ids(runs: Sequence[Observation]) -> tuple[str, ...]:
+    return tuple(run.id for run in runs)[::-1][:20]
