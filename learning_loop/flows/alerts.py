@@ -57,13 +57,16 @@ def alerts(app: App, *, resolved: bool = False) -> list[Alert]:
     return sorted(chosen, key=lambda alert: (alert.changed_at, alert.id), reverse=True)
 
 
-def check_alerts(app: App, kinds: Iterable[Kind]) -> list[Alert]:
-    """Look at these kinds of task, and return the alerts to write: those to open, and those whose cause is gone."""
+def check_alerts(app: App, kinds: Iterable[Kind], *, until: datetime | None = None) -> list[Alert]:
+    """Look at these kinds of task, and return the alerts to write: those to open, and those whose cause is gone.
+
+    Where `until` is in the past, as things were then.
+    """
     changed = []
     known = {alert.key: alert for alert in alerts(app, resolved=True)}
-    thresholds, now = app.settings.reflection_triggers.thresholds, app.clock()
+    thresholds, now = app.settings.reflection_triggers.thresholds, min(app.clock(), until or app.clock())
     for kind in dict.fromkeys(kinds):
-        runs = _newest(app, kind)
+        runs = _newest(app, kind, now)
         holding = {}
         for alarm in alarms(
             kind, runs, app.settings.anti_patterns, now=now.timestamp(), high_surprise=thresholds.high_surprise
@@ -74,14 +77,14 @@ def check_alerts(app: App, kinds: Iterable[Kind]) -> list[Alert]:
         for key, alarm in holding.items():
             before = known.get(key)
             if before is None or not before.stands:
-                changed.append(_opened(app, kind, alarm))
+                changed.append(_opened(now, kind, alarm))
         gone = [alert for alert in known.values() if alert.kind == kind and alert.stands and alert.key not in holding]
         changed += [replace(alert, state=RESOLVED, by="loop", changed_at=now) for alert in gone]
     return changed
 
 
-def _newest(app: App, kind: Kind) -> list[Observation]:
-    wanted = Filter(kind=kind, components=(kind.component,) if kind.component else (), ended=True)
+def _newest(app: App, kind: Kind, until: datetime) -> list[Observation]:
+    wanted = Filter(kind=kind, before=until, ended=True)
     found = app.ledger.observations(wanted, most=NEEDED, features=False)
     return [run for run in found if run.kind == kind]
 
@@ -113,8 +116,7 @@ def _find(app: App, name: str) -> Alert:
     raise NotFoundError(f"no alert {name!r} stands: see `learning-loop alerts list`")
 
 
-def _opened(app: App, kind: Kind, alarm: Alarm) -> Alert:
-    now = app.clock()
+def _opened(now: datetime, kind: Kind, alarm: Alarm) -> Alert:
     return Alert(
         id=alarm.id,
         key=alarm.key,

@@ -185,6 +185,8 @@ class _Scorer:
             return
         execution, outcome = record.execution, record.outcome
         yield from (execution, outcome)
+        if not record.scored:
+            return
         kind = execution.kind
         card = self._histories.score(execution.task_id, kind, outcome, self._histories.predict(kind))
         score: Score = card.record(execution.id, scoring=self._version, at=outcome.ended_at)

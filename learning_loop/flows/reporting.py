@@ -6,6 +6,7 @@ from typing import Any
 
 from learning_loop.flows.alerts import Alert
 from learning_loop.patterns import Found
+from learning_loop.patterns.anti import NAMES
 from learning_loop.records import Observation, Pattern
 from learning_loop.rules import Rule
 from learning_loop.rules.changes import Plan
@@ -17,6 +18,8 @@ from learning_loop.synthesis.thresholds import Suggestion
 TOP_PATTERNS, TOP_ERRORS, TOP_OUTLOOK = 12, 10, 10
 FEW_RUNS = 5
 LIKELY = 0.5
+MEMORY, MUCH, RISE = 8, 10, 2  # an error rises with so many runs, and more than twice what any of the last eight weeks had
+FEW_NEW = 3  # runs that make a new error worth a look
 
 
 def report_of(  # noqa: PLR0913  (what a report is made of)
@@ -57,7 +60,7 @@ def report_of(  # noqa: PLR0913  (what a report is made of)
         }
         for change in planned.changes
     ]
-    counts = _counts(runs, week)
+    counts, errors = _counts(runs, week), _errors(weeks, week)
     return {
         "title": period.title,
         "period": period.label,
@@ -68,16 +71,20 @@ def report_of(  # noqa: PLR0913  (what a report is made of)
         "counts": counts,
         "score": _score(runs),
         "compared": _compared(runs, before),
-        "decide": _decide(found, alerts, needs, planned, suggestions),
+        "decide": _decide(found, alerts, needs, planned, suggestions, errors),
         "patterns": patterns,
         "more_patterns": max(len(found.patterns) - TOP_PATTERNS, 0),
         "fallen": [{"key": key, "title": entry["title"], "last": entry["last"]} for key, entry in fallen.items()],
-        "alerts": [_alert(alert) for alert in alerts],
+        "alerts": [
+            {"name": name, "advice": group[0].advice, "alerts": [_alert(alert) for alert in group]}
+            for sort, name in NAMES.items()
+            if (group := [alert for alert in alerts if alert.sort == sort])
+        ],
         "closed_alerts": [_alert(alert) for alert in closed],
         "changes": changes,
         "held_back": list(planned.held_back),
         "rules_in_force": sum(rule.shown for rule in rules),
-        "errors": _errors(week, before),
+        "errors": errors,
         "outlook": [
             {"error": item.text, "probability": item.probability}
             for item in outlook[:TOP_OUTLOOK]
@@ -89,14 +96,19 @@ def report_of(  # noqa: PLR0913  (what a report is made of)
             {"name": agent.name, "runs": agent.runs, "success": agent.success.plain(), "score": agent.score.plain()}
             for agent in figures.agent_effectiveness
         ],
-        "suggestions": [suggestion.text for suggestion in suggestions],
+        "suggestions": [{"key": item.key, "now": item.now, "instead": item.instead, "text": item.text} for item in suggestions],
         "unknown": _unknown(runs, found, counts, looked_at),
         "metrics": figures.plain(),
     }
 
 
+def _judged(runs: Sequence[Observation]) -> list[Observation]:
+    """Return the runs that count in a rate; those from lists of failures have no score, and are a share of nothing."""
+    return [run for run in runs if run.success is not None and run.score is not None]
+
+
 def _counts(runs: Sequence[Observation], week: WeekCounts | None) -> dict[str, Any]:
-    judged = [run for run in runs if run.success is not None]
+    judged = _judged(runs)
     succeeded = sum(run.success is True for run in judged)
     low, high = wilson(succeeded, len(judged)) if judged else (None, None)
     return {
@@ -127,7 +139,7 @@ def _score(runs: Sequence[Observation]) -> dict[str, Any]:
 
 def _compared(runs: Sequence[Observation], before: WeekCounts | None) -> dict[str, Any] | None:
     """Return how the share of successes stands to the week before, with the interval of the difference."""
-    judged = [run for run in runs if run.success is not None]
+    judged = _judged(runs)
     if before is None or not judged or not before.succeeded + before.failed:
         return None
     succeeded, others = sum(run.success is True for run in judged), before.succeeded + before.failed
@@ -137,21 +149,35 @@ def _compared(runs: Sequence[Observation], before: WeekCounts | None) -> dict[st
 
 
 def _decide(
-    found: Found, alerts: Sequence[Alert], needs: Sequence[str], planned: Plan, suggestions: Sequence[Suggestion]
-) -> list[str]:
-    """Return what needs a person, the most pressing first."""
-    decisions = list(needs)
-    decisions += [
-        f"{alert.title}: {alert.advice} (`learning-loop alerts ack {alert.id}`)" for alert in alerts if alert.state == "open"
-    ]
+    found: Found,
+    alerts: Sequence[Alert],
+    needs: Sequence[str],
+    planned: Plan,
+    suggestions: Sequence[Suggestion],
+    errors: Sequence[Mapping[str, Any]],
+) -> list[dict[str, str | None]]:
+    """Return what needs a person, the most pressing first, each with the command that deals with it where there is one."""
+    decisions: list[tuple[str, str | None]] = [(line, None) for line in needs]
+    for error in errors:
+        text = " ".join(str(error["error"]).split())[:120]
+        if error["rises"]:
+            decisions.append(
+                (f"look at “{text}”: {error['count']} runs failed with it, {error['before']} the week before", None)
+            )
+        elif error["new"] and error["count"] >= FEW_NEW:
+            decisions.append((f"look at “{text}”: it is new, and {error['count']} runs failed with it", None))
+    for sort, name in NAMES.items():
+        of_sort = [alert for alert in alerts if alert.sort == sort and alert.state == "open"]
+        if len(of_sort) == 1:
+            decisions.append((f"{of_sort[0].title}: {of_sort[0].advice}", f"learning-loop alerts ack {of_sort[0].id}"))
+        elif of_sort:
+            decisions.append((f"{name}, {len(of_sort)} times: {of_sort[0].advice}", "learning-loop alerts list"))
     ruled = {change.proposal.pattern for change in planned.changes if change.proposal is not None}
-    decisions += [
-        f"look at what is new: {pattern.title}" for pattern in found.new if pattern.key not in ruled and _bad(pattern)
-    ]
-    decisions += [f"judge the new rule “{change.title}”" for change in planned.changes if change.action == "add"]
-    if suggestions:
-        decisions.append(f"consider other thresholds in config/triggers.yaml: {'; '.join(item.text for item in suggestions)}")
-    return decisions
+    news = [pattern for pattern in found.new if pattern.key not in ruled and _bad(pattern)]
+    decisions += [(f"look at what is new: {pattern.title}", None) for pattern in news]
+    decisions += [(f"judge the new rule “{change.title}”", None) for change in planned.changes if change.action == "add"]
+    decisions += [(f"try another threshold in config/triggers.yaml: {item.text}", None) for item in suggestions]
+    return [{"text": text, "command": command} for text, command in decisions]
 
 
 def _bad(pattern: Pattern) -> bool:
@@ -185,24 +211,33 @@ def _pattern(pattern: Pattern, entry: Mapping[str, Any], *, new: bool, note: str
 
 
 def _alert(alert: Alert) -> dict[str, Any]:
-    names = ("id", "sort", "title", "text", "advice", "state", "note", "opened_at")
+    names = ("id", "sort", "title", "text", "state", "note", "opened_at")
     return {**{name: getattr(alert, name) for name in names}, "executions": list(alert.executions)}
 
 
-def _errors(week: WeekCounts | None, before: WeekCounts | None) -> list[dict[str, Any]]:
+def _errors(weeks: Sequence[WeekCounts], week: WeekCounts | None) -> list[dict[str, Any]]:
+    """Return the commonest errors of the week, and what is new of it: never seen before, or risen beyond its ups and downs."""
     if week is None:
         return []
+    earlier = weeks[:-1]
     top = sorted(week.errors.items(), key=lambda item: (-item[1].count, item[0]))[:TOP_ERRORS]
-    return [
-        {
-            "error": error.text,
-            "count": error.count,
-            "before": before.errors[name].count if before is not None and name in before.errors else 0 if before else None,
-            "where": error.components,
-            "executions": error.newest,
-        }
-        for name, error in top
-    ]
+    found = []
+    for name, error in top:
+        counts = [other.errors[name].count if name in other.errors else 0 for other in earlier]
+        most = max(counts[-MEMORY:], default=0)
+        new = bool(earlier) and not any(counts)
+        found.append(
+            {
+                "error": error.text,
+                "count": error.count,
+                "before": counts[-1] if counts else None,
+                "new": new,
+                "rises": not new and bool(earlier) and error.count >= MUCH and error.count > RISE * most,
+                "where": error.components,
+                "executions": error.newest,
+            }
+        )
+    return found
 
 
 def _trends(figures: Metrics, weeks: Sequence[WeekCounts]) -> list[dict[str, Any]]:
@@ -212,7 +247,8 @@ def _trends(figures: Metrics, weeks: Sequence[WeekCounts]) -> list[dict[str, Any
         ("reuse", figures.trends["reuse"]),
         ("duration", figures.trends["duration"]),
     ]
-    return [{"name": name, "weeks": len(weeks), **measure.plain()} for name, measure in rows if measure.value is not None]
+    known = [(name, measure) for name, measure in rows if measure.n and (measure.low, measure.high) != (0, 0)]
+    return [{"name": name, "weeks": len(weeks), **measure.plain()} for name, measure in known]
 
 
 def _spend(runs: Sequence[Observation], before: WeekCounts | None) -> dict[str, Any] | None:
@@ -231,12 +267,14 @@ def _spend(runs: Sequence[Observation], before: WeekCounts | None) -> dict[str, 
 def _unknown(runs: Sequence[Observation], found: Found, counts: Mapping[str, Any], looked_at: int) -> list[str]:
     """Return what the period cannot tell, and how sure the rest is."""
     lines = []
-    if unjudged := len(runs) - counts["judged"]:
+    if unjudged := sum(run.success is None for run in runs):
         lines.append(f"how {unjudged} of {len(runs)} runs went: nothing says whether they succeeded")
+    if listed := sum(run.success is not None and run.score is None for run in runs):
+        lines.append(f"what {listed} failures are a share of: they come from lists of failures only")
     if counts["runs"] > len(runs):
         lines.append(f"anything about single runs but the newest {len(runs)} of {counts['runs']}: only these were looked at")
     few = [kind for kind in {run.kind for run in runs} if sum(run.kind == kind for run in runs) < FEW_RUNS]
-    if few:
+    if 2 * len(few) > counts["kinds"]:
         lines.append(f"much about {len(few)} of {counts['kinds']} kinds of task: they ran fewer than {FEW_RUNS} times")
     if runs and not any(run.cost_usd is not None for run in runs):
         lines.append("what it cost: no run recorded a cost")
@@ -247,6 +285,6 @@ def _unknown(runs: Sequence[Observation], found: Found, counts: Mapping[str, Any
             f"whether one of the patterns is chance: {found.tested} hypotheses were tested on {looked_at} runs, "
             f"with a chance of {100 * found.level:.2g} % that anything of what is new is false"
         )
-    elif runs:
+    elif counts["scored"]:
         lines.append("any pattern: too few scored runs, or nothing that varies between them")
     return lines

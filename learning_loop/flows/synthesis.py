@@ -182,8 +182,9 @@ class _Week:
             self._write_patterns(found, state, fallen)
             planned = self._change_rules(found, rules, fallen)
             self._tend_notes()
-            opened = check_alerts(app, {*(run.kind for run in runs), *(alert.kind for alert in alerts(app))})
-            self._write_alerts(opened)
+            kinds = {*(run.kind for run in runs), *(alert.kind for alert in alerts(app))}
+            opened = check_alerts(app, sorted(kinds, key=str), until=self.period.end)
+            opened = self._write_alerts(opened)
         figures = metrics_of(weeks, lifetimes(app, state, self.period))
         changed_alerts = {alert.key for alert in opened}
         standing = [
@@ -414,10 +415,13 @@ class _Week:
                 elif (note.number("seen") or 0) >= settings.promote_after and note.category == "reflection":
                     self.plan.promoted.append(self._move(note, PLACES["dependency"], status=note.text("status") or "active"))
 
-    def _write_alerts(self, changed: Sequence[Alert]) -> None:
+    def _write_alerts(self, changed: Sequence[Alert]) -> list[Alert]:
+        found = []
         for alert in changed:
             note = self._remember(**note_of(self.app, alert))
-            self.plan.rows.append(event_of(replace(alert, note=note.path if note else None)))
+            found.append(replace(alert, note=note.path if note else None))
+            self.plan.rows.append(event_of(found[-1]))
+        return found
 
     # ------------------------------------------------------------------------------------------------------------- notes
 

@@ -105,13 +105,15 @@ Given = Annotated[Source, Field()]
 class RowMapping(BaseModel):
     """What a mapping file says. `key` are the columns that make a row one; without it the whole row is its key.
 
-    Two rows of one `source` with the same key are the same execution, in whichever files they stand.
+    Two rows of one `source` with the same key are the same execution, in whichever files they stand. A file of `only_failures`
+    says nothing of what they are a share of: its rows are not scored.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str = ""
     key: tuple[str, ...] = ()
+    only_failures: bool = False
     id: Given | None = None
     type: Given = Source(value="task")
     component: Given | None = None
@@ -149,7 +151,7 @@ class RowMapping(BaseModel):
                 found[name] = {str(key): _source(item) for key, item in value.items()}
             elif name == "key":
                 found[name] = value if isinstance(value, list | tuple) else [value]
-            elif name != "source":
+            elif name not in ("source", "only_failures"):
                 found[name] = _source(value)
         return found
 
@@ -157,11 +159,13 @@ class RowMapping(BaseModel):
     def _timed(self) -> "RowMapping":
         if self.started_at is None and self.ended_at is None:
             raise ValueError("started_at or ended_at is needed: name the column that says when a row happened")
+        if self.only_failures and self.success is not None:
+            raise ValueError("only_failures says how every row went: leave success out")
         return self
 
     @property
     def sources(self) -> dict[str, Source]:
-        named = {name: getattr(self, name) for name in type(self).model_fields if name not in ("source", "key", "parameters")}
+        named = {name: getattr(self, name) for name in type(self).model_fields}
         found = {name: item for name, item in named.items() if isinstance(item, Source)}
         return found | {f"parameters.{name}": item for name, item in self.parameters.items()}
 
@@ -176,7 +180,7 @@ class RowMapping(BaseModel):
     def execution(self, row: Mapping[str, Any]) -> "Imported":
         """Return what a row is; raise ValueError that says what is wrong with it."""
         started, ended, duration = self._times(row)
-        success, score = self._flag(row), self._number(row, "score", most=100)
+        success, score = False if self.only_failures else self._flag(row), self._number(row, "score", most=100)
         passed, total = self._count(row, "tests_passed"), self._count(row, "tests_total")
         exit_code = self._count(row, "exit_code", signed=True)
         error_type, message = self._words(row, "error_type"), self._words(row, "error_message")
@@ -236,7 +240,7 @@ class RowMapping(BaseModel):
             tokens=self._count(row, "tokens"),
             shape=shape_of(parameters, dependencies, (), ()),
         )
-        return Imported(execution, outcome)
+        return Imported(execution, outcome, scored=not self.only_failures)
 
     def _key(self, row: Mapping[str, Any]) -> str:
         named = {name: row.get(name) for name in self.key} if self.key else dict(row)
@@ -328,10 +332,11 @@ class RowMapping(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """An execution of another tool's history, with how it ended."""
+    """An execution of another tool's history, with how it ended, and whether that is to be scored."""
 
     execution: Execution
     outcome: Outcome
+    scored: bool = True
 
 
 def _source(given: Any) -> Any:

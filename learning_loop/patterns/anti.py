@@ -17,6 +17,13 @@ NEARLY_ALL = 0.8
 DAY = 86_400.0
 
 NEEDED = 3 * BEFORE  # runs of a kind that it takes to look
+NAMES = {  # what several alerts of a sort are called
+    "repeated_error": "The same error again and again",
+    "slowing": "Execution time is increasing",
+    "low_reuse": "Little is reused",
+    "repeated_surprise": "Surprising again and again",
+    "low_scores": "Scores stay low",
+}
 ADVICE = {
     "repeated_error": "review the architecture round it: an error that comes back is not mended where it shows",
     "slowing": "check memory and complexity: what grows with every run?",
@@ -51,14 +58,17 @@ def alert_id(key: str) -> str:
 
 def alarms(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns, *, now: float, high_surprise: float) -> list[Alarm]:
     """Return the anti-patterns that hold for a kind; `runs` are its newest, oldest first, and `now` seconds since 1970."""
-    found = [
-        *_repeated_errors(kind, runs, limits, now),
+    repeated = _repeated_errors(kind, runs, limits, now)
+    low = _low_scores(kind, runs, limits)
+    if low is not None and any(set(low.executions) <= set(alarm.executions) for alarm in repeated):
+        low = None  # one error is behind it, and has its alert
+    others = (
         _slowing(kind, runs, limits),
         _low_reuse(kind, runs, limits),
         _surprises(kind, runs, limits, high_surprise),
-        _low_scores(kind, runs, limits),
-    ]
-    return [alarm for alarm in found if alarm is not None]
+        low,
+    )
+    return [*repeated, *(alarm for alarm in others if alarm is not None)]
 
 
 def _repeated_errors(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns, now: float) -> list[Alarm]:
@@ -71,13 +81,13 @@ def _repeated_errors(kind: Kind, runs: Sequence[Observation], limits: AntiPatter
         same = [place for place, run in enumerate(recent) if run.error == error and run.success is False]
         since = sum(run.success is True for run in recent[same[-1] + 1 :])
         if len(same) >= limit.times and since < GONE:
-            text = " ".join((recent[same[-1]].error_text or error).split())[:160]
+            text = " ".join((recent[same[-1]].error_text or error).split())[:120]
             found.append(
                 Alarm(
                     "repeated_error",
                     f"repeated_error:{kind.key}:{error}",
-                    f"{kind}: the same error {len(same)} times",
-                    f"within {limit.days} days {kind} failed {len(same)} times with “{text}”",
+                    f"“{text}” again and again, in {kind}",
+                    f"{len(same)} runs of {kind} failed with it within {limit.days} days",
                     _ids([recent[place] for place in same]),
                 )
             )

@@ -116,7 +116,11 @@ def _trends(weeks: Sequence[WeekCounts]) -> dict[str, Measure]:
                     series[0].append(at)
                     series[1].append(value)
     units = {"reuse": "points a week", "failures": "points a week", "duration": "seconds a week"}
-    return {name: _measure(regional_slope(list(series.values())), units[name]) for name, series in found.items()}
+    trends = {}
+    for name, kinds in found.items():
+        vary = [series for series in kinds.values() if len(set(series[1])) > 1]  # what never changed has no trend
+        trends[name] = _measure(regional_slope(vary), units[name])
+    return trends
 
 
 def _integration(weeks: Sequence[WeekCounts]) -> dict[str, float | None]:

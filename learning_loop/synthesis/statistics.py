@@ -131,7 +131,7 @@ def count_week(
             durations[run.kind].append(run.duration_s)
         found.runs += 1
         found.succeeded += run.success is True
-        found.failed += run.success is False
+        found.failed += run.success is False and run.score is not None
         found.surprising += run.surprise is not None and run.surprise > high_surprise
         found.cost_sum += run.cost_usd or 0.0
         found.costs += run.cost_usd is not None
@@ -151,7 +151,7 @@ def count_week(
 def _add(kind: KindCounts, run: Observation, day: str) -> None:
     kind.runs += 1
     kind.succeeded += run.success is True
-    kind.failed += run.success is False
+    kind.failed += run.success is False and run.score is not None  # a failure from a list of failures is a share of nothing
     if run.score is not None:
         kind.scored += 1
         kind.score_sum += run.score
