@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what `__getattr__` gives, for type checkers
     from learning_loop.capture import PatternExtractor as PatternExtractor
+    from learning_loop.dashboard import LearningDashboard as LearningDashboard
     from learning_loop.errors import LearningLoopError as LearningLoopError
     from learning_loop.flows.query import LearningQueryInterface as LearningQueryInterface
     from learning_loop.flows.run import Run as Run
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Briefing": "records",
     "ExecutionScoreCard": "scoring",
+    "LearningDashboard": "dashboard",
     "LearningLoopError": "errors",
     "LearningOrchestrator": "orchestrator",
     "LearningQueryInterface": "flows.query",

@@ -36,7 +36,7 @@ from learning_loop.flows.rules import Applied, RuleBook
 from learning_loop.flows.run import CURRENT, Run
 from learning_loop.flows.wrap import wrapped
 from learning_loop.protocols import Embedder
-from learning_loop.records import Briefing, Clock, Outcome, Phase, Report, RootCause, Score, Task, new_id, utc_now
+from learning_loop.records import Briefing, Clock, Kind, Outcome, Phase, Report, RootCause, Score, Task, new_id, utc_now
 from learning_loop.retrieval import Answer
 from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
 from learning_loop.settings import Scoring, Settings, Thresholds
@@ -323,6 +323,7 @@ class LearningOrchestrator:
                 *measures,
                 card.record(run.id, scoring=app.settings.scoring.version, at=outcome.ended_at),
             )
+            parts.watch(run.kind)
             parts.keep_up()
             return True
         return False
@@ -355,6 +356,25 @@ class LearningOrchestrator:
         """Return the likely causes of how a past run went, by its execution's or its task's id."""
         return self._must().reflector.root_cause_analysis(task_id)
 
+    def weekly_learning_synthesis(self, week: str | None = None, *, dry_run: bool = False) -> Any:
+        """Learn from a week, as 2026-W47, by default that of the newest run: patterns, rules, the report.
+
+        The answer has `patterns_identified`, `rules_updated`, `timestamp`, `report` (its path) and more, by name and by key.
+        """
+        from learning_loop.flows.synthesis import synthesize, week_named
+
+        app = self._must().app
+        app.drain()
+        return synthesize(app, week_named(app, week) if week is not None else None, dry_run=dry_run)
+
+    def alerts(self) -> list[Any]:
+        """Return the anti-patterns that stand, the newest first."""
+        from learning_loop.flows.alerts import alerts
+
+        parts = self._must()
+        parts.app.drain()
+        return list(alerts(parts.app))
+
     def feedback(self, execution_id: str, metric: str, value: Any, *, source: str = "person") -> Score | None:
         """Add a measure to a past execution; return its new score where accuracy rests on that metric."""
         parts = self._must()
@@ -370,6 +390,11 @@ class LearningOrchestrator:
     def save_memory(self) -> list[str]:
         """Write every new lesson as a note and return the paths."""
         return self.memory.save(self._must().app)
+
+    @property
+    def app(self) -> App:
+        """The open workspace; raise WorkspaceError where it cannot be opened."""
+        return self._must().app
 
     @property
     def pattern_extractor(self) -> Any:
@@ -396,6 +421,7 @@ class LearningOrchestrator:
         """Finish what runs in the background and close the files; a later run opens them again."""
         with self._opening:
             if self._parts is not None:
+                self._parts.finish_watching()
                 self._parts.indexing.close()
                 self._parts.app.close()
                 self._parts = None
@@ -465,6 +491,8 @@ class _Parts:
         self.reflector = Reflector(app)
         self.git = GitWatch(app)
         self.rules = RuleBook(app)
+        self._watched: set[Kind] = set()
+        self._watched_at = -UPKEEP_S
         self._kept_up_at, self._runs = -UPKEEP_S, 0
         self.keep_up()
         app.later("retention", lambda: forget_expired(app))
@@ -482,6 +510,26 @@ class _Parts:
         self.indexing.after_fork()
         self.rules.after_fork()
         self.git = GitWatch(self.app)
+
+    def watch(self, kind: Kind) -> None:
+        """Look for anti-patterns in a kind of task, in the background: once a second at most, less often for quick runs."""
+        self._watched.add(kind)
+        waited = time.monotonic() - self._watched_at
+        if self.learns and waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):
+            self._watched_at = time.monotonic()
+            self.app.later("alerts", self.look)
+
+    def finish_watching(self) -> None:
+        if self.learns and self._watched:
+            self.app.later("alerts", self.look)
+
+    def look(self) -> None:
+        """Open and close the alerts of the kinds that ran since the last look."""
+        from learning_loop.flows.alerts import check_alerts, write_alert
+
+        kinds, self._watched = self._watched, set()
+        for alert in check_alerts(self.app, kinds):
+            write_alert(self.app, alert)
 
     def keep_up(self) -> None:
         """Do what may wait in the background: take notes edited by hand and ended runs into the index.

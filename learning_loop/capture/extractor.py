@@ -2,15 +2,27 @@
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from learning_loop.capture.dependencies import DependencyChecker
+from learning_loop.capture.observed import observed
 from learning_loop.capture.state import fast_state
 from learning_loop.errors import UsageError
-from learning_loop.records import Checkpoint, Clock, Decision, Task, utc_now
+from learning_loop.records import (
+    FAMILIES,
+    Checkpoint,
+    Clock,
+    Decision,
+    Pattern,
+    Task,
+    utc_now,
+)
+
+if TYPE_CHECKING:  # numpy is nothing that a run should wait for
+    from learning_loop.patterns import Limits
 
 PHASES = ("pre", "during", "post")
 _CHECKLIST = re.compile(r"^[ \t]*[-*+][ \t]+(?:\[[ xX]\][ \t]+)?(.+?)[ \t]*$", re.MULTILINE)
@@ -29,7 +41,7 @@ class Observed:
 
 
 class PatternExtractor:
-    """Captures metadata of executions: the raw material that patterns are found in."""
+    """Captures metadata of executions, and finds the patterns in what was captured."""
 
     def __init__(
         self,
@@ -43,8 +55,33 @@ class PatternExtractor:
         self._clock = clock
         self._state = fast_state(environ or {}, environment)
         self._dependencies = DependencyChecker(self.memory_path.resolve().parent)
+        self.patterns: dict[str, list[Pattern]] = {f"{family}_patterns": [] for family in FAMILIES}
         self._assumptions_file = str(self.memory_path / "working-memory" / "current-assumptions.md")
         self._assumptions: tuple[tuple[int, int], tuple[str, ...]] = ((-1, -1), ())
+
+    def extract_patterns(self, execution_history: Iterable[Any], *, limits: "Limits | None" = None) -> dict[str, list[Pattern]]:
+        """Return what recurs in a history, by family: `success_patterns`, `failure_patterns`, and so on, the strongest first.
+
+        An item is an execution as the ledger gives it, or anything a task is read from that has a `score` (0-100) or
+        `success`, and may have `started_at`, `ended_at`, `duration_s`, `cost_usd` and an `error`. Raise UsageError for an item
+        that cannot be read.
+        """
+        from learning_loop.patterns import Limits, find_patterns
+
+        runs = [observed(item, place) for place, item in enumerate(execution_history)]
+        found = find_patterns(runs, limits or Limits()).patterns
+        self.patterns = {
+            f"{family}_patterns": [pattern for pattern in found if pattern.family == family] for family in FAMILIES
+        }
+        return self.patterns
+
+    def find_commonalities(self, tasks: Iterable[Any], others: Iterable[Any] = ()) -> list[Pattern]:
+        """Return what some executions have in common and others have not: the first as good ones, the others as bad ones."""
+        from learning_loop.patterns import Limits, find_patterns
+
+        group = [replace(observed(item, place), score=100.0) for place, item in enumerate(tasks)]
+        rest = [replace(observed(item, place), score=0.0) for place, item in enumerate(others, len(group))]
+        return [pattern for pattern in find_patterns([*group, *rest], Limits()).patterns if pattern.family == "success"]
 
     def capture_execution_metadata(self, task: Task | str, phase: str, observed: Observed | None = None) -> dict[str, Any]:
         """Return what there is to record of a task at a phase: `pre`, `during` or `post`.

@@ -21,6 +21,8 @@ COMMANDS = {  # name: (module, attribute, help): the help stands here too, so th
     "index": ("memory", "index", "Bring the index up to date with the notes."),
     "eval": ("memory", "evaluation", "Measure the memory on your own questions."),
     "synthesize": ("learning", "synthesize", "Learn from a week: patterns, rules, the report."),
+    "schedule": ("learning", "schedule", "Have synthesis carried out when it is due."),
+    "metrics": ("learning", "metrics", "Key figures of learning."),
     "alerts": ("learning", "alerts", "List, acknowledge or resolve alerts."),
     "executions": ("executions", "executions", "List past executions, or show one."),
     "feedback": ("executions", "feedback", "Add a measure to a past execution."),

@@ -142,3 +142,101 @@ def resolve(ctx: click.Context, name: str) -> None:
 
     with opened(ctx) as app:
         click.echo(f"resolved: {close(app, name).title}")
+
+
+@click.command()
+@json_option
+@click.pass_context
+def metrics(ctx: click.Context, as_json: bool) -> None:
+    """Key figures of learning, each with its interval and what it rests on; docs/metrics.md has the formulas."""
+    from learning_loop.dashboard import LearningDashboard
+
+    with opened(ctx) as app:
+        report = LearningDashboard(app).generate_report()
+    if as_json:
+        print_json(report)
+        return
+    found = report["metrics"]
+    rows = [
+        [name.replace("_", " "), *_measured(found[name])]
+        for name in ("component_reuse_rate", "pattern_stability", "overall_improvement")
+    ]
+    rows += [[f"trend of {name}", *_measured(item)] for name, item in report["trends"].items() if name != "score"]
+    for name, agent in found["agent_effectiveness"].items():
+        rows.append([f"agent {name}: success", *_measured(agent["success"])])
+        rows.append([f"agent {name}: score", *_measured(agent["score"])])
+    for name, hours in found["api_integration_time"].items():
+        rows.append([f"integration of {name}", "not yet" if hours is None else f"{hours:.1f} hours", "", ""])
+    table(["figure", "value", "95 % interval", "rests on"], rows)
+    for line in report["recommendations"]:
+        click.echo(f"- {line}")
+
+
+def _measured(item: dict[str, Any]) -> list[str]:
+    share = item["unit"] == "share of runs"
+
+    def shown(value: float) -> str:
+        return f"{100 * value:.0f} %" if share else f"{value:.2f}"
+
+    value = "unknown" if item["value"] is None else shown(item["value"]) + ("" if share else f" {item['unit']}")
+    interval = "" if item["low"] is None or item["high"] is None else f"{shown(item['low'])} to {shown(item['high'])}"
+    return [value, interval, str(item["n"])]
+
+
+@click.group()
+def schedule() -> None:
+    """Have synthesis carried out when it is due, also what was missed while the machine was off."""
+
+
+@schedule.command()
+@click.option("--once", is_flag=True, help="End after what is due now: for cron and systemd.")
+@click.pass_context
+def run(ctx: click.Context, once: bool) -> None:
+    """Carry out what is due, and stay to do so at every slot until stopped with Ctrl-C."""
+    from learning_loop.app import App
+    from learning_loop.cli.common import workspace_of
+    from learning_loop.jobs import run as tick
+
+    workspace = workspace_of(ctx)
+    if not once:
+        click.echo("waiting for what is due; Ctrl-C stops", err=True)
+    try:
+        tick(lambda: App.open(workspace, flags=ctx.obj["flags"]), click.echo, once=once)
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+
+
+@schedule.command()
+@json_option
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Say what is due, what comes next, and what was done last."""
+    from learning_loop.jobs import due, upcoming
+
+    with opened(ctx) as app:
+        waiting, coming, done = due(app), upcoming(app), app.ledger.events("job", last=5)
+    if as_json:
+        plain = {"due": waiting, "next": coming}
+        found = {name: [{"job": s.job, "period": s.period.label, "at": s.at} for s in items] for name, items in plain.items()}
+        print_json({**found, "done": [{"slot": event.subject, "at": event.at, **event.data} for event in done]})
+        return
+    rows = [["due", slot.job, slot.period.label, f"{slot.at:%a %Y-%m-%d %H:%M %Z}"] for slot in waiting]
+    rows += [["next", slot.job, slot.period.label, f"{slot.at:%a %Y-%m-%d %H:%M %Z}"] for slot in coming]
+    rows += [["done", *event.subject.split(":", 1), f"{event.at.astimezone():%a %Y-%m-%d %H:%M %Z}"] for event in done]
+    table(["", "job", "period", "when"], rows)
+
+
+@schedule.command()
+@click.option("--for", "which", type=click.Choice(["cron", "systemd"]), default="cron", show_default=True)
+@click.pass_context
+def install(ctx: click.Context, which: str) -> None:
+    """Print how to have this done by cron or by systemd; nothing is installed."""
+    import shlex
+    import shutil
+    import sys
+
+    from learning_loop.cli.common import workspace_of
+    from learning_loop.jobs import recipes
+
+    command = shutil.which("learning-loop") or f"{sys.executable} -m learning_loop"
+    click.echo(recipes(command, shlex.quote(str(workspace_of(ctx).root)))[which], nl=False)

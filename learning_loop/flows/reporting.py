@@ -1,6 +1,7 @@
 """The report's content: decisions first, then the numbers they rest on; plain data, rendered by a template."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -96,7 +97,7 @@ def report_of(  # noqa: PLR0913  (what a report is made of)
             {"name": agent.name, "runs": agent.runs, "success": agent.success.plain(), "score": agent.score.plain()}
             for agent in figures.agent_effectiveness
         ],
-        "suggestions": [{"key": item.key, "now": item.now, "instead": item.instead, "text": item.text} for item in suggestions],
+        "suggestions": [asdict(item) | {"text": item.text} for item in suggestions],
         "unknown": _unknown(runs, found, counts, looked_at),
         "metrics": figures.plain(),
     }
@@ -247,7 +248,7 @@ def _trends(figures: Metrics, weeks: Sequence[WeekCounts]) -> list[dict[str, Any
         ("reuse", figures.trends["reuse"]),
         ("duration", figures.trends["duration"]),
     ]
-    known = [(name, measure) for name, measure in rows if measure.n and (measure.low, measure.high) != (0, 0)]
+    known = [(name, measure) for name, measure in rows if measure.low is not None and (measure.low, measure.high) != (0, 0)]
     return [{"name": name, "weeks": len(weeks), **measure.plain()} for name, measure in known]
 
 
@@ -267,7 +268,7 @@ def _spend(runs: Sequence[Observation], before: WeekCounts | None) -> dict[str, 
 def _unknown(runs: Sequence[Observation], found: Found, counts: Mapping[str, Any], looked_at: int) -> list[str]:
     """Return what the period cannot tell, and how sure the rest is."""
     lines = []
-    if unjudged := sum(run.success is None for run in runs):
+    if unjudged := sum(run.success is None and run.score is None for run in runs):
         lines.append(f"how {unjudged} of {len(runs)} runs went: nothing says whether they succeeded")
     if listed := sum(run.success is not None and run.score is None for run in runs):
         lines.append(f"what {listed} failures are a share of: they come from lists of failures only")

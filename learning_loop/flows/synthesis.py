@@ -117,6 +117,11 @@ def synthesize(app: App, period: Period | None = None, *, dry_run: bool = False)
     return result
 
 
+def week_named(app: App, label: str) -> Period:
+    """Return the week of this name in the workspace's time zone; raise UsageError."""
+    return parse_week(label, ZoneInfo(app.settings.synthesis.timezone))
+
+
 def open_weeks(app: App) -> list[Period]:
     """Return the weeks with runs after the last one that was synthesised, or all of them, the oldest first."""
     zone = ZoneInfo(app.settings.synthesis.timezone)
@@ -224,7 +229,7 @@ class _Week:
             looked_at=len(evidence),
             reviews=self.reviews,
         )
-        self._write_report(folder, report, charts(weeks))
+        self._write_report(folder, report, charts(weeks) if runs else {})
         data = {
             "kind": "review" if self.reviews else "week",
             "inputs": self.inputs,
@@ -270,11 +275,12 @@ class _Week:
             last = week_of(datetime.fromtimestamp(runs[-1].started, UTC), self.zone)
         kept = {}
         for week in weeks_before(last, HISTORY, self.zone):
-            if event := self.app.ledger.events("week", week.label, last=1):
+            event = self.app.ledger.events("week", week.label, last=1)
+            if event and week.end is not None and event[0].at >= week.end:  # else it was counted before it was over
                 kept[week.label] = WeekCounts.read(event[0].data)
         found = [kept[label] for label in sorted(kept, key=lambda label: kept[label].start)]
         missing = self._from(found[-1] if found else None, last)
-        for week in missing:
+        for week in [week for week in missing if week.label not in kept]:
             own = week.label == last.label and self.period.kind == "week"
             of_week = runs if own else self.app.ledger.observations(_filter(week), most=MOST_RUNS, features=False)
             if of_week or own:
@@ -335,9 +341,11 @@ class _Week:
     def _change_rules(self, found: Found, rules: Sequence[Rule], fallen: Mapping[str, Any]) -> RulePlan:
         settings = self.app.settings.rules
         why = {key: f"its pattern has not stood since {entry['last']}" for key, entry in fallen.items()}
+        ruled = {rule.pattern for rule in rules if rule.status not in ("retired", "rejected")}
+        first = sorted(found.patterns, key=lambda pattern: pattern.key not in ruled)  # what has its rule keeps it
         planned = plan_changes(
             rules,
-            proposals(found.patterns, settable=settings.settable),
+            proposals(first, settable=settings.settable),
             fallen=why,
             rejected=self._rejected(rules),
             most_new=settings.most_new,

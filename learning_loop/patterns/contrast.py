@@ -149,27 +149,29 @@ def _hypothesis(extent: Extent, family: str, *, mirrored: bool) -> bytes:
     return blake2b(side.tobytes() + (b"" if mirrored else family.encode()), digest_size=12).digest()
 
 
-def irredundant(found: Sequence[Candidate], pairs: int) -> list[Candidate]:
-    """Return the contrasts that say something the others do not, the strongest first.
+def irredundant(found: Sequence[Candidate], pairs: int, known: Sequence[Candidate] = ()) -> list[Candidate]:
+    """Return the contrasts that say something the others, and those `known` before, do not; the strongest first.
 
-    Conditions on one feature are taken in first; each must still be commoner in its group once the runs are told apart by
-    those taken in before. A pair is taken in where each part adds to the other, at Bonferroni's level over all `pairs` that
-    were tested (the luckiest half of a condition is no pattern), and where it leaves one of its parts nothing to say. In the
-    end each must stand beside all others, so that a true pair outlives its parts. What is exactly the opposite of another,
-    seen from the other side, stays.
+    Conditions on one feature are taken in first; each must still be commoner in its group, at Bonferroni's level, once the
+    runs are told apart by those taken in before. A pair is taken in where each part adds to the other, at Bonferroni's level
+    over all `pairs` that were tested (the luckiest half of a condition is no pattern), and where it leaves one of its parts
+    nothing to say. In the end each must stand beside all others, so that a true pair outlives its parts. What is exactly the
+    opposite of another, seen from the other side, stays.
     """
-    kept: list[Candidate] = []
-    for candidate in _ordered(found, "contrast"):
-        if _beside(candidate, kept) <= STILL:
+    before = set(map(id, known))
+    kept: list[Candidate] = list(known)
+    singles = _ordered(found, "contrast")
+    for candidate in singles:
+        if _beside(candidate, kept) <= STILL / len(singles):
             kept.append(candidate)
     for candidate in _ordered(found, "pair"):
         if _adds(candidate, STILL / pairs) and _replaces(candidate, kept) and _beside(candidate, kept) <= STILL / pairs:
             kept.append(candidate)
-    for candidate in sorted(kept, key=lambda item: -item.p_value):
+    for candidate in sorted((item for item in kept if id(item) not in before), key=lambda item: -item.p_value):
         others = [other for other in kept if other is not candidate]
         if _beside(candidate, others) > STILL:
             kept = others
-    return sorted(kept, key=lambda item: (item.p_value, item.key))
+    return sorted((item for item in kept if id(item) not in before), key=lambda item: (item.p_value, item.key))
 
 
 def _ordered(found: Sequence[Candidate], tier: str) -> list[Candidate]:
@@ -185,7 +187,8 @@ def _adds(pair: Candidate, level: float) -> bool:
 
 def _replaces(pair: Candidate, kept: Sequence[Candidate]) -> bool:
     """Say whether a condition that was taken in says nothing beside the pair that it is a part of, or none was."""
-    parts = [_of(other) for other in kept if other.family == pair.family and _parts_of(pair) & _parts_of(other)]
+    singles = [other for other in kept if other.tier == "contrast" and other.family == pair.family]
+    parts = [_of(other) for other in singles if _parts_of(pair) & _parts_of(other)]
     return not parts or any(_within(part, [_of(pair)]) > STILL for part in parts)
 
 
@@ -208,7 +211,8 @@ def _beside(candidate: Candidate, others: Sequence[Candidate]) -> float:
     known = [
         _of(other)
         for other in others
-        if not _opposite(candidate, other, runs) and not (pair and _parts_of(candidate) & _parts_of(other))
+        if not _opposite(candidate, other, runs)
+        and not (pair and other.tier == "contrast" and _parts_of(candidate) & _parts_of(other))
     ]
     return _within(contrast, sorted(known, key=lambda other: -_likeness(runs, other.runs))[:MOST_STRATA])
 

@@ -50,7 +50,8 @@ def find_patterns(
     level = limits.level * share_of_level(look)
     tested = [*contrasts(runs, limits), *shifts(runs, limits), *chains(runs, limits), *versions(runs, limits)]
     significant, counted = _significant(tested, level)
-    kept = _worth(significant, limits, pairs=sum(candidate.tier == "pair" for candidate in tested))
+    before = [candidate for candidate in tested if candidate.key in known and candidate.contrast is not None]
+    kept = _worth(significant, limits, before, pairs=sum(candidate.tier == "pair" for candidate in tested))
     new = [pattern for pattern in kept if pattern.key not in known]
     standing, fallen = _known(tested, runs, limits, known)
     return Found(tuple(new), tuple(standing), tuple(fallen), counted, level)
@@ -92,19 +93,22 @@ def _significant(tested: Sequence[Candidate], level: float) -> tuple[list[tuple[
     return found, size
 
 
-def _worth(significant: Sequence[tuple[Candidate, float]], limits: Limits, *, pairs: int) -> list[Pattern]:
+def _worth(
+    significant: Sequence[tuple[Candidate, float]], limits: Limits, known: Sequence[Candidate], *, pairs: int
+) -> list[Pattern]:
     """Return the patterns that are large enough and say something the others do not, the strongest first."""
     adjusted = {id(candidate): value for candidate, value in significant}
     stated = [(candidate, candidate.state(value)) for candidate, value in significant]
     large = [(candidate, pattern) for candidate, pattern in stated if _large(pattern, limits)]
     others = [(candidate, pattern) for candidate, pattern in large if candidate.contrast is None]
     began_with = {name for _, pattern in others if pattern.since for name in names_of(parse(pattern.antecedent)) if "." in name}
+    keys = {candidate.key for candidate in known}
     contrasting = [
         candidate
         for candidate, _ in large
-        if candidate.contrast and not began_with & set(names_of(candidate.contrast.condition))
+        if candidate.contrast and candidate.key not in keys and not began_with & set(names_of(candidate.contrast.condition))
     ]
-    found = [candidate.state(adjusted[id(candidate)]) for candidate in irredundant(contrasting, pairs)]
+    found = [candidate.state(adjusted[id(candidate)]) for candidate in irredundant(contrasting, pairs, known)]
     return sorted([*found, *_apart(others)], key=lambda pattern: (pattern.p_value, pattern.key))
 
 

@@ -27,17 +27,29 @@ class Proposal:
 
 
 def proposals(patterns: Sequence[Pattern], *, settable: Sequence[str] = ()) -> list[Proposal]:
-    """Return the rules that patterns suggest, the strongest pattern's first; of two that say the same the first.
+    """Return the rules that patterns suggest, the strongest pattern's first.
 
+    Of two that are about the same choice in the same place, as to avoid one option and to prefer the other, the first.
     `settable` are the parameters a rule may set; of others it only advises.
     """
-    found: dict[tuple[str, str], Proposal] = {}
+    found: dict[tuple[str, tuple[str, ...]], Proposal] = {}
     for pattern in patterns:
         proposal = _from_dependency(pattern) if pattern.family == "dependency" else _from(pattern, settable)
         if proposal is not None:
-            says = (show(proposal.when) if proposal.when is not None else "", json.dumps(proposal.then.plain(), sort_keys=True))
-            found.setdefault(says, proposal)
+            where = show(proposal.when) if proposal.when is not None else ""
+            found.setdefault((where, _choice(proposal, pattern)), proposal)
     return list(found.values())
+
+
+def _choice(proposal: Proposal, pattern: Pattern) -> tuple[str, ...]:
+    """Return what a rule is about: decision points, else the features of its pattern that are no part of its condition."""
+    points = (*proposal.then.prefer, *proposal.then.avoid)
+    if points:
+        return tuple(sorted(points))
+    if pattern.family in ("performance", "dependency"):
+        return (pattern.key,)
+    _, chosen = _parted(parse(pattern.antecedent))
+    return tuple(sorted(part.name for part in chosen))
 
 
 def _from(pattern: Pattern, settable: Sequence[str]) -> Proposal | None:
@@ -52,22 +64,18 @@ def _from(pattern: Pattern, settable: Sequence[str]) -> Proposal | None:
     if not chosen:  # nothing anybody chose for the run: all there is to say is that it needs care
         care = Then(advise="this often goes badly: look at why before you start")
         return None if good else _proposal(pattern, context, care)
-    advice: list[str] = []
-    parameters: dict[str, Any] = {}
-    options: dict[str, tuple[str, ...]] = {}
-    for part in chosen:
-        sort, _, name = part.name.partition(".")
-        if sort == "decision" and part.operator == "=":
-            options[name] = part.values
-            continue
-        if good and sort == "parameter" and part.operator == "=" and name in settable:
-            parameters[name] = _value(part.values[0])
-        advice.append(show(part).replace(f"{sort}.", f"{sort} ", 1))
-    both = " together with ".join(advice)
-    text = None if not advice else f"use {both}" if good else f"avoid {both}"
-    return _proposal(
-        pattern, context, Then(advise=text, set=parameters, prefer=options if good else {}, avoid={} if good else options)
-    )
+    decided = [part for part in chosen if part.name.startswith("decision.") and part.operator == "="]
+    given = [part for part in chosen if part not in decided]
+    if len(decided) == 1 and all(part.name.startswith("parameter.") for part in given):
+        options = {decided[0].name.partition(".")[2]: decided[0].values}  # what is given with the task says when
+        return _proposal(pattern, [*context, *given], Then(prefer=options if good else {}, avoid={} if good else options))
+    settings = {
+        part.name.partition(".")[2]: _value(part.values[0])
+        for part in given
+        if good and part.operator == "=" and part.name.startswith("parameter.") and part.name.partition(".")[2] in settable
+    }
+    both = " together with ".join(show(part).replace(".", " ", 1) for part in chosen)
+    return _proposal(pattern, context, Then(advise=f"{'use' if good else 'avoid'} {both}", set=settings))
 
 
 def _from_dependency(pattern: Pattern) -> Proposal | None:

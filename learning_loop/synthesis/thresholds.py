@@ -17,7 +17,7 @@ class Suggestion:
     """A threshold as it is, which share of so many runs it fires on, and what to try instead."""
 
     key: str
-    now: float
+    current: float
     share: float
     runs: int
     instead: float
@@ -25,7 +25,7 @@ class Suggestion:
     @property
     def text(self) -> str:
         often = f"fires on {100 * self.share:.0f} % of {self.runs} runs" if self.share else f"fired on none of {self.runs} runs"
-        return f"{self.key} {self.now:g} {often}; {self.instead:g} would on about {100 * self.wanted:.0f} %"
+        return f"{self.key} {self.current:g} {often}; {self.instead:g} would on about {100 * self.wanted:.0f} %"
 
     @property
     def wanted(self) -> float:
@@ -44,10 +44,12 @@ def suggestions(runs: Sequence[Observation], limits: Thresholds) -> list[Suggest
     }
     found = []
     for key, (values, now, fired) in fires.items():
-        if len(values) < ENOUGH or SELDOM < fired / len(values) < OFTEN:
+        share = fired / len(values) if values else 0.0
+        never = share <= SELDOM and key == "high_performance"  # that nothing is bad or surprising is no fault of a threshold
+        if len(values) < ENOUGH or not (share >= OFTEN or never):
             continue
         instead = float(round(quantile(values, WANTED[key])))
         would = sum(value < instead if key == "low_performance" else value > instead for value in values) / len(values)
         if instead != now and SELDOM < would < OFTEN:  # else no threshold tells these runs apart
-            found.append(Suggestion(key, now, fired / len(values), len(values), instead))
+            found.append(Suggestion(key, now, share, len(values), instead))
     return found

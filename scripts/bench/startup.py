@@ -34,7 +34,7 @@ def work(bench: _harness.Bench) -> None:
             "import learning_loop": [sys.executable, "-c", "import learning_loop"],
             "import sqlalchemy, click": [sys.executable, "-c", "import sqlalchemy, click"],
             "learning-loop status --json": [sys.executable, "-m", "learning_loop", "status", "--json"],
-            "learning-loop query": [sys.executable, "-m", "learning_loop", "query", "t1", "--json"],
+            "learning-loop query": [sys.executable, "-m", "learning_loop", "query", "how often did api succeed", "--json"],
         }
         for command in commands.values():
             seconds(command, folder)

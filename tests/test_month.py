@@ -1,0 +1,153 @@
+"""A simulated month: what the loop is for, end to end, against the same month with learning switched off."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from learning_loop import LearningDashboard, LearningOrchestrator
+from learning_loop.flows.alerts import alerts
+from learning_loop.flows.measuring import counted_weeks
+from learning_loop.ledger import Filter
+from learning_loop.records import FAMILIES
+from learning_loop.stats.ranks import regional_slope
+from learning_loop.workspace import Workspace
+from tests.conftest import WORDS_ONLY
+
+MONDAY = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+A_DAY = 30  # tasks
+STEPS = ("read", "plan", "draft", "check", "polish", "publish", "measure", "review")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = MONDAY
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(milliseconds=1)
+        return self.now
+
+
+@dataclass
+class World:
+    """What is true of the work and not told to anybody; a worker that reads its briefing and is otherwise clumsy."""
+
+    rng: random.Random
+
+    def tasks(self, day: int) -> Iterator[dict[str, Any]]:
+        for number in range(A_DAY):
+            component = ("api", "web", "docs")[number % 3]
+            task: dict[str, Any] = {
+                "id": f"{day}-{number}",
+                "type": "build" if component != "docs" else "write",
+                "component": component,
+            }
+            task["parameters"] = {"client": self.rng.choice(["httpx", "urllib"]), "level": self.rng.choice([1, 2, 3])}
+            task["agent"] = self.rng.choice(["ann", "bob"])
+            task["tags"] = [self.rng.choice(["morning", "noon"])]
+            yield task
+
+    def work(self, task: dict[str, Any], run: Any) -> dict[str, Any]:
+        client = run.parameters.get("client", task["parameters"]["client"])
+        if any(f"avoid parameter client = {client}" in rule.text for rule in run.briefing.rules):
+            client = {"httpx": "urllib", "urllib": "httpx"}[client]
+        options = self.rng.sample(["small", "large"], 2)
+        model = run.decide("model", options)
+        told = [hit for hit in run.briefing.notes if hit.category == "template"]
+        steps = STEPS[:4] if told else self.rng.sample(STEPS, 4)
+        for step in steps:
+            with run.step(step, id=step):
+                pass
+        chance = 0.95
+        if task["component"] == "api" and client == "httpx":
+            chance = 0.25
+        if task["component"] == "web" and task["agent"] == "bob":
+            chance = 0.5
+        if task["component"] == "docs" and model == "small":
+            chance = 0.35
+        if self.rng.random() > chance:
+            raise RuntimeError(f"{task['component']} broke with {client} at {self.rng.randrange(10_000)}")
+        return {"success": True}
+
+
+def month(folder: Path, *, mode: str, seed: int) -> tuple[LearningOrchestrator, list[Any]]:
+    workspace, _ = Workspace.init(folder)
+    world, clock = World(random.Random(seed)), Clock()
+    environ = {**WORDS_ONLY, "LEARNING_LOOP_MODE": mode, "LEARNING_LOOP_RULES_SETTABLE": "[client]"}
+    loop = LearningOrchestrator(
+        world.work, workspace=workspace.root, environ=environ, clock=clock, rng=random.Random(seed + 1), strict=True
+    )
+    found = []
+    for day in range(28):
+        clock.now = MONDAY + timedelta(days=day)
+        for task in world.tasks(day):
+            try:
+                loop.execute_with_learning(task)
+            except RuntimeError:
+                pass
+            clock.now += timedelta(minutes=15)
+        if day % 7 == 6:
+            found.append(loop.weekly_learning_synthesis())
+    return loop, found
+
+
+def daily_scores(loop: LearningOrchestrator) -> dict[tuple[str, int], list[float]]:
+    found: dict[tuple[str, int], list[float]] = {}
+    for run in loop.app.ledger.observations(Filter(ended=True), most=10_000):
+        if run.score is not None:
+            day = int((run.started - MONDAY.timestamp()) // 86_400)
+            found.setdefault((str(run.kind), day), []).append(run.score)
+    return found
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_month_of_learning(tmp_path: Path, seed: int) -> None:
+    loop, weeks = month(tmp_path / "on", mode="production", seed=seed)
+    without, _ = month(tmp_path / "off", mode="disabled", seed=seed)
+    with loop, without:
+        # at least three recurring patterns, each a note people read
+        patterns = list((loop.workspace / "memory" / "long-term" / "component-patterns").glob("*.md"))
+        assert len(patterns) >= 3
+        assert weeks[-1]["patterns_identified"] >= 3
+        assert weeks[0]["rules_updated"]
+        # the rules are the true ones, and they reach the work
+        texts = [path.read_text(encoding="utf-8") for path in (loop.workspace / "memory" / "rules").glob("*.md")]
+        assert any("component = api" in text or "client" in text for text in texts)
+        late = loop.app.ledger.executions(Filter(components=("docs",), since=MONDAY + timedelta(days=21)), limit=100)
+        assert late
+        # reuse up by a fifth within the month
+        counted = counted_weeks(loop.app)
+        reused = [sum(kind.reused for kind in week.kinds) for week in counted]
+        known = [sum(kind.reuse_known for kind in week.kinds) for week in counted]
+        assert reused[-1] / known[-1] >= 1.2 * reused[0] / known[0]
+        # scores upward week over week against the same month without learning, with an interval above zero
+        with_learning, off = daily_scores(loop), daily_scores(without)
+        series: dict[str, tuple[list[float], list[float]]] = {}
+        for (kind, day), scores in sorted(with_learning.items()):
+            other = off[kind, day]
+            days, values = series.setdefault(kind, ([], []))
+            days.append(day / 7)
+            values.append(sum(scores) / len(scores) - sum(other) / len(other))
+        slope = regional_slope(list(series.values()))
+        assert slope is not None
+        assert slope.low is not None
+        assert slope.low > 0
+        # the dashboard says the same
+        report = LearningDashboard(loop).generate_report()
+        assert set(report) == {"metrics", "trends", "recommendations"}
+        assert report["metrics"]["component_reuse_rate"]["n"] > 0
+        improvement = report["metrics"]["overall_improvement"]
+        assert improvement["low"] is not None
+        assert improvement["low"] > 0
+        # every synthesis again changes nothing
+        for week in weeks:
+            again = loop.weekly_learning_synthesis(week["period"])
+            assert not again.changed
+        assert set(loop.pattern_extractor.extract_patterns(loop.app.ledger.executions(limit=900))) == {
+            f"{family}_patterns" for family in FAMILIES
+        }
+        assert alerts(loop.app, resolved=True) is not None
