@@ -368,6 +368,7 @@ class _Week:
         status = change.rule.status if change.rule is not None and change.action == "revise" else fresh
         path = self._pattern_path(proposal.pattern)
         note = self._remember(
+            anew=change.action == "add",
             subject=f"rule:{change.key}",
             folder=RULES,
             name=note_name(self.app, proposal.title),
@@ -433,11 +434,10 @@ class _Week:
 
     # ------------------------------------------------------------------------------------------------------------- notes
 
-    def _remember(self, **finding: Any) -> Note | None:
-        """Plan the note on a subject; None where a person has removed it: then it stays so."""
+    def _remember(self, *, anew: bool = False, **finding: Any) -> Note | None:
+        """Plan the note on a subject; None where a person has removed it: unless it is to come `anew`, it stays so."""
         subject = finding["subject"]
-        versions = self.app.ledger.note_versions(subject=subject)
-        if versions and not self._lies_somewhere(subject):
+        if not anew and self.app.ledger.note_versions(subject=subject) and not self._lies_somewhere(subject):
             return None
         note, version = composed(self.app, **finding)
         target = note

@@ -9,7 +9,7 @@ from learning_loop.settings import AntiPatterns
 from learning_loop.stats.ranks import rank_sum_greater
 from learning_loop.stats.robust import median
 
-GONE = 5  # successes of a kind in a row after which an error counts as mended
+GONE = 5  # successes in a row after which an error counts as mended, and three times as many as lay between two of it
 BEFORE = 20  # earlier runs that the newest are held against
 FEW_BEFORE = 8
 BY_CHANCE = 0.01
@@ -80,7 +80,8 @@ def _repeated_errors(kind: Kind, runs: Sequence[Observation], limits: AntiPatter
     for error in dict.fromkeys(run.error for run in recent if run.error and run.success is False):
         same = [place for place, run in enumerate(recent) if run.error == error and run.success is False]
         since = sum(run.success is True for run in recent[same[-1] + 1 :])
-        if len(same) >= limit.times and since < GONE:
+        between = (same[-1] - same[0]) / max(len(same) - 1, 1)
+        if len(same) >= limit.times and since < max(GONE, 3 * between):
             text = " ".join((recent[same[-1]].error_text or error).split())[:120]
             found.append(
                 Alarm(

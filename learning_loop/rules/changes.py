@@ -51,20 +51,21 @@ def plan_changes(
     changes: list[Change] = []
     held: list[str] = []
     own = {rule.pattern: rule for rule in rules if rule.pattern and not rule.mine}
-    others = {rule.says for rule in rules if rule.status != "retired"} | {_meaning(rule.when, rule.then) for rule in rules}
-    touched = {rule.pattern for rule in rules if rule.mine and rule.pattern}
+    standing = [rule for rule in rules if rule.status not in ("retired", "rejected")]
+    others = {_meaning(rule.when, rule.then) for rule in standing}
+    touched = {rule.pattern for rule in rules if rule.mine and rule.pattern and rule.status != "rejected"}
     for proposal in proposed:
         known = own.get(proposal.pattern)
         says = _says(proposal)
-        if proposal.pattern in touched or (known is not None and known.status == "rejected"):
-            continue  # a person's by now, or rejected in its own note
-        if known is not None and known.status != "retired":
+        if proposal.pattern in touched:
+            continue  # a person's by now
+        if known is not None and known.status not in ("retired", "rejected"):
             if known.says != says:
                 changes.append(_change("revise", proposal, known, f"its pattern now says: {proposal.reason}"))
             continue
         if (before := rejected.get(proposal.key)) is not None and proposal.hits < before * NEW_EVIDENCE:
             continue
-        if says in others or _meaning(proposal.when, proposal.then) in others:
+        if _meaning(proposal.when, proposal.then) in others:
             continue  # another rule says it already
         if sum(change.action == "add" for change in changes) >= most_new:
             held.append(f"{proposal.title}: waits, for {most_new} rules a week are enough to judge")
