@@ -84,7 +84,7 @@ class LearningOrchestrator:
         self._parts: _Parts | None = None
         self._failed_at = -REOPEN_AFTER_S
         self._failure = ""
-        self.current_sprint: str | None = None
+        self._sprint: str | None = None
         _LOOPS.add(self)
         self._open([])
 
@@ -390,6 +390,24 @@ class LearningOrchestrator:
     def save_memory(self) -> list[str]:
         """Write every new lesson as a note and return the paths."""
         return self.memory.save(self._must().app)
+
+    @property
+    def current_sprint(self) -> str | None:
+        """The sprint that runs belong to which name none; one that ends is reviewed, unless sprint_review is switched off."""
+        return self._sprint
+
+    @current_sprint.setter
+    def current_sprint(self, name: str | None) -> None:
+        ended, self._sprint = self._sprint, name
+        parts = self._parts
+        if parts is None or ended in (None, name) or not self.settings.reflection_triggers.checkpoints.sprint_review:
+            return
+        with self._guard("sprint review", []):
+            from learning_loop.flows.synthesis import synthesize
+            from learning_loop.synthesis import Period
+
+            review = Period.of_sprint(str(ended))
+            parts.app.later(f"review of {ended}", lambda: synthesize(parts.app, review))
 
     @property
     def app(self) -> App:

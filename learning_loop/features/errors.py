@@ -1,35 +1,52 @@
 """Error texts: the line that tells most, its family without volatile parts, and what the well-known ones mean."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
-_VOLATILE = [  # in this order: each takes what the later ones would break up
-    (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE), "<url>"),
+_PLACES = [  # in this order: each takes what the later ones would break up
+    (re.compile(r"^(?:[A-Za-z_$][\w$]*\.)+[A-Z][\w$]*(?:Error|Exception)\b: *"), ""),  # the class, where a text begins with it
+    (re.compile("[\"'`\\u00b4\\u2018\\u2019\\u201c\\u201d\\u201e\\ufffd\\[\\](){}]"), ""),  # quotes of any sort, and brackets
+    (re.compile(r"(?<!\w)\?(?=\w)|(?<=\w)\?(?!\w)"), ""),  # quotes that a console could not write
+    (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s<>]+", re.IGNORECASE), "<url>"),
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"), "<time>"),
     (re.compile(r"\b\d\d:\d\d:\d\d(?:[.,]\d+)?\b"), "<time>"),
-    (re.compile(r"(?:\b[A-Za-z]:|(?<![\w.]))(?:~|\.{1,2})?[\\/](?:[\w.@+~-]+[\\/])*[\w.@+~-]*"), "<path>"),
-    (re.compile(r"\b[\w.@+-]+(?:/[\w.@+-]+)+"), "<path>"),
+    (re.compile(r"(?:\\\\\?\\)?(?:\b[A-Za-z]:|(?<![\w.]))(?:~|\.{1,2})?[\\/](?:[\w.@+~-]+[\\/])*[\w.@+~-]*"), "<path>"),
+    (re.compile(r"[\w.+=/-]+ #\d+\b"), "<item>"),  # a numbered build, issue or request
     (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"), "<host>"),
     (re.compile(r"\b(?:[a-z0-9-]+\.)+(?:com|org|net|io|dev|local|internal|lan)(?::\d+)?\b", re.IGNORECASE), "<host>"),
+]
+_RELATIVE = re.compile(r"(?<![\w/<])((?=[^\s/]*[A-Za-z])[\w.@+=-]+(?:/[\w.@+=-]+)+)")  # names a test or a module: it stays
+_IN_PATH = re.compile(r"[0-9a-f]{7,}|\d{4,}")
+_NUMBER = re.compile(  # what stays are codes: C1060, E0425, error: 502, status code 128
+    r"(?P<kept>\b(?i:error|errno|status|code|http|exit(?: value)?)\W{1,3}\d{1,3}(?!\d))"
+    r"|(?<![A-Z\d])\d+(?:[.,]\d+)*|(?<=[A-Z])\d{1,2}(?!\d)"
+)
+_NUMBERS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<id>"),
     (re.compile(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,}\b", re.IGNORECASE), "<id>"),
-    (re.compile(r"(?<![A-Z\d])\d+(?:[.,]\d+)*|(?<=[A-Z])\d{1,2}(?!\d)"), "<n>"),  # C1060, E0425 and such are names of errors
+    (_NUMBER, lambda found: found["kept"] or "<n>"),
 ]
 
 
-_NAME = re.compile(r"(?!\d)[\w.@+-]+(?:(?:/|::|\.)[\w.@+\[\]-]+)+")
-
-
 def family(text: str) -> str:
-    """Return an error's text with ids, paths, hosts, times and numbers replaced by their kinds, on one line."""
+    """Return an error's text with ids, absolute paths, hosts, times and numbers replaced by their kinds, on one line.
+
+    Relative paths stay: they name the test, the module or the file that the error is about; and so do codes of errors.
+    """
     line = " ".join(text.split())[:2_000]
-    if _NAME.fullmatch(line):  # the path of a test or a module is no volatile part: it is what the error is
-        return line[:400]
-    for pattern, kind in _VOLATILE:
+    for pattern, kind in _PLACES:
         line = pattern.sub(kind, line)
-    return line[:400]
+    parts = _RELATIVE.split(line)
+    for place, part in enumerate(parts):
+        if place % 2:
+            parts[place] = _IN_PATH.sub("<n>", part)
+            continue
+        for pattern, replacement in _NUMBERS:
+            parts[place] = pattern.sub(replacement, parts[place])
+    return "".join(parts)[:400]
 
 
 def fingerprint(error_type: str | None, message: str | None) -> str | None:
