@@ -156,3 +156,23 @@ def test_what_is_no_backup_changes_nothing(workspace: Workspace, tmp_path: Path,
             restore(path, workspace.root, replace=True, clock=clock)
     assert (workspace.config / "learning_loop.yaml").exists()
     assert not (tmp_path / "escape.txt").exists()
+
+
+def test_forgetting_reaches_reports_alerts_and_events_and_leaves_the_rules(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(failing)
+    gone = [fail(loop, f"secret customer {MARK}{number}") for number in range(3)]
+    loop._must().look()
+    (alert,) = loop.alerts()
+    loop.weekly_learning_synthesis()
+    held = holding(workspace.root, MARK)
+    assert any("reports" in path for path in held)
+    assert any("alerts" in path for path in held)
+    for name in gone:
+        forget(loop.app, name, reason="asked")
+    loop.close()
+    assert holding(workspace.root, MARK) == []
+    readable = [path for path in (workspace.root / "metrics" / "reports").rglob("*") if path.is_file()]
+    assert not [path for path in readable if any(name in path.read_text(encoding="utf-8") for name in gone)]
+    with App.open(workspace, environ={}) as again:
+        assert again.ledger.faults() == []
+        assert again.ledger.events("alert")[0].data["id"] == alert.id

@@ -147,7 +147,7 @@ def note_of(app: App, alert: Alert) -> dict[str, Any]:
     return {
         "subject": f"alert:{alert.key}",
         "folder": FOLDER,
-        "name": note_name(app, alert.title),
+        "name": note_name(app, f"{alert.sort} {alert.kind}"),
         "meta": {
             "kind": "alert",
             "title": alert.title,

@@ -1,17 +1,20 @@
 """Erasing what a person wants gone: from the ledger, the notes and the index, leaving a tombstone."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from learning_loop.app import App
 from learning_loop.errors import NotFoundError, UsageError
 from learning_loop.flows.indexing import Indexing
+from learning_loop.flows.masking import Mask, mask_derived
 from learning_loop.flows.reflect import Reflection, Reflector
 from learning_loop.index.store import PATIENCE_S
 from learning_loop.ledger import Filter
+from learning_loop.records import FORGOTTEN, ExecutionRecord
 from learning_loop.workspace import Note, atomic_write
 from learning_loop.workspace.notes import digest_of
 
+_OF_MANY = ("pattern", "gotcha", "rule", "alert")  # notes that one run less does not undo
 _ACTIONS = {"reflection": "mandatory_reflection", "decision": "update_architecture", "template": "extract_template"}
 
 
@@ -22,6 +25,7 @@ class Forgotten:
     id: str
     erased: list[str] = field(default_factory=list)
     rewritten: list[str] = field(default_factory=list)
+    record: ExecutionRecord | None = field(default=None, repr=False)
 
 
 def forget(app: App, name: str, *, reason: str) -> Forgotten:
@@ -61,6 +65,9 @@ def forget_expired(app: App) -> list[Forgotten]:
 
 def _scrub(app: App, found: list[Forgotten]) -> None:
     """Take what was erased out of the index, so that no page of it remembers."""
+    mask = Mask.of([item.record for item in found if item.record is not None])
+    if mask.ids:
+        found[-1].rewritten += mask_derived(app, mask)
     if found:
         app.index.store.put(gone=[source for item in found for source in item.erased])
         _sync(app)
@@ -84,7 +91,7 @@ def _note(app: App, path: str, reason: str) -> Forgotten:
 def _execution(app: App, execution_id: str, reason: str) -> Forgotten:
     if app.ledger.is_running(execution_id):
         raise UsageError(f"{execution_id} is still running: forget it when it has ended")
-    found = Forgotten(execution_id, erased=[f"execution:{execution_id}"])
+    found = Forgotten(execution_id, erased=[f"execution:{execution_id}"], record=app.ledger.execution(execution_id))
     with app.index.store.taking_in():
         again = _erase(app, execution_id, found)
         app.ledger.forget(execution_id, reason=reason)
@@ -101,7 +108,9 @@ def _erase(app: App, execution_id: str, found: Forgotten) -> list[tuple[str, lis
             continue
         note = app.notes.read(path)
         versions = {version.digest for version in app.ledger.note_versions(note_id=note.id)}
-        if digest_of(note.content) in versions:
+        if digest_of(note.content) in versions and note.category in _OF_MANY:
+            _rest_on_others(app, note, execution_id, found)
+        elif digest_of(note.content) in versions:
             (app.workspace.root / path).unlink(missing_ok=True)
             app.ledger.forget_note(note.id, reason=f"it rested on {execution_id}")
             found.erased.append(path)
@@ -111,6 +120,19 @@ def _erase(app: App, execution_id: str, found: Forgotten) -> list[tuple[str, lis
             atomic_write(app.workspace.root / path, _without(note, execution_id).content)
             found.rewritten.append(path)
     return again
+
+
+def _rest_on_others(app: App, note: Note, execution_id: str, found: Forgotten) -> None:
+    """Write a note of ours that rests on many runs without one of them; it stays the loop's."""
+    mask = Mask.of([found.record] if found.record is not None else [])
+    version = app.ledger.note_versions(note_id=note.id)[0]
+    without = _without(note, execution_id)
+    kept = {key: value for key, value in without.meta.items() if isinstance(value, str) and mask.tells(value)}
+    changed = without.with_meta(**dict.fromkeys(kept, FORGOTTEN))
+    changed = Note(path=changed.path, head=changed.head, body=mask.lines(changed.body), meta=changed.meta)
+    app.ledger.append(replace(version, digest=changed.digest, at=app.clock()))
+    app.notes.write(changed)
+    found.rewritten.append(note.path)
 
 
 def _written_again(app: App, again: list[tuple[str, list[str]]]) -> list[str]:

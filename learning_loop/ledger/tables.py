@@ -8,7 +8,7 @@ from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, Strin
 
 from learning_loop import records
 
-HEAD = "0001"  # the newest migration; known here so that opening an up-to-date ledger need not import Alembic
+HEAD = "0002"  # the newest migration; known here so that opening an up-to-date ledger need not import Alembic
 
 
 class Timestamp(sa.types.TypeDecorator[datetime]):

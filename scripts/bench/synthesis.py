@@ -281,7 +281,8 @@ def group_by(workspace: Workspace, since: datetime | None) -> float:
     """Return how long SQL takes to count and add up the same rows by kind, agent and error."""
     where = "" if since is None else f"WHERE e.started_at >= '{stored(since)}'"
     statement = f"""
-        SELECT e.task_type, e.component, e.agent, o.error_fingerprint, count(*), sum(o.success), avg(s.overall), avg(o.duration_s)
+        SELECT e.task_type, e.component, e.agent, o.error_fingerprint,
+            count(*), sum(o.success), avg(s.overall), avg(o.duration_s)
         FROM executions e JOIN outcomes o ON o.execution_id = e.id JOIN scores s ON s.execution_id = e.id {where}
         GROUP BY 1, 2, 3, 4"""  # noqa: S608
     connection = sqlite3.connect(workspace.ledger)
