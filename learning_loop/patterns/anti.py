@@ -88,7 +88,7 @@ def _repeated_errors(kind: Kind, runs: Sequence[Observation], limits: AntiPatter
                     "repeated_error",
                     f"repeated_error:{kind.key}:{error}",
                     f"“{text}” again and again, in {kind}",
-                    f"{len(same)} runs of {kind} failed with it within {limit.days} days",
+                    f"{len(same)} runs failed with it within {limit.days} days",
                     _ids([recent[place] for place in same]),
                 )
             )
