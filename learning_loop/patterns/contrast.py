@@ -12,11 +12,13 @@ import numpy as np
 from learning_loop.features.conditions import SORTS, Comparison, Condition, facts_of, holds, number, show, test_of
 from learning_loop.patterns.candidates import Candidate, Contrasted, Extent, Limits
 from learning_loop.records import Observation, Pattern
-from learning_loop.stats.contingency import fisher_greater_many, least_p_value, mantel_haenszel, newcombe
+from learning_loop.stats.contingency import fisher_greater_many, least_p_value, mantel_haenszel, newcombe, serial_p_value
 
 FEW_VALUES = 8  # a number with more distinct values than this is cut at its quartiles
 MOST_PAIRED = 150  # features that are paired with each other: those that split the runs most evenly
 MOST_STRATA = 5  # patterns that a further one is compared within
+DAY = 86_400.0
+DOUBTED = 0.05  # p-values below this are held against runs of good and bad luck as well
 STILL = 0.05  # what a further pattern must add, given those already found
 PASSING = ("state:git.changed_files", "state:git.branch", "state:git.commit", "state:git.dirty")  # see `versions`
 _ORDER = ("type", "component", "project", "agent", "tag", *SORTS)
@@ -77,9 +79,15 @@ def _splits(name: str, values: Mapping[str, Sequence[int]], runs: int, least: in
 
 
 def contrasts(runs: Sequence[Observation], limits: Limits) -> list[Candidate]:
-    """Return every contrast that was tested: each condition alone, and pairs, against good and against bad scores."""
-    scored = [run for run in runs if run.score is not None]
+    """Return every contrast that was tested: each condition alone, and pairs, against good and against bad scores.
+
+    Bad days come in runs, and so do agents, branches and versions: two that have nothing to do with each other then go
+    together more often than exact tests of independent runs expect. What looks significant is therefore tested a second time,
+    with a variance that counts such runs; the weaker of both tests counts.
+    """
+    scored = sorted((run for run in runs if run.score is not None), key=lambda run: (run.started, run.id))
     scores = np.array([run.score for run in scored], dtype=np.float64)
+    lags = lags_of(scored)
     labels = {"success": scores > limits.success_above, "failure": scores < limits.failure_below}
     items = items_of(scored, limits.least_support)
     if not items:
@@ -96,6 +104,8 @@ def contrasts(runs: Sequence[Observation], limits: Limits) -> list[Candidate]:
         rows = np.array([row for _, _, row in tested])
         p_values = fisher_greater_many(np.array([cell for _, cell, _ in tested]), rows, column, total)
         least = least_p_value(rows, column, total)
+        for doubted in np.flatnonzero(p_values <= DOUBTED):
+            p_values[doubted] = max(p_values[doubted], serial_p_value(tested[doubted][0].runs, label, lags))
         for place, (contrast, _, _) in enumerate(tested):
             alone = len(contrast.conditions) == 1
             found.append(
@@ -111,6 +121,14 @@ def contrasts(runs: Sequence[Observation], limits: Limits) -> list[Candidate]:
                 )
             )
     return found
+
+
+def lags_of(runs: Sequence[Observation]) -> int:
+    """Return over how many runs good and bad luck may last: those of a day, but no more than the square root of all."""
+    if len(runs) < 2:
+        return 0
+    days = max((runs[-1].started - runs[0].started) / DAY, 1.0)
+    return int(min(len(runs) / days, math.sqrt(len(runs))))
 
 
 Tested = tuple[Contrasted, int, int]  # with its first cell and its row's sum
@@ -262,7 +280,7 @@ def _state(
 
 def estimate(family: str, condition: Condition, runs: Sequence[Observation], limits: Limits) -> Pattern | None:
     """Return how a known contrast stands in these runs; None where its condition holds of none, or of all."""
-    scored = [run for run in runs if run.score is not None]
+    scored = sorted((run for run in runs if run.score is not None), key=lambda run: (run.started, run.id))
     extent = np.array([holds(condition, facts_of(run.features)) for run in scored], dtype=np.bool_)
     if not extent.any() or extent.all():
         return None
@@ -270,6 +288,7 @@ def estimate(family: str, condition: Condition, runs: Sequence[Observation], lim
     label = scores > limits.success_above if family == "success" else scores < limits.failure_below
     cells = (int((extent & label).sum()), int(extent.sum()), int(label.sum()), label.size)
     p_value = float(fisher_greater_many(*(np.array([cell]) for cell in cells))[0])
+    p_value = max(p_value, serial_p_value(extent, label, lags_of(scored)))
     return _pattern(family, _Known(condition, extent, label), scored, limits, p_value)
 
 

@@ -74,6 +74,41 @@ def mantel_haenszel(strata: Sequence[tuple[float, float, float, float]]) -> floa
     return 0.5 * math.erfc(excess / math.sqrt(2 * variance))
 
 
+def serial_p_value(exposed: npt.NDArray[np.bool_], label: npt.NDArray[np.bool_], lags: int) -> float:
+    """Return the one-sided p-value that exposure and label go together, where either comes in runs.
+
+    Both are in the order of time. The score statistic's variance is estimated with Bartlett's weights over so many lags (W. K.
+    Newey & K. D. West, A simple positive semi-definite, heteroskedasticity and autocorrelation consistent covariance matrix,
+    Econometrica 55, 1987), and is never taken for smaller than that of independent observations.
+    """
+    parts = (exposed - exposed.mean()) * (label - label.mean())
+    about = parts - parts.mean()
+    alone = variance = float(about @ about)
+    for lag in range(1, min(lags, parts.size - 1) + 1):
+        variance += 2 * (1 - lag / (lags + 1)) * float(about[lag:] @ about[:-lag])
+    if alone <= 0:
+        return 1.0
+    return 0.5 * math.erfc(float(parts.sum()) / math.sqrt(2 * max(variance, alone)))
+
+
+def risk_difference(strata: Sequence[tuple[float, float, float, float]]) -> tuple[float, float, float] | None:
+    """Return the difference of two shares over strata (a of n, b of m), with its 95 % interval; None where no stratum has both.
+
+    Mantel and Haenszel's weights, variance after S. Greenland & J. M. Robins, Estimation of a common effect parameter from
+    sparse follow-up data, Biometrics 41, 1985.
+    """
+    weight = difference = variance = 0.0
+    for a, n, b, m in strata:
+        if n and m:
+            weight += n * m / (n + m)
+            difference += (a * m - b * n) / (n + m)
+            variance += (a * (n - a) * m**3 + b * (m - b) * n**3) / (n * m * (n + m) ** 2)
+    if not weight:
+        return None
+    value, half = difference / weight, Z95 * math.sqrt(variance) / weight
+    return value, max(value - half, -1.0), min(value + half, 1.0)
+
+
 def wilson(successes: float, runs: float, z: float = Z95) -> tuple[float, float]:
     """Return the interval of a share (E. B. Wilson, Probable inference, JASA 22, 1927); (0, 1) where there are no runs."""
     if runs <= 0:

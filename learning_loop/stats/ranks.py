@@ -30,11 +30,24 @@ class Change:
     p_value: float
 
 
+def inflation(residuals: Series) -> float:
+    """Return by how much serial correlation inflates the variance of a sum: (1 + r) / (1 - r) of the first lag, at least 1.
+
+    S. Yue & C. Wang, The Mann-Kendall test modified by effective sample size, Water Resources Management 18, 2004.
+    """
+    series = np.asarray(residuals, dtype=np.float64)
+    series = series - series.mean()
+    spread = float(series @ series)
+    lag = float(series[1:] @ series[:-1]) / spread if spread > 0 else 0.0
+    lag = min(max(lag, 0.0), 0.95)
+    return (1 + lag) / (1 - lag)
+
+
 def change_point(values: Series) -> Change | None:
     """Return where a series most likely changes its level; None for fewer than ten values, or where none varies.
 
     A. N. Pettitt, A non-parametric approach to the change-point problem, Applied Statistics 28, 1979, with his approximation
-    of the p-value on mid-ranks; of ties the variance is corrected.
+    of the p-value on mid-ranks; the variance is corrected for ties, and for serial correlation about the levels.
     """
     n = len(values)
     if n < 10:
@@ -46,13 +59,15 @@ def change_point(values: Series) -> Change | None:
     sums = 2 * np.cumsum(ranks)[:-1] - np.arange(1, n) * (n + 1)
     at = int(np.argmax(np.abs(sums)))
     most = float(abs(sums[at]))
-    return Change(at=at + 1, p_value=min(1.0, 2 * math.exp(-6 * most * most / ((n**3 + n**2) * ties))))
+    serial = inflation(np.concatenate([part - part.mean() for part in (ranks[: at + 1], ranks[at + 1 :])]))
+    return Change(at=at + 1, p_value=min(1.0, 2 * math.exp(-6 * most * most / ((n**3 + n**2) * ties * serial))))
 
 
 def drift(values: Series) -> float:
     """Return the two-sided p-value that a series has no monotone trend; 1 for fewer than ten values.
 
-    H. B. Mann, Nonparametric tests against trend, Econometrica 13, 1945; variance corrected for ties, normal approximation.
+    H. B. Mann, Nonparametric tests against trend, Econometrica 13, 1945; normal approximation, the variance corrected for ties
+    and for serial correlation about a straight line.
     """
     series = np.asarray(values, dtype=np.float64)
     n = series.size
@@ -61,10 +76,12 @@ def drift(values: Series) -> float:
     score = 0.0
     for place in range(n - 1):
         score += float(np.sum(np.sign(series[place + 1 :] - series[place])))
-    _, counts = _ranks(series)
+    ranks, counts = _ranks(series)
     variance = (n * (n - 1) * (2 * n + 5) - float(np.sum(counts * (counts - 1) * (2 * counts + 5)))) / 18
     if variance <= 0:
         return 1.0
+    places = np.arange(n)
+    variance *= inflation(ranks - np.polyval(np.polyfit(places, ranks, 1), places))
     return math.erfc(max(abs(score) - 1, 0) / math.sqrt(2 * variance))
 
 
@@ -95,13 +112,13 @@ class Estimate:
 def shift(later: Series, earlier: Series) -> Estimate:
     """Return how much larger `later` values are: the median of all differences (Hodges & Lehmann 1963), with its interval."""
     after, before = _thinned(later), _thinned(earlier)
-    m, n = after.size, before.size
+    m, n = len(later), len(earlier)
     differences = np.sort((after[:, None] - before[None, :]).ravel())
     rank = m * n / 2 - Z95 * math.sqrt(m * n * (m + n + 1) / 12)
     low = high = None
-    if rank >= 1:
-        place = int(rank) - 1
-        low, high = float(differences[place]), float(differences[m * n - 1 - place])
+    if rank >= 1:  # of thinned values the place is the same share of all
+        place = int((int(rank) - 1) * differences.size / (m * n))
+        low, high = float(differences[place]), float(differences[differences.size - 1 - place])
     return Estimate(float(np.median(differences)), low, high, len(later) + len(earlier))
 
 
