@@ -95,38 +95,44 @@ def upcoming(app: App) -> list[Slot]:
 
 
 def carry_out(app: App, slot: Slot) -> Synthesis:
-    """Do what a slot is for, and note that it is done; done twice, it changes nothing."""
+    """Do what a slot is for, and note that it is done; done twice, it changes nothing.
+
+    A month is reviewed before its last days are over: with the next one it is reviewed again, whole.
+    """
+    if slot.job == "monthly" and slot.period.start is not None:
+        before = month_of(slot.period.start - timedelta(days=3), ZoneInfo(app.settings.synthesis.timezone))
+        if app.ledger.events("synthesis", before.label, last=1):
+            synthesize(app, before)
     result = synthesize(app, slot.period)
     data = {"at": slot.at.isoformat(), "report": result.report}
     app.ledger.append(Event(kind="job", subject=slot.name, at=app.clock(), data=data))
     return result
 
 
-def run(opened: Callable[[], App], say: Callable[[str], None], *, once: bool = False) -> None:
-    """Carry out what is due, now and whenever a slot comes; `once` ends after what is due now.
+def run(opened: Callable[[], App], say: Callable[[str], None], complain: Callable[[str], None], *, once: bool = False) -> bool:
+    """Carry out what is due, now and whenever a slot comes; `once` ends after what is due now and says whether all was done.
 
-    `opened` opens the workspace anew at every look, so that changed settings count. A slot that fails is tried again later.
+    `opened` opens the workspace anew at every look, so that changed settings count. A job that fails is tried again later,
+    from the slot that failed on; it does not hold up the others.
     """
     import schedule
 
-    retry_at = 0.0
+    retry_at: dict[str, float] = {}
 
     def tick() -> None:
-        nonlocal retry_at
-        if time.monotonic() < retry_at:
-            return
         with opened() as app:
             for slot in due(app):
+                if time.monotonic() < retry_at.get(slot.job, 0.0):
+                    continue
                 try:
                     say(f"{slot.name}: {carry_out(app, slot).report}")
                 except LearningLoopError as error:
-                    say(f"{slot.name}: {error}")
-                    retry_at = time.monotonic() + RETRY_S
-                    return
+                    complain(f"{slot.name}: {error}")
+                    retry_at[slot.job] = time.monotonic() + RETRY_S
 
     tick()
     if once:
-        return
+        return not retry_at
     ticker = schedule.Scheduler()
     ticker.every(TICK_S).seconds.do(tick)
     while True:

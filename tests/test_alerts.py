@@ -1,5 +1,6 @@
 """Anti-patterns: each opens one alert once, and closes when its cause is gone."""
 
+import random
 from datetime import timedelta
 from typing import Any
 
@@ -97,6 +98,29 @@ def test_an_alert_opens_once_and_closes_by_itself(make_loop: MakeLoop, workspace
     go(3)
     assert [item.state for item in loop.alerts()] == ["open"]
     assert len(list(folder.glob("*.md"))) == 1
+
+
+def test_what_became_slow_stays_so_until_it_is_quick_again() -> None:
+    def found(durations: list[float], baseline: float | None = None) -> set[str]:
+        course = runs(len(durations), duration_s=lambda n: durations[n] + 0.001 * (n % 7))
+        return {item.sort for item in alarms(KIND, course, AntiPatterns(), now=100.0, high_surprise=70, baseline=baseline)}
+
+    assert found([1.0] * 20 + [3.0] * 5) == {"slowing"}
+    assert found([3.0] * 40) == set()
+    assert found([3.0] * 40, baseline=1.0) == {"slowing"}
+    assert found([3.0] * 35 + [1.1] * 5, baseline=1.0) == set()
+
+
+def test_ordinary_durations_seldom_look_slow() -> None:
+    rng, raised = random.Random(2), 0
+    for _ in range(40):
+        course = [rng.lognormvariate(0, 0.3) for _ in range(150)]
+        for until in range(20, 150):
+            seen = runs(until, duration_s=lambda n, course=course: course[n])[-60:]
+            if alarms(KIND, seen, AntiPatterns(), now=1e3, high_surprise=70):
+                raised += 1
+                break
+    assert raised <= 4
 
 
 def test_what_a_person_resolved_opens_only_for_what_happens_later(make_loop: MakeLoop, clock: SteppingClock) -> None:

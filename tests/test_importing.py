@@ -17,6 +17,7 @@ import pytest
 from learning_loop.app import App
 from learning_loop.errors import MappingError
 from learning_loop.flows.importing import export_history, import_history, load_mapping
+from learning_loop.flows.measuring import counted_weeks
 from learning_loop.importers import RowMapping, format_of
 from learning_loop.ledger import EVERYTHING, Filter
 from learning_loop.workspace import Workspace
@@ -125,9 +126,11 @@ def test_gzip_jsonl_and_bytes_that_are_no_text(app: App, tmp_path: Path) -> None
 
 def test_secrets_in_rows_do_not_reach_disk(app: App, tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
-    path.write_text("at,reason\n2026-01-01,password=hunter22\nnever,password=hunter22\n", encoding="utf-8")
-    report = import_history(app, path, RowMapping.model_validate({"started_at": "at", "error_message": "reason"}), "csv")
+    path.write_text("at,ok,reason\n2026-01-01,no,password=hunter22\n2026-01-01,password=hunter22,x\n", encoding="utf-8")
+    columns = {"started_at": "at", "success": "ok", "error_message": "reason"}
+    report = import_history(app, path, RowMapping.model_validate(columns), "csv")
     assert report.added == report.bad_count == 1
+    assert "hunter22" not in report.bad[0].problem
     assert report.set_aside is not None
     written = (app.workspace.root / report.set_aside).read_text(encoding="utf-8") + str(app.ledger.executions())
     assert "hunter22" not in written
@@ -197,6 +200,10 @@ def test_junit_cases_are_executions(app: App, tmp_path: Path) -> None:
         "api.test_login.test_bad": "failed",
         "api.test_login.test_later": "unknown",
     }
+    timeless = tmp_path / "timeless.xml"
+    timeless.write_text(JUNIT.replace(' timestamp="2026-03-02T09:00:00"', ""), encoding="utf-8")
+    assert import_history(app, timeless, None, "junit").added == 3
+    assert import_history(app, timeless, None, "junit").known == 3
     bomb = tmp_path / "bomb.xml"
     bomb.write_text('<!DOCTYPE a [<!ENTITY b "c">]><testsuite><testcase name="&b;"/></testsuite>', encoding="utf-8")
     with pytest.raises(MappingError, match="no JUnit XML"):
@@ -251,3 +258,15 @@ def test_an_import_that_is_killed_goes_on(workspace: Workspace, tmp_path: Path) 
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         assert app.ledger.tally(Filter(ended=True))[0].runs == rows
         assert len({record.execution.task_id for record in app.ledger.executions(limit=rows)}) == rows
+
+
+def test_lists_of_failures_count_in_no_rate(app: App, tmp_path: Path) -> None:
+    path = tmp_path / "failures.csv"
+    path.write_text("at,reason\n" + "".join(f"2026-01-05T10:{n:02},no route {n}\n" for n in range(9)), encoding="utf-8")
+    columns = {"started_at": "at", "error_message": "reason", "only_failures": True, "agent": {"value": "ann"}}
+    import_history(app, path, RowMapping.model_validate(columns), "csv")
+    (week,) = counted_weeks(app)
+    assert (week.runs, week.failed, week.agents, week.scored) == (9, 0, {}, 0)
+    assert [error.count for error in week.errors.values()] == [9]
+    with pytest.raises(ValueError, match="leave success out"):
+        RowMapping.model_validate({**columns, "success": "x"})

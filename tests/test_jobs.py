@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from learning_loop.app import App
 from learning_loop.jobs import carry_out, due, recipes, run, slots, upcoming
-from learning_loop.records import Execution
 from learning_loop.workspace import Workspace
 from tests.conftest import WORDS_ONLY
 from tests.test_synthesis import rows, take_in
@@ -55,9 +56,9 @@ def test_what_was_missed_is_caught_up_with_once(workspace: Workspace, tmp_path: 
         take_in(app, rows(1_000, 60, START + timedelta(days=8)), tmp_path)
         assert [slot.name for slot in due(app)] == ["weekly:2026-W11", "weekly:2026-W12", "monthly:2026-03", "weekly:2026-W13"]
         said: list[str] = []
-    run(lambda: opened(workspace, START + timedelta(days=30)), said.append, once=True)
+    assert run(lambda: opened(workspace, START + timedelta(days=30)), said.append, pytest.fail, once=True)
     assert len(said) == 4
-    run(lambda: opened(workspace, START + timedelta(days=30)), said.append, once=True)
+    assert run(lambda: opened(workspace, START + timedelta(days=30)), said.append, pytest.fail, once=True)
     assert len(said) == 4
     with opened(workspace, START + timedelta(days=30)) as app:
         assert {slot.job for slot in upcoming(app)} == {"weekly", "monthly"}
@@ -73,4 +74,3 @@ def test_switched_off_is_off(workspace: Workspace) -> None:
 def test_recipes_name_the_workspace() -> None:
     found = recipes("learning-loop", "/srv/work")
     assert all("learning-loop -C /srv/work schedule run --once" in text for text in found.values())
-    assert Execution.__name__

@@ -1,5 +1,6 @@
 """Rules: what they may say, when they hold, and that they reach the work without ever breaking it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,6 @@ def pattern(antecedent: str, *, family: str = "failure", hits: int = 30, consequ
     )
 
 
-CARE = "this often goes badly: look at why before you start"
-
-
 @pytest.mark.parametrize(
     ("antecedent", "family", "when", "then"),
     [
@@ -156,12 +154,7 @@ CARE = "this often goes badly: look at why before you start"
         ("parameter.retries = 3", "success", None, {"advise": "use parameter retries = 3", "set": {"retries": 3}}),
         ("type = write and decision.model = small", "failure", "type = write", {"avoid": {"model": "small"}}),
         ("decision.model = large and parameter.size > 9", "success", "parameter.size > 9", {"prefer": {"model": "large"}}),
-        (
-            "component = web and agent = bob",
-            "failure",
-            "component = web and agent = bob",
-            {"advise": "this often goes badly: look at why before you start"},
-        ),
+        ("tag = a and agent = bob", "failure", None, None),
         ("component = web", "success", None, None),
     ],
 )
@@ -225,6 +218,24 @@ def test_what_would_retire_most_rules_is_not_believed() -> None:
     assert "would be retired at once" in refused.held_back[0]
     few = dict(list(fallen.items())[:2])
     assert [change.action for change in plan(rules, [], fallen=few).changes] == ["retire", "retire"]
+    assert not plan(rules[:2], [], fallen=fallen).changes
+    assert [change.action for change in plan(rules[:1], [], fallen=fallen).changes] == ["retire"]
+
+
+def test_rules_that_say_the_same_are_merged() -> None:
+    one = rule("parameter.p = 1")
+    same = replace(one, id="b", path="memory/rules/b.md", pattern="failure: something else")
+    (change,) = plan([one, same], []).changes
+    assert (change.action, change.rule) == ("retire", same)
+    assert "says the same" in change.reason
+    (change,) = plan([one, replace(same, mine=True)], []).changes
+    assert change.rule == one
+
+
+def test_a_rule_may_only_ask_what_is_known_before_a_run() -> None:
+    for name in ("state.git.branch", "decision.model"):
+        with pytest.raises(ConditionError, match="not known of a task"):
+            read_rule(id="a", path="a", title="a", meta={"when": f"{name} != x", "then": {"advise": "x"}}, written_by_loop=True)
 
 
 def test_peoples_rules_are_left_alone_and_not_repeated() -> None:
@@ -235,8 +246,9 @@ def test_peoples_rules_are_left_alone_and_not_repeated() -> None:
     assert not plan([same], [name]).changes
 
 
-def test_rejected_rules_need_half_as_much_evidence_again() -> None:
-    name = "parameter.p = 1"
+def test_rejected_rules_need_a_larger_effect() -> None:
+    name = "parameter.p = 1"  # its effect is 55 points, 40 at least
     key = f"rule: failure: {name}"
-    assert not plan([], [name], rejected={key: 25}).changes
-    assert plan([], [name], rejected={key: 20}).changes
+    assert not plan([], [name], rejected={key: 50.0}).changes
+    assert not plan([], [name], rejected={key: 40.0}).changes
+    assert plan([], [name], rejected={key: 35.0}).changes

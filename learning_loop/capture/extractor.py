@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,14 +74,6 @@ class PatternExtractor:
             f"{family}_patterns": [pattern for pattern in found if pattern.family == family] for family in FAMILIES
         }
         return self.patterns
-
-    def find_commonalities(self, tasks: Iterable[Any], others: Iterable[Any] = ()) -> list[Pattern]:
-        """Return what some executions have in common and others have not: the first as good ones, the others as bad ones."""
-        from learning_loop.patterns import Limits, find_patterns
-
-        group = [replace(observed(item, place), score=100.0) for place, item in enumerate(tasks)]
-        rest = [replace(observed(item, place), score=0.0) for place, item in enumerate(others, len(group))]
-        return [pattern for pattern in find_patterns([*group, *rest], Limits()).patterns if pattern.family == "success"]
 
     def capture_execution_metadata(self, task: Task | str, phase: str, observed: Observed | None = None) -> dict[str, Any]:
         """Return what there is to record of a task at a phase: `pre`, `during` or `post`.

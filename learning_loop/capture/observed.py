@@ -17,9 +17,7 @@ def observed(item: Any, place: int) -> Observation:
     if isinstance(item, ExecutionRecord):
         return _of_record(item)
     task = Task.of(_with_id(item, place))
-    said = {
-        name: _said(item, name) for name in ("score", "success", "duration_s", "cost_usd", "error", "started_at", "ended_at")
-    }
+    said = {name: _said(item, name) for name in _OUTCOME}
     known = {name: value for name, value in said.items() if value is not None}
     chosen = {name: value for name, value in task.parameters.items() if name not in said}
     features = _named(task.type, task.component, task.project) | features_from(chosen, (), (), task.tags, task.agent)

@@ -48,7 +48,7 @@ def import_(
             tell, size = telling(f"importing {path.name}"), path.stat().st_size
             read = lambda done, tell=tell, size=size: tell(min(done, size) >> 10, max(size >> 10, 1))  # noqa: E731
             kind = form or format_of(path)
-            found[path.name] = import_history(app, path, mapping, kind, dry_run=dry_run, read=None if dry_run else read)
+            found[str(path)] = import_history(app, path, mapping, kind, dry_run=dry_run, read=None if dry_run else read)
     if as_json:
         print_json({name: asdict(report) for name, report in found.items()})
         return

@@ -1,5 +1,6 @@
 """synthesize, alerts, metrics, schedule: what is learned week by week."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,8 @@ def run(ctx: click.Context, once: bool) -> None:
     if not once:
         click.echo("waiting for what is due; Ctrl-C stops", err=True)
     try:
-        tick(lambda: App.open(workspace, flags=ctx.obj["flags"]), click.echo, once=once)
+        done = tick(lambda: App.open(workspace, flags=ctx.obj["flags"]), click.echo, partial(click.echo, err=True), once=once)
+        ctx.exit(0 if done else 1)
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
 

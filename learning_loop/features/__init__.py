@@ -2,7 +2,7 @@
 
 from learning_loop.features.conditions import Condition, facts_of, holds, parse, quoted, show
 from learning_loop.features.contrast import Contrast, contrasts, differences
-from learning_loop.features.encoding import features_from, features_of, shape_of
+from learning_loop.features.encoding import declared, features_from, features_of, shape_of
 from learning_loop.features.errors import Explanation, error_line, error_words, explain, family, fingerprint
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Contrast",
     "Explanation",
     "contrasts",
+    "declared",
     "differences",
     "error_line",
     "error_words",

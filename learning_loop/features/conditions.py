@@ -73,19 +73,20 @@ def any_of(parts: Sequence[Condition]) -> Condition:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
-def parse(text: str, *, names: Sequence[str] = ()) -> Condition:
+def parse(text: str, *, names: Sequence[str] = (), sorts: Sequence[str] = SORTS) -> Condition:
     """Return the condition a text stands for; raise ConditionError that says where it cannot be read.
 
-    `names` replaces the names of a task's features, for conditions on something else.
+    `names` replaces the names of a task's features, for conditions on something else; `sorts` are the sorts of features that
+    may be asked about.
     """
     if len(text) > MOST_LENGTH:
         raise ConditionError(f"the condition is longer than {MOST_LENGTH} characters: make it two rules")
-    return _Parser(text, names).whole()
+    return _Parser(text, names, sorts).whole()
 
 
 class _Parser:
-    def __init__(self, text: str, names: Sequence[str]) -> None:
-        self._text, self._names = text, names
+    def __init__(self, text: str, names: Sequence[str], sorts: Sequence[str]) -> None:
+        self._text, self._names, self._sorts = text, names, sorts
         self._tokens: list[tuple[str, str, int]] = []
         place = 0
         while text[place:].strip():
@@ -151,9 +152,9 @@ class _Parser:
                 raise self._wrong(place, f"{name!r} is no name here: use one of {', '.join(self._names)}")
             return
         sort, _, rest = name.partition(".")
-        if name not in PLAIN_NAMES and not (sort in SORTS and rest):
-            known = ", ".join([*PLAIN_NAMES, *(f"{sort}.NAME" for sort in SORTS)])
-            raise self._wrong(place, f"{name!r} is no feature of a task: use one of {known}")
+        if name not in PLAIN_NAMES and not (sort in self._sorts and rest):
+            known = ", ".join([*PLAIN_NAMES, *(f"{sort}.NAME" for sort in self._sorts)])
+            raise self._wrong(place, f"{name!r} is not known of a task: use one of {known}")
 
     def _place(self) -> int:
         return self._tokens[self._at][2] if self._at < len(self._tokens) else len(self._text)
@@ -232,18 +233,11 @@ def _test(test: Comparison, found: str | tuple[str, ...] | None) -> bool:
         return any(value in test.values for value in several)
     wanted = test.values[0]
     if test.operator == "=":
-        return any(_same(value, wanted) for value in several)
+        return wanted in several
     if test.operator == "!=":
-        return not any(_same(value, wanted) for value in several)
+        return wanted not in several
     limit = number(wanted)
     return limit is not None and any(_compare(number(value), test.operator, limit) for value in several)
-
-
-def _same(value: str, wanted: str) -> bool:
-    if value == wanted:
-        return True
-    one, other = number(value), number(wanted)
-    return one is not None and one == other
 
 
 def _compare(value: float | None, operator: str, limit: float) -> bool:

@@ -18,7 +18,15 @@ def features_of(record: ExecutionRecord) -> dict[str, str]:
     execution = record.execution
     before = [phase.data for phase in record.phases if phase.phase in ("pre", "state")]
     chosen = [(decision.point, decision.chosen) for decision in record.decisions]
-    return features_from(execution.parameters, before, chosen, execution.tags, execution.agent)
+    return declared(execution.dependencies) | features_from(
+        execution.parameters, before, chosen, execution.tags, execution.agent
+    )
+
+
+def declared(dependencies: Iterable[str]) -> dict[str, str]:
+    """Return the versions that declared dependencies are pinned to: `python:numpy==2.1` is `dependency:python:numpy` 2.1."""
+    pinned = (name.partition("==") for name in dependencies)
+    return {f"dependency:{name.strip()}": version.strip() for name, sign, version in pinned if sign and name and version}
 
 
 def features_from(

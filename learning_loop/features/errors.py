@@ -13,7 +13,8 @@ _PLACES = [  # in this order: each takes what the later ones would break up
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"), "<time>"),
     (re.compile(r"\b\d\d:\d\d:\d\d(?:[.,]\d+)?\b"), "<time>"),
-    (re.compile(r"(?:\\\\\?\\)?(?:\b[A-Za-z]:|(?<![\w.]))(?:~|\.{1,2})?[\\/](?:[\w.@+~-]+[\\/])*[\w.@+~-]*"), "<path>"),
+    (re.compile(r"(?:\\\\\?\\)?(?:\b[A-Za-z]:|(?<![\w.]))~?[\\/](?:[\w.@+~-]+[\\/])*[\w.@+~-]*"), "<path>"),
+    (re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[a-z]{2,})+\b", re.IGNORECASE), "<address>"),
     (re.compile(r"[\w.+=/-]+ #\d+\b"), "<item>"),  # a numbered build, issue or request
     (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"), "<host>"),
     (re.compile(r"\b(?:[a-z0-9-]+\.)+(?:com|org|net|io|dev|local|internal|lan)(?::\d+)?\b", re.IGNORECASE), "<host>"),

@@ -33,17 +33,22 @@ class Alert:
     changed_at: datetime
     executions: tuple[str, ...]
     note: str | None
+    baseline: float | None = None
 
     @property
     def stands(self) -> bool:
         return self.state != RESOLVED
 
 
+_KEPT = ("id", "sort", "title", "text", "advice", "state", "by", "note", "baseline")
+
+
 def alerts(app: App, *, resolved: bool = False) -> list[Alert]:
     """Return the alerts that stand, the newest first; all there ever were where those `resolved` are wanted too."""
     found: dict[str, Alert] = {}
     for event in app.ledger.events("alert"):
-        data, before = event.data, found.get(event.subject)
+        before = found.get(event.subject)
+        data: dict[str, Any] = {**event.data}
         reopened = before is None or (not before.stands and data["state"] == OPEN)
         found[event.subject] = Alert(
             key=event.subject,
@@ -51,7 +56,7 @@ def alerts(app: App, *, resolved: bool = False) -> list[Alert]:
             opened_at=event.at if reopened or before is None else before.opened_at,
             changed_at=event.at,
             executions=tuple(data["executions"]),
-            **{name: data[name] for name in ("id", "sort", "title", "text", "advice", "state", "by", "note")},
+            **{name: data[name] for name in _KEPT},
         )
     chosen = [alert for alert in found.values() if resolved or alert.stands]
     return sorted(chosen, key=lambda alert: (alert.changed_at, alert.id), reverse=True)
@@ -68,17 +73,31 @@ def check_alerts(app: App, kinds: Iterable[Kind], *, until: datetime | None = No
     for kind in dict.fromkeys(kinds):
         runs = _newest(app, kind, now)
         holding = {}
+        slow = known.get(f"slowing:{kind.key}")
         for alarm in alarms(
-            kind, runs, app.settings.anti_patterns, now=now.timestamp(), high_surprise=thresholds.high_surprise
+            kind,
+            runs,
+            app.settings.anti_patterns,
+            now=now.timestamp(),
+            high_surprise=thresholds.high_surprise,
+            baseline=slow.baseline if slow is not None and slow.stands else None,
         ):
             before = known.get(alarm.key)
+            if before is not None and before.changed_at > now:
+                continue  # what is looked at is older than what is known of it
             if before is None or before.stands or _again(alarm, before, kind, runs, app):
                 holding[alarm.key] = alarm
         for key, alarm in holding.items():
             before = known.get(key)
             if before is None or not before.stands:
                 changed.append(_opened(now, kind, alarm))
-        gone = [alert for alert in known.values() if alert.kind == kind and alert.stands and alert.key not in holding]
+        newest = runs[-1].id if runs else None
+        gone = [
+            alert
+            for alert in known.values()
+            if alert.kind == kind and alert.stands and alert.key not in holding and alert.changed_at <= now
+            if newest not in (None, *alert.executions)  # that nothing ran since mends nothing
+        ]
         changed += [replace(alert, state=RESOLVED, by="loop", changed_at=now) for alert in gone]
     return changed
 
@@ -131,6 +150,7 @@ def _opened(now: datetime, kind: Kind, alarm: Alarm) -> Alert:
         changed_at=now,
         executions=alarm.executions,
         note=None,
+        baseline=alarm.baseline,
     )
 
 
@@ -165,8 +185,7 @@ def note_of(app: App, alert: Alert) -> dict[str, Any]:
 
 
 def event_of(alert: Alert) -> Event:
-    names = ("id", "sort", "title", "text", "advice", "state", "by", "note")
-    data: dict[str, Any] = {name: getattr(alert, name) for name in names}
+    data: dict[str, Any] = {name: getattr(alert, name) for name in _KEPT}
     kind = {"type": alert.kind.type, "component": alert.kind.component, "project": alert.kind.project}
     return Event(
         kind="alert", subject=alert.key, at=alert.changed_at, data={**data, "kind": kind, "executions": list(alert.executions)}

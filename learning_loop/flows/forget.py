@@ -4,13 +4,13 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from learning_loop.app import App
-from learning_loop.errors import NotFoundError, UsageError
+from learning_loop.errors import NoteError, NotFoundError, UsageError
 from learning_loop.flows.indexing import Indexing
 from learning_loop.flows.masking import Mask, mask_derived
 from learning_loop.flows.reflect import Reflection, Reflector
 from learning_loop.index.store import PATIENCE_S
 from learning_loop.ledger import Filter
-from learning_loop.records import FORGOTTEN, ExecutionRecord
+from learning_loop.records import ExecutionRecord
 from learning_loop.workspace import Note, atomic_write
 from learning_loop.workspace.notes import digest_of
 
@@ -65,9 +65,9 @@ def forget_expired(app: App) -> list[Forgotten]:
 
 def _scrub(app: App, found: list[Forgotten]) -> None:
     """Take what was erased out of the index, so that no page of it remembers."""
-    mask = Mask.of([item.record for item in found if item.record is not None])
+    mask = Mask.of(app, [item.record for item in found if item.record is not None])
     if mask.ids:
-        found[-1].rewritten += mask_derived(app, mask)
+        found[-1].rewritten += [*mask_derived(app, mask), *_mask_notes(app, mask)]
     if found:
         app.index.store.put(gone=[source for item in found for source in item.erased])
         _sync(app)
@@ -124,15 +124,33 @@ def _erase(app: App, execution_id: str, found: Forgotten) -> list[tuple[str, lis
 
 def _rest_on_others(app: App, note: Note, execution_id: str, found: Forgotten) -> None:
     """Write a note of ours that rests on many runs without one of them; it stays the loop's."""
-    mask = Mask.of([found.record] if found.record is not None else [])
     version = app.ledger.note_versions(note_id=note.id)[0]
-    without = _without(note, execution_id)
-    kept = {key: value for key, value in without.meta.items() if isinstance(value, str) and mask.tells(value)}
-    changed = without.with_meta(**dict.fromkeys(kept, FORGOTTEN))
-    changed = Note(path=changed.path, head=changed.head, body=mask.lines(changed.body), meta=changed.meta)
+    changed = _without(note, execution_id)
     app.ledger.append(replace(version, digest=changed.digest, at=app.clock()))
     app.notes.write(changed)
     found.rewritten.append(note.path)
+
+
+def _mask_notes(app: App, mask: Mask) -> list[str]:
+    """Take families of errors that no run is left of out of the loop's own notes of many runs."""
+    written = []
+    for path in sorted(app.workspace.relative(path) for path in app.notes.paths()):
+        try:
+            note = app.notes.read(path)
+        except NoteError:
+            continue
+        versions = app.ledger.note_versions(note_id=note.id)
+        if note.category not in _OF_MANY or note.digest not in {version.digest for version in versions}:
+            continue
+        told = {key: mask.plain(value) for key, value in note.meta.items() if mask.plain(value) != value}
+        body = mask.lines(note.body)
+        if told or body != note.body:
+            head = note.with_meta(**told)
+            changed = Note(path=note.path, head=head.head, body=body, meta=head.meta)
+            app.ledger.append(replace(versions[0], digest=changed.digest, at=app.clock()))
+            app.notes.write(changed)
+            written.append(path)
+    return written
 
 
 def _written_again(app: App, again: list[tuple[str, list[str]]]) -> list[str]:

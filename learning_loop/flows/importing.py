@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from learning_loop.app import App
+from learning_loop.capture import digest
 from learning_loop.errors import MappingError, WorkspaceError
 from learning_loop.flows.history import Histories
 from learning_loop.importers import BadRow, Row, RowMapping, from_line, is_own, junit_rows, rows_of, to_line
@@ -22,7 +23,7 @@ from learning_loop.importers.mapping import Imported
 from learning_loop.importers.own import MARK
 from learning_loop.importers.rows import Read
 from learning_loop.ledger import EVERYTHING, Filter
-from learning_loop.records import Event, Execution, PastRun, Score
+from learning_loop.records import Event, Execution, Outcome, PastRun, Score
 from learning_loop.workspace import yaml
 
 BATCH = 1_000  # rows committed at once
@@ -83,7 +84,8 @@ def import_history(
     Raise MappingError.
     """
     report = ImportReport()
-    bad = _SetAside(None if dry_run else app.workspace.metrics / "imports" / f"{path.name}.bad.jsonl", app, report)
+    mark = digest(str(path.resolve())) or ""  # two files may have one name
+    bad = _SetAside(None if dry_run else app.workspace.metrics / "imports" / f"{path.name}.{mark[:4]}.bad.jsonl", app, report)
     groups: Iterator[tuple[str, list[Any]]]
     if form == "jsonl" and is_own(_first(path)):
         groups = _own(path, report, bad, read)
@@ -96,20 +98,34 @@ def import_history(
             rows = rows_of(path, form, read)
         groups = _mapped(path, islice(rows, LOOKED_AT) if dry_run else rows, mapping, report, bad, strict=form == "csv")
     if dry_run:
-        for _, records in groups:
+        for _, records in islice(groups, LOOKED_AT):
             report.shown += [item for item in records if isinstance(item, Imported)][: SHOWN - len(report.shown)]
         return report
-    scorer = _Scorer(app)
-    for batch in _batches(groups):
-        there = app.ledger.known([run for run, _ in batch])
-        new = {run: records for run, records in batch if run not in there}
-        app.ledger.append(*(row for records in new.values() for record in records for row in scorer.rows(record)))
-        report.added += len(new)
-        report.known += len(batch) - len(new)
-    bad.close()
+    with _alone(app):
+        scorer = _Scorer(app)
+        try:
+            for batch in _batches(groups):
+                there = app.ledger.known([run for run, _ in batch])
+                new: dict[str, list[Any]] = {}
+                for run, records in batch:
+                    if run not in there:
+                        new.setdefault(run, records)  # of two rows with one key the first counts
+                app.ledger.append(*(row for records in new.values() for record in records for row in scorer.rows(record)))
+                report.added += len(new)
+                report.known += len(batch) - len(new)
+        finally:
+            bad.close()
     counted = {"rows": report.read, "added": report.added, "known": report.known, "set_aside": report.bad_count}
     app.ledger.append(Event(kind="import", subject=path.name, at=app.clock(), data=counted))
     return report
+
+
+def _alone(app: App) -> Any:
+    """Return a lock: two imports at once would both take the same rows for new."""
+    from filelock import FileLock
+
+    app.workspace.locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(app.workspace.locks / "import.lock")
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
@@ -160,16 +176,24 @@ def _own(path: Path, report: ImportReport, bad: "_SetAside", read: Read | None) 
             bad.add(BadRow(row.line, str(error), json.dumps(dict(row.values), ensure_ascii=False, default=str)[:2_000]))
             continue
         if isinstance(record, Execution):
-            if current:
-                yield current
+            yield from _whole(current, bad)
             report.read += 1
             current = (record.id, [record])
         elif current is not None and record.execution_id == current[0]:
             current[1].append(record)
         else:
             bad.add(BadRow(row.line, "belongs to no execution before it", json.dumps(dict(row.values), default=str)[:2_000]))
-    if current:
+    yield from _whole(current, bad)
+
+
+def _whole(current: tuple[str, list[Any]] | None, bad: "_SetAside") -> Iterator[tuple[str, list[Any]]]:
+    """Yield an execution that is there as a whole: of a file that was cut off, the last one is not."""
+    if current is None:
+        return
+    if any(isinstance(record, Outcome) for record in current[1]):
         yield current
+    else:
+        bad.add(BadRow(0, f"{current[0]} has no outcome: the file breaks off there", current[0]))
 
 
 class _Scorer:
@@ -213,7 +237,8 @@ class _SetAside:
         self._path, self._app, self._report = path, app, report
         self._file: Any = None
 
-    def add(self, row: BadRow) -> None:
+    def add(self, found: BadRow) -> None:
+        row = BadRow(found.line, self._app.redact(found.problem), self._app.redact(found.text))
         self._report.bad_count += 1
         if len(self._report.bad) < MOST_BAD:
             self._report.bad.append(row)
@@ -224,7 +249,7 @@ class _SetAside:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self._path.open("w", encoding="utf-8")
                 self._report.set_aside = self._app.workspace.relative(self._path)
-            line = {"line": row.line, "problem": row.problem, "text": self._app.redact(row.text)}
+            line = {"line": row.line, "problem": row.problem, "text": row.text}
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
         except OSError as error:
             raise WorkspaceError(f"cannot write {self._path}: {error.strerror}. Make metrics/ writable") from None

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from typing import Any
 
 from learning_loop.flows.alerts import Alert
 from learning_loop.patterns import Found
 from learning_loop.patterns.anti import NAMES
-from learning_loop.records import Observation, Pattern
+from learning_loop.records import Kind, Observation, Pattern
 from learning_loop.rules import Rule
 from learning_loop.rules.changes import Plan
-from learning_loop.stats.contingency import Z95, newcombe, wilson
+from learning_loop.stats.contingency import Z95, risk_difference, wilson
 from learning_loop.synthesis import Metrics, Outlook, Period, WeekCounts
 from learning_loop.synthesis.statistics import spread_of
 from learning_loop.synthesis.thresholds import Suggestion
@@ -20,6 +20,8 @@ TOP_PATTERNS, TOP_ERRORS, TOP_OUTLOOK = 12, 10, 10
 FEW_RUNS = 5
 LIKELY = 0.5
 MEMORY, MUCH, RISE = 8, 10, 2  # an error rises with so many runs, and more than twice what any of the last eight weeks had
+SHARE_NAMED = 0.5  # where most of the known errors are likely, to name them says nothing
+FEW_WEEKS = 4  # before which a trend is none
 FEW_NEW = 3  # runs that make a new error worth a look
 
 
@@ -40,8 +42,10 @@ def report_of(  # noqa: PLR0913  (what a report is made of)
     suggestions: Sequence[Suggestion],
     needs: Sequence[str],
     notes: Mapping[str, str],
+    paths: Mapping[str, str],
     looked_at: int,
     reviews: bool,
+    zone: tzinfo,
 ) -> dict[str, Any]:
     """Return the report of a period as plain data; see the template for what each part is for."""
     week = weeks[-1] if weeks and period.kind == "week" and weeks[-1].week == period.label else None
@@ -58,20 +62,25 @@ def report_of(  # noqa: PLR0913  (what a report is made of)
             "reason": change.reason,
             "before": change.before,
             "after": change.after,
+            "path": paths.get(change.key),
         }
         for change in planned.changes
     ]
     counts, errors = _counts(runs, week), _errors(weeks, week)
+    known_errors = len({name for item in weeks[-MEMORY:] for name in item.errors})
+    likely = [item for item in outlook[:TOP_OUTLOOK] if item.probability >= LIKELY]
+    likely = likely if len(likely) <= SHARE_NAMED * known_errors else []
     return {
         "title": period.title,
         "period": period.label,
         "kind": period.kind,
-        "from": period.start,
-        "until": period.end - timedelta(seconds=1) if period.end else None,
+        "from": period.start.astimezone(zone) if period.start else None,
+        "until": (period.end - timedelta(seconds=1)).astimezone(zone) if period.end else None,
         "reviews": reviews,
         "counts": counts,
         "score": _score(runs),
         "compared": _compared(runs, before),
+        "before": before.week if before is not None else None,
         "decide": _decide(found, alerts, needs, planned, suggestions, errors),
         "patterns": patterns,
         "more_patterns": max(len(found.patterns) - TOP_PATTERNS, 0),
@@ -86,11 +95,7 @@ def report_of(  # noqa: PLR0913  (what a report is made of)
         "held_back": list(planned.held_back),
         "rules_in_force": sum(rule.shown for rule in rules),
         "errors": errors,
-        "outlook": [
-            {"error": item.text, "probability": item.probability}
-            for item in outlook[:TOP_OUTLOOK]
-            if item.probability >= LIKELY
-        ],
+        "outlook": [{"error": item.text, "probability": item.probability} for item in likely],
         "trends": _trends(figures, weeks),
         "spend": _spend(runs, before),
         "agents": [
@@ -139,14 +144,20 @@ def _score(runs: Sequence[Observation]) -> dict[str, Any]:
 
 
 def _compared(runs: Sequence[Observation], before: WeekCounts | None) -> dict[str, Any] | None:
-    """Return how the share of successes stands to the week before, with the interval of the difference."""
-    judged = _judged(runs)
-    if before is None or not judged or not before.succeeded + before.failed:
+    """Return how the share of successes stands to the week before, within the same kinds of task, with its interval."""
+    if before is None:
         return None
-    succeeded, others = sum(run.success is True for run in judged), before.succeeded + before.failed
-    low, high = newcombe(succeeded, len(judged), before.succeeded, others)
-    difference = succeeded / len(judged) - before.succeeded / others
-    return {"points": 100 * difference, "low": 100 * low, "high": 100 * high, "clear": low > 0 or high < 0, "week": before.week}
+    now: dict[Kind, list[int]] = {}
+    for run in _judged(runs):
+        counts = now.setdefault(run.kind, [0, 0])
+        counts[0] += run.success is True
+        counts[1] += 1
+    then = {kind.kind: (kind.succeeded, kind.succeeded + kind.failed) for kind in before.kinds}
+    found = risk_difference([(*counts, *then[kind]) for kind, counts in now.items() if kind in then])  # type: ignore[misc]
+    if found is None:
+        return None
+    points, low, high = (100 * value for value in found)
+    return {"points": points, "low": low, "high": high, "clear": low > 0 or high < 0, "week": before.week}
 
 
 def _decide(
@@ -176,7 +187,8 @@ def _decide(
     ruled = {change.proposal.pattern for change in planned.changes if change.proposal is not None}
     news = [pattern for pattern in found.new if pattern.key not in ruled and _bad(pattern)]
     decisions += [(f"look at what is new: {pattern.title}", None) for pattern in news]
-    decisions += [(f"judge the new rule “{change.title}”", None) for change in planned.changes if change.action == "add"]
+    added = [change.title for change in planned.changes if change.action == "add"]
+    decisions += [(f"judge the new rule “{title}”: its note says why, and how to reject it", None) for title in added]
     decisions += [(f"try another threshold in config/triggers.yaml: {item.text}", None) for item in suggestions]
     return [{"text": text, "command": command} for text, command in decisions]
 
@@ -248,6 +260,8 @@ def _trends(figures: Metrics, weeks: Sequence[WeekCounts]) -> list[dict[str, Any
         ("reuse", figures.trends["reuse"]),
         ("duration", figures.trends["duration"]),
     ]
+    if len(weeks) < FEW_WEEKS:
+        return []
     known = [(name, measure) for name, measure in rows if measure.low is not None and (measure.low, measure.high) != (0, 0)]
     return [{"name": name, "weeks": len(weeks), **measure.plain()} for name, measure in known]
 
@@ -284,7 +298,7 @@ def _unknown(runs: Sequence[Observation], found: Found, counts: Mapping[str, Any
     if found.tested:
         lines.append(
             f"whether one of the patterns is chance: {found.tested} hypotheses were tested on {looked_at} runs, "
-            f"with a chance of {100 * found.level:.2g} % that anything of what is new is false"
+            f"in such a way that noise alone gives anything in {100 * found.level:.2g} % of such looks"
         )
     elif counts["scored"]:
         lines.append("any pattern: too few scored runs, or nothing that varies between them")

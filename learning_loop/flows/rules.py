@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 from learning_loop.app import App
 from learning_loop.errors import ConditionError, NoteError
-from learning_loop.features import facts_of, features_from, holds
+from learning_loop.features import declared, facts_of, features_from, holds
 from learning_loop.features.conditions import names_of
 from learning_loop.records import Decision, Hit, Outcome, Task
 from learning_loop.rules import Rule, read_rule, said
@@ -80,7 +81,7 @@ class RuleBook:
                 decisions.append(decision)
                 if decision.chosen == SHOW:
                     shown.append(rule)
-                    parameters |= rule.then.set
+                    parameters |= deepcopy(dict(rule.then.set))  # the work may change what it is given
         return Applied(tuple(shown), tuple(decisions), parameters)
 
     def rules(self, *, fresh: bool = False) -> list[Rule]:
@@ -116,7 +117,7 @@ def rule_of(app: App, note: Note) -> Rule:
 
 def _features(task: Task) -> dict[str, str]:
     named = {"type": task.type, "component": task.component, "project": task.project}
-    dependencies = {f"dependency:{name}": "declared" for name in task.dependencies}
+    dependencies = {f"dependency:{name}": "declared" for name in task.dependencies} | declared(task.dependencies)
     found = {name: value for name, value in named.items() if value is not None}
     return {**found, **dependencies, **features_from(task.parameters, (), (), task.tags, task.agent)}
 

@@ -20,7 +20,7 @@ from learning_loop.flows.reporting import report_of
 from learning_loop.flows.rules import FOLDER as RULES
 from learning_loop.flows.rules import RuleBook
 from learning_loop.ledger import Filter
-from learning_loop.patterns import Found, Limits, find_patterns
+from learning_loop.patterns import Found, Limits, find_patterns, review_patterns
 from learning_loop.records import Event, NoteVersion, Observation, Pattern
 from learning_loop.rules import Change, Rule, plan_changes, proposals, said
 from learning_loop.rules.changes import Plan as RulePlan
@@ -80,8 +80,9 @@ class Plan:
     promoted: list[str] = field(default_factory=list)
     archived: list[str] = field(default_factory=list)
 
-    def write(self, app: App, path: str, content: bytes) -> None:
-        self.files[path] = FileChange(path, content, _digest(app.workspace.root / path))
+    def write(self, app: App, path: str, content: bytes, *, known: str | None = None) -> None:
+        """Plan a file's new content; where it is `known` what the loop wrote last, anything else there is a person's."""
+        self.files[path] = FileChange(path, content, known or _digest(app.workspace.root / path))
 
     def move(self, app: App, note: Note, target: Note, version: NoteVersion) -> None:
         """Put a note elsewhere, changed or not; where it lay nothing is left."""
@@ -123,15 +124,14 @@ def week_named(app: App, label: str) -> Period:
 
 
 def open_weeks(app: App) -> list[Period]:
-    """Return the weeks with runs after the last one that was synthesised, or all of them, the oldest first."""
+    """Return the weeks with runs that were not synthesised yet, or not from all the runs they have now, the oldest first."""
     zone = ZoneInfo(app.settings.synthesis.timezone)
     first, newest = app.ledger.first_start(), _newest_run(app)
     if first is None or newest is None:
         return []
-    done = [event.subject for event in app.ledger.events("synthesis") if event.data["kind"] == "week"]
-    last = max((parse_week(label, zone).start or first for label in done), default=None)
-    weeks = weeks_between(first if last is None else last + timedelta(days=10), newest, zone)
-    return [week for week in weeks if app.ledger.extent(_filter(week))[0]]
+    done = {event.subject: event.data["inputs"] for event in app.ledger.events("synthesis")}
+    weeks = [week for week in weeks_between(first, newest, zone) if app.ledger.extent(_filter(week))[0]]
+    return [week for week in weeks if done.get(week.label) != _inputs(app, week)]
 
 
 def _result(data: Mapping[str, Any], *, changed: bool) -> Synthesis:
@@ -145,6 +145,15 @@ def _newest_run(app: App) -> datetime | None:
 
 def _filter(period: Period) -> Filter:
     return Filter(since=period.start, before=period.end, sprint=period.sprint, ended=True)
+
+
+def extent_of(app: App, period: Period) -> list[Any]:
+    """Return what changes when runs, or feedback on them, are added to a period."""
+    return list(app.ledger.extent(_filter(period))[:3])
+
+
+def counts_of(event: Event) -> WeekCounts:
+    return WeekCounts.read({name: value for name, value in event.data.items() if name != "extent"})
 
 
 def _inputs(app: App, period: Period) -> str:
@@ -161,36 +170,50 @@ class _Week:
         self.app, self.period, self.zone, self.inputs = app, period, zone, inputs
         self.now = app.clock()
         self.plan = Plan()
+        self.rule_paths: dict[str, str] = {}
+        self.faults: list[str] = []
+        own = app.ledger.events("synthesis", period.label, last=1)
+        self.written: dict[str, str] = own[0].data.get("files", {}) if own else {}
+        self.parts: dict[str, str] = {}
+        self.before: dict[str, Any] = dict(own[0].data["patterns"]) if own else {}  # what this very week gave, the last time
         done = [event for event in app.ledger.events("synthesis") if event.data["kind"] == "week"]
         self.looks = len(done) + 1
+        done = [
+            event for event in done if event.data["result"]["runs"]
+        ]  # what nothing ran in says nothing about what came before
         earlier = [event for event in done if self._starts_before(event.subject)]
         self.state: dict[str, dict[str, Any]] = dict(earlier[-1].data["patterns"]) if earlier else {}
         later = any(not self._starts_before(event.subject) and event.subject != period.label for event in done)
         self.reviews = period.kind != "week" or later
 
     def _starts_before(self, label: str) -> bool:
-        start, end = parse_week(label, self.zone).start, self.period.start or self.now
-        return start is not None and start < end
+        """Say whether a week is over before this one; to a month or a sprint, its own weeks come before its end."""
+        start = parse_week(label, self.zone).start
+        until = self.period.start if self.period.kind == "week" else self.period.end
+        return start is not None and start < (until or self.now)
 
     def carry_out(self) -> tuple[Synthesis, Plan]:
         app = self.app
         runs = app.ledger.observations(_filter(self.period), most=MOST_RUNS)
         weeks = self._weeks(runs)
         evidence = self._evidence(runs)
-        found = find_patterns(evidence, self._limits(), known=self._known(), look=self.looks)
+        if self.reviews:  # looks at what is known; to look for more, again and again, would find it in noise
+            found = review_patterns(evidence, self._limits(), known=self._known())
+        else:
+            found = find_patterns(evidence, self._limits(), known=self._known(), look=self.looks)
         state = self._next_state(found)
-        fallen = {key: entry for key, entry in self.state.items() if key not in state}
+        fallen = {key: entry for key, entry in (self.before | self.state).items() if key not in state}
         book = RuleBook(app)
         rules = book.rules(fresh=True)
         planned, opened = RulePlan((), ()), list[Alert]()
         if not self.reviews:
             self._write_patterns(found, state, fallen)
-            planned = self._change_rules(found, rules, fallen)
+            planned = self._change_rules(found, rules, state, fallen)
             self._tend_notes()
             kinds = {*(run.kind for run in runs), *(alert.kind for alert in alerts(app))}
             opened = check_alerts(app, sorted(kinds, key=str), until=self.period.end)
             opened = self._write_alerts(opened)
-        figures = metrics_of(weeks, lifetimes(app, state, self.period))
+        figures = metrics_of(weeks, lifetimes(app, state))
         changed_alerts = {alert.key for alert in opened}
         standing = [
             alert for alert in (*opened, *(old for old in alerts(app) if old.key not in changed_alerts)) if alert.stands
@@ -224,10 +247,12 @@ class _Week:
             figures=figures,
             outlook=outlook(weeks),
             suggestions=suggestions(runs, app.settings.reflection_triggers.thresholds),
-            needs=[*book.faults, *self._waiting_for_people(rules)],
+            needs=[*self.faults, *book.faults, *self._waiting_for_people(rules)],
+            paths=self.rule_paths,
             notes={key: path for key in state if (path := self._pattern_path(key)) is not None},
             looked_at=len(evidence),
             reviews=self.reviews,
+            zone=self.zone,
         )
         self._write_report(folder, report, charts(weeks) if runs else {})
         data = {
@@ -237,6 +262,7 @@ class _Week:
             "patterns": state,
             "level": found.level,
             "tested": found.tested,
+            "files": self.parts,
         }
         self.plan.rows.append(Event(kind="synthesis", subject=self.period.label, at=self.now, data=data))
         return result, self.plan
@@ -276,37 +302,35 @@ class _Week:
         kept = {}
         for week in weeks_before(last, HISTORY, self.zone):
             event = self.app.ledger.events("week", week.label, last=1)
-            if event and week.end is not None and event[0].at >= week.end:  # else it was counted before it was over
-                kept[week.label] = WeekCounts.read(event[0].data)
-        found = [kept[label] for label in sorted(kept, key=lambda label: kept[label].start)]
-        missing = self._from(found[-1] if found else None, last)
-        for week in [week for week in missing if week.label not in kept]:
+            if event and event[0].data.get("extent") == extent_of(self.app, week):  # else runs came since it was counted
+                kept[week.label] = counts_of(event[0])
+        first, begin = self.app.ledger.first_start(), last.start or self.now
+        looked_at = weeks_before(last, HISTORY, self.zone)
+        start = looked_at[0].start if kept and looked_at else min(first or begin, begin)
+        found: list[WeekCounts] = []
+        for week in weeks_between(start or begin, begin, self.zone):
             own = week.label == last.label and self.period.kind == "week"
+            if week.label in kept and not own:
+                found.append(kept[week.label])
+                continue
             of_week = runs if own else self.app.ledger.observations(_filter(week), most=MOST_RUNS, features=False)
             if of_week or own:
                 found.append(self._count(week, of_week, found[-1] if found else None))
         return found[-HISTORY:]
 
-    def _from(self, before: WeekCounts | None, last: Period) -> Iterator[Period]:
-        """Yield the weeks after the last one that is kept, or from the first run on, up to the last."""
-        first = self.app.ledger.first_start()
-        if before is not None:
-            start = datetime.fromtimestamp(before.start, UTC) + timedelta(days=10)
-        else:
-            start = min(first or self.now, last.start or self.now)
-        if last.start is not None:
-            yield from weeks_between(start, last.start, self.zone)
-
     def _count(self, week: Period, runs: Sequence[Observation], before: WeekCounts | None) -> WeekCounts:
         high = self.app.settings.reflection_triggers.thresholds.high_surprise
         counts = count_week(week.label, week.start or self.now, runs, before, high_surprise=high)
-        self.plan.rows.append(Event(kind="week", subject=week.label, at=self.now, data=counts.plain()))
+        data = counts.plain() | {"extent": extent_of(self.app, week)}
+        self.plan.rows.append(Event(kind="week", subject=week.label, at=self.now, data=data))
         return counts
 
     # ---------------------------------------------------------------------------------------------------------- changing
 
     def _next_state(self, found: Found) -> dict[str, dict[str, Any]]:
-        """Return the patterns that are kept: those that stand, and those that fell only lately."""
+        """Return the patterns that are kept: those that stand, and those that fell only lately; a review changes none."""
+        if self.reviews:
+            return self.state
         state = {}
         for pattern in found.patterns:
             before = self.state.get(pattern.key, {})
@@ -319,6 +343,8 @@ class _Week:
             }
         patience = timedelta(weeks=self.app.settings.patterns.obsolete_after_weeks)
         for key in found.fallen:
+            if key in found.superseded:
+                continue
             last = parse_week(self.state[key]["last"], self.zone).start
             if last is not None and self.period.start is not None and self.period.start - last < patience:
                 state[key] = self.state[key]
@@ -338,9 +364,14 @@ class _Week:
         for key in fallen:
             self._retire(f"pattern:{key}", "archived")
 
-    def _change_rules(self, found: Found, rules: Sequence[Rule], fallen: Mapping[str, Any]) -> RulePlan:
+    def _change_rules(
+        self, found: Found, rules: Sequence[Rule], state: Mapping[str, Any], fallen: Mapping[str, Any]
+    ) -> RulePlan:
         settings = self.app.settings.rules
-        why = {key: f"its pattern has not stood since {entry['last']}" for key, entry in fallen.items()}
+        orphans = [rule.pattern for rule in rules if rule.pattern is not None and rule.pattern not in state]
+        why = dict.fromkeys(orphans, "its pattern does not stand any more")
+        why |= {key: f"its pattern has not stood since {entry['last']}" for key, entry in fallen.items()}
+        why |= dict.fromkeys(found.superseded, "another pattern says it better")
         ruled = {rule.pattern for rule in rules if rule.status not in ("retired", "rejected")}
         first = sorted(found.patterns, key=lambda pattern: pattern.key not in ruled)  # what has its rule keeps it
         planned = plan_changes(
@@ -352,9 +383,10 @@ class _Week:
         )
         for change in planned.changes:
             path, rule_id = self._change_rule(change)
-            hits = change.proposal.hits if change.proposal else 0
+            self.rule_paths[change.key] = path
+            effect = change.proposal.effect if change.proposal else 0.0
             said_of = {name: getattr(change, name) for name in ("action", "key", "reason", "title", "before", "after")}
-            data = {**said_of, "week": self.period.label, "path": path, "hits": hits, "by": "loop"}
+            data = {**said_of, "week": self.period.label, "path": path, "effect": effect, "by": "loop"}
             self.plan.rows.append(Event(kind="rule_change", subject=rule_id, at=self.now, data=data))
         return planned
 
@@ -394,16 +426,16 @@ class _Week:
         written = (row for row in self.plan.rows if isinstance(row, NoteVersion) and row.subject == subject)
         return next((row.path for row in written), None)
 
-    def _rejected(self, rules: Sequence[Rule]) -> dict[str, int]:
-        """Return what spoke for the rules that a person rejected or removed, when they were last proposed."""
+    def _rejected(self, rules: Sequence[Rule]) -> dict[str, float]:
+        """Return how strong the patterns were behind the rules that a person rejected or removed, when they were proposed."""
         there = {rule.pattern: rule for rule in rules}
-        found: dict[str, int] = {}
+        found: dict[str, float] = {}
         for event in self.app.ledger.events("rule_change"):
             key = event.data["key"]
             rule = there.get(key.removeprefix("rule: "))
             removed = rule is None and event.data["action"] != "retire" and not self._lies_somewhere(f"rule:{key}")
             if removed or (rule is not None and rule.status == "rejected"):
-                found[key] = max(int(event.data["hits"]), found.get(key, 0))
+                found[key] = max(float(event.data["effect"]), found.get(key, 0.0))
         return found
 
     def _tend_notes(self) -> None:
@@ -416,6 +448,8 @@ class _Week:
                 if note is None or path in self.plan.files:
                     continue
                 changed = note.moment("updated") or note.created or end
+                if changed > end:
+                    continue
                 if folder.endswith("alerts"):
                     if note.text("status") == RESOLVED and changed < end - timedelta(weeks=1):
                         self._move(note, ARCHIVE, status="archived")
@@ -439,7 +473,11 @@ class _Week:
         subject = finding["subject"]
         if not anew and self.app.ledger.note_versions(subject=subject) and not self._lies_somewhere(subject):
             return None
-        note, version = composed(self.app, **finding)
+        try:
+            note, version = composed(self.app, **finding)
+        except NoteError as error:
+            self.faults.append(f"mend this note, it was left as it is: {error}")
+            return None
         target = note
         if note.path.startswith(f"{ARCHIVE}/"):  # it comes back
             target = replace(note, path=self.app.notes.free_path(finding["folder"], Path(note.path).stem))
@@ -497,12 +535,16 @@ class _Week:
     def _write_report(self, folder: str, report: dict[str, Any], specs: Mapping[str, Any]) -> None:
         drawn = draw(specs)
         for name, content in drawn.items():
-            self.plan.write(self.app, f"{folder}/{name}.svg", content)
+            self._write_part(f"{folder}/{name}.svg", content)
         report["charts"] = [{"name": name, "title": specs[name]["title"], "file": f"{name}.svg"} for name in drawn]
         text = self.app.redact(self.app.templates.render("reports/weekly.md.j2", report=report))
-        self.plan.write(self.app, f"{folder}/report.md", text.encode())
+        self._write_part(f"{folder}/report.md", text.encode())
         plain = json.dumps(self.app.redact(report), indent=2, ensure_ascii=False, default=str) + "\n"
-        self.plan.write(self.app, f"{folder}/report.json", plain.encode())
+        self._write_part(f"{folder}/report.json", plain.encode())
+
+    def _write_part(self, path: str, content: bytes) -> None:
+        self.plan.write(self.app, path, content, known=self.written.get(path))
+        self.parts[path] = digest_of(content)
 
 
 def draw(specs: Mapping[str, Any]) -> dict[str, bytes]:
@@ -523,6 +565,7 @@ def _pattern_meta(pattern: Pattern, entry: Mapping[str, Any]) -> dict[str, Any]:
     bad = pattern.family == "failure" or pattern.consequent.startswith("failure")
     return {
         "kind": "gotcha" if pattern.family == "dependency" else "pattern",
+        "status": "active",
         "title": pattern.title,
         "outcome": "failed" if bad else "succeeded" if pattern.family == "success" else None,
         "family": pattern.family,
@@ -551,17 +594,19 @@ def _pinned(pattern: Pattern) -> dict[str, str]:
     return {part.name: part.values[0] for part in parts if isinstance(part, Comparison) and part.operator == "="}
 
 
-def lifetimes(app: App, state: Mapping[str, Any], period: Period) -> list[tuple[float, bool]]:
-    """Return how many weeks each pattern has lived, and whether it has ended, from all syntheses there were."""
-    first: dict[str, float] = {}
-    last: dict[str, float] = {}
+def lifetimes(app: App, state: Mapping[str, Any]) -> list[tuple[float, bool]]:
+    """Return how many weeks each success pattern stood, from the first to the last week it did, and whether that is over."""
+    spells: dict[tuple[str, str], str] = {}
     for event in app.ledger.events("synthesis"):
         if event.data["kind"] == "week":
-            start = parse_week(event.subject).start
-            for key in event.data["patterns"]:
-                first.setdefault(key, start.timestamp() if start else 0.0)
-                last[key] = start.timestamp() if start else 0.0
-    now = period.start.timestamp() if period.start else app.clock().timestamp()
-    week = 7 * 86_400
-    ended = [((last[key] - begun) / week + 1, True) for key, begun in first.items() if key not in state]
-    return ended + [((now - first.get(key, now)) / week + 1, False) for key in state]
+            for key, entry in event.data["patterns"].items():
+                if entry["family"] == "success":
+                    spells[key, entry["since"]] = entry["last"]
+    spells |= {(key, entry["since"]): entry["last"] for key, entry in state.items() if entry["family"] == "success"}
+    alive = {(key, entry["since"]) for key, entry in state.items()}
+    return [(_weeks_apart(since, last) + 1, (key, since) not in alive) for (key, since), last in spells.items()]
+
+
+def _weeks_apart(first: str, last: str) -> float:
+    one, other = parse_week(first).start, parse_week(last).start
+    return (other - one).days / 7 if one is not None and other is not None else 0.0

@@ -21,6 +21,7 @@ from learning_loop.records import Execution, Outcome
 UNITS = {"s": 1.0, "ms": 0.001, "us": 1e-6, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
 YES = ("1", "true", "yes", "y", "ok", "pass", "passed", "success", "succeeded", "successful", "resolved", "green")
 NO = ("0", "false", "no", "n", "fail", "failed", "failure", "error", "errored", "unresolved", "red")
+FIRST_YEAR, LAST_YEAR = 1971, 2200
 MISSING = ("", "null", "none", "nan", "n/a")
 
 
@@ -45,7 +46,23 @@ class Source(BaseModel):
     @classmethod
     def _texts(cls, value: Any) -> Any:
         several = value if isinstance(value, list | tuple) else [value]
-        return tuple(str(item).lower() if item is not None else "null" for item in several)
+        spoken = {True: ("true", "yes"), False: ("false", "no"), None: ("null",)}  # as YAML reads yes, no and null
+        known = isinstance(value, bool) or value is None
+        given = [value] if known else several
+        return tuple(
+            text
+            for item in given
+            for text in (spoken[item] if isinstance(item, bool) or item is None else (str(item).lower(),))
+        )
+
+    @field_validator("text")
+    @classmethod
+    def _parses(cls, value: str | None) -> str | None:
+        try:
+            list(Formatter().parse(value or ""))
+        except ValueError as error:
+            raise ValueError(f"{value!r} has an open brace: {error}") from None
+        return value
 
     @field_validator("pattern")
     @classmethod
@@ -219,13 +236,12 @@ class RowMapping(BaseModel):
             pid=0,
             process_started_at=None,
         )
-        known = success if success is not None else None if score is None else True
         outcome = Outcome(
             execution_id=identity,
             task_type=task_type,
             component=component,
             project=execution.project,
-            status="unknown" if known is None else "succeeded" if known else "failed",
+            status="unknown" if success is None else "succeeded" if success else "failed",
             success=success,
             ended_at=ended,
             score=score,
@@ -244,6 +260,8 @@ class RowMapping(BaseModel):
 
     def _key(self, row: Mapping[str, Any]) -> str:
         named = {name: row.get(name) for name in self.key} if self.key else dict(row)
+        if self.key and all(value in (None, "") for value in named.values()):
+            raise ValueError(f"{', '.join(self.key)}: its key is empty, so that it could not be told from others")
         text = json.dumps([self.source, named], sort_keys=True, default=str, ensure_ascii=False)
         return blake2b(text.encode("utf-8", "replace"), digest_size=12).hexdigest()
 
@@ -277,6 +295,8 @@ class RowMapping(BaseModel):
         except (ValueError, OverflowError, OSError):
             hint = f" by the format {item.format!r}" if item.format else ": say its format, as %d.%m.%Y %H:%M"
             raise ValueError(f"{name}: {str(value)[:60]!r} cannot be read as a time{hint}") from None
+        if not FIRST_YEAR < found.year < LAST_YEAR:
+            raise ValueError(f"{name}: {str(value)[:60]!r} is no time that a run can have had")
         return (found if found.tzinfo else found.replace(tzinfo=ZoneInfo(item.zone))).astimezone(UTC)
 
     def _flag(self, row: Mapping[str, Any]) -> bool | None:

@@ -43,6 +43,8 @@ def from_line(values: Mapping[str, Any]) -> Any:
         if name not in values:
             raise ValueError(f"{kind.__name__} without {name}")
         value = values[name]
+        if name in ("id", "execution_id") and not isinstance(value, str) and kind is not Decision:
+            raise ValueError(f"{kind.__name__} whose {name} is {value!r}")
         if is_moment and value is not None:
             value = datetime.fromisoformat(value)
         given[name] = tuple(value) if is_tuple and value is not None else value

@@ -5,6 +5,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def rows_of(path: Path, form: str, read: Read | None = None) -> Generator[Row | 
     with opened(path, read) as file:
         try:
             yield from _csv(path, file) if form == "csv" else _jsonl(file)
-        except (EOFError, gzip.BadGzipFile, OSError) as error:
+        except (EOFError, gzip.BadGzipFile, OSError, zlib.error) as error:
             raise MappingError(
                 f"{path}: breaks off: {error}. What was read before is in; mend the file and import it again"
             ) from None
@@ -85,7 +86,7 @@ def rows_of(path: Path, form: str, read: Read | None = None) -> Generator[Row | 
 def _csv(path: Path, file: IO[bytes]) -> Iterator[Row | BadRow]:
     csv.field_size_limit(MOST_FIELD)
     with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        reader = csv.reader(text, delimiter="\t" if ".tsv" in path.suffixes else ",")
+        reader = csv.reader(text, delimiter="\t" if ".tsv" in map(str.lower, path.suffixes) else ",")
         header: list[str] = next(reader, [])
         if not header or len(set(header)) != len(header):
             raise MappingError(f"{path}:1: the first line must name the columns, each once")

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from learning_loop.features import features_from
+from learning_loop.features import declared, features_from
 from learning_loop.ledger import tables
 from learning_loop.ledger.selection import Filter, conditions, verdict
 from learning_loop.records import Kind, Observation
@@ -59,7 +59,8 @@ def _observed(
 ) -> Iterator[Observation]:
     success, _ = verdict()
     columns = (
-        _E.id, _E.task_type, _E.component, _E.project, _E.agent, _E.tags, _E.parameters, _E.started_at, _O.ended_at,
+        _E.id, _E.task_type, _E.component, _E.project, _E.agent, _E.tags, _E.dependencies, _E.parameters,
+        _E.started_at, _O.ended_at,
         success.label("succeeded"), _O.duration_s, _O.cost_usd, _O.tokens, _O.error_fingerprint, _O.error_type,
         sa.func.substr(_O.error_message, 1, MOST_TEXT).label("message"),
     )  # fmt: skip
@@ -69,6 +70,7 @@ def _observed(
     for row in connection.execution_options(yield_per=1_000).execute(statement):
         named = {"type": row.task_type, "component": row.component, "project": row.project}
         features = {name: value for name, value in named.items() if value is not None}
+        features |= declared(row.dependencies)
         features |= features_from(row.parameters, before.get(row.id, ()), decided.get(row.id, ()), row.tags, row.agent)
         overall, reusability, surprise = scores.get(row.id, unscored)
         yield Observation(

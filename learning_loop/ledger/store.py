@@ -557,19 +557,16 @@ class Ledger:
             connection.execute(tables.note_versions.delete().where(tables.note_versions.c.note_id == note_id))
         self._wipe()
 
-    def mask_events(self, concerned: Callable[[str], bool], masked: Callable[[Any], Any]) -> None:
-        """Erase from the events that are concerned, by their data as JSON, what must be gone, leaving a tombstone for each."""
+    def mask_events(self, masked: Callable[[Any], Any]) -> None:
+        """Erase from events what must be gone, leaving a tombstone for each that is changed."""
         e = tables.events.c
         with self._write() as connection:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
-            rows = connection.execute(sa.select(e.seq, e.subject, e.data).where(e.kind != "forgotten")).all()
-            for seq, subject, data in rows:
-                if concerned(json.dumps(data, ensure_ascii=False)) or concerned(subject):
-                    self._insert(
-                        connection, [self._tombstone(f"event:{seq}", {"what": "event", "reason": "it named what is forgotten"})]
-                    )
-                    changed = {"data": masked(data), "subject": masked(subject)}
-                    connection.execute(tables.events.update().where(e.seq == seq).values(changed))
+            for seq, data in connection.execute(sa.select(e.seq, e.data).where(e.kind != "forgotten")).all():
+                if (changed := masked(data)) != data:
+                    why = {"what": "event", "reason": "it named what is forgotten"}
+                    self._insert(connection, [self._tombstone(f"event:{seq}", why)])
+                    connection.execute(tables.events.update().where(e.seq == seq).values(data=changed))
         self._wipe()
 
     def forgotten(self, subject: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from learning_loop.features import family
 from learning_loop.records import Kind, Observation
 from learning_loop.settings import AntiPatterns
 from learning_loop.stats.ranks import rank_sum_greater
@@ -12,9 +13,10 @@ from learning_loop.stats.robust import median
 GONE = 5  # successes in a row after which an error counts as mended, and three times as many as lay between two of it
 BEFORE = 20  # earlier runs that the newest are held against
 FEW_BEFORE = 8
-BY_CHANCE = 0.01
+BY_CHANCE = 0.001  # nearly all of the newest above nearly all before: runs are looked at again and again
 NEARLY_ALL = 0.8
 DAY = 86_400.0
+JITTER_S = 0.005  # added to both sides, so that next to nothing does not become twice next to nothing
 
 NEEDED = 3 * BEFORE  # runs of a kind that it takes to look
 NAMES = {  # what several alerts of a sort are called
@@ -42,6 +44,7 @@ class Alarm:
     title: str
     text: str
     executions: tuple[str, ...]
+    baseline: float | None = None  # seconds that a slow kind took before it became slow
 
     @property
     def advice(self) -> str:
@@ -56,14 +59,25 @@ def alert_id(key: str) -> str:
     return blake2b(key.encode(), digest_size=4).hexdigest()
 
 
-def alarms(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns, *, now: float, high_surprise: float) -> list[Alarm]:
-    """Return the anti-patterns that hold for a kind; `runs` are its newest, oldest first, and `now` seconds since 1970."""
+def alarms(
+    kind: Kind,
+    runs: Sequence[Observation],
+    limits: AntiPatterns,
+    *,
+    now: float,
+    high_surprise: float,
+    baseline: float | None = None,
+) -> list[Alarm]:
+    """Return the anti-patterns that hold for a kind; `runs` are its newest, oldest first, and `now` seconds since 1970.
+
+    Where its slowness is known already, `baseline` is what it took before: it stays slow until it is near that again.
+    """
     repeated = _repeated_errors(kind, runs, limits, now)
     low = _low_scores(kind, runs, limits)
     if low is not None and any(set(low.executions) <= set(alarm.executions) for alarm in repeated):
         low = None  # one error is behind it, and has its alert
     others = (
-        _slowing(kind, runs, limits),
+        _slowing(kind, runs, limits, baseline),
         _low_reuse(kind, runs, limits),
         _surprises(kind, runs, limits, high_surprise),
         low,
@@ -82,7 +96,7 @@ def _repeated_errors(kind: Kind, runs: Sequence[Observation], limits: AntiPatter
         since = sum(run.success is True for run in recent[same[-1] + 1 :])
         between = (same[-1] - same[0]) / max(len(same) - 1, 1)
         if len(same) >= limit.times and since < max(GONE, 3 * between):
-            text = " ".join((recent[same[-1]].error_text or error).split())[:120]
+            text = family(recent[same[-1]].error_text or error)[:120]
             found.append(
                 Alarm(
                     "repeated_error",
@@ -95,22 +109,24 @@ def _repeated_errors(kind: Kind, runs: Sequence[Observation], limits: AntiPatter
     return found
 
 
-def _slowing(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns) -> Alarm | None:
+def _slowing(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns, baseline: float | None) -> Alarm | None:
     limit = limits.slowing
     good = [run for run in runs if run.success is not False and run.duration_s is not None]
     if limit is None or len(good) < limit.runs + FEW_BEFORE:
         return None
     newest, before = good[-limit.runs :], good[-limit.runs - BEFORE : -limit.runs]
     now, then = ([run.duration_s or 0.0 for run in part] for part in (newest, before))
-    ratio = (median(now) + 0.005) / (median(then) + 0.005)
-    if ratio < limit.ratio or rank_sum_greater(now, then) > BY_CHANCE:
+    usual = median(then) if baseline is None else baseline
+    ratio = (median(now) + JITTER_S) / (usual + JITTER_S)
+    if ratio < limit.ratio or (baseline is None and rank_sum_greater(now, then) > BY_CHANCE):
         return None
     return Alarm(
         "slowing",
         f"slowing:{kind.key}",
         f"{kind}: execution time is increasing",
-        f"the last {len(now)} runs took {median(now):.3g} s in the middle, {ratio:.1f} times the {len(then)} before them",
+        f"the last {len(now)} runs took {median(now):.3g} s in the middle, {ratio:.1f} times the {usual:.3g} s before",
         _ids(newest),
+        baseline=usual,
     )
 
 

@@ -1,14 +1,17 @@
 """What was tested and may become a pattern: one candidate a hypothesis, with its p-value, whatever that says."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from learning_loop.features.conditions import Comparison, Condition, all_of
-from learning_loop.records import Pattern
+from learning_loop.records import Observation, Pattern
 
+DAY = 86_400.0
+DOUBTED = 0.05  # p-values below this are held against runs of good and bad luck as well
 Extent = npt.NDArray[np.bool_]  # one truth value for each run
 
 
@@ -64,3 +67,11 @@ class Candidate:
     least: float = 0.0
     hypothesis: bytes | None = None
     contrast: Contrasted | None = field(default=None, repr=False)
+
+
+def lags_of(runs: Sequence[Observation]) -> int:
+    """Return over how many runs good and bad luck may last: those of two days, but no more than twice the root of all."""
+    if len(runs) < 2:
+        return 0
+    days = max((runs[-1].started - runs[0].started) / DAY, 1.0)
+    return int(2 * min(len(runs) / days, math.sqrt(len(runs))))

@@ -10,15 +10,13 @@ from hashlib import blake2b
 import numpy as np
 
 from learning_loop.features.conditions import SORTS, Comparison, Condition, facts_of, holds, number, show, test_of
-from learning_loop.patterns.candidates import Candidate, Contrasted, Extent, Limits
+from learning_loop.patterns.candidates import DOUBTED, Candidate, Contrasted, Extent, Limits, lags_of
 from learning_loop.records import Observation, Pattern
 from learning_loop.stats.contingency import fisher_greater_many, least_p_value, mantel_haenszel, newcombe, serial_p_value
 
 FEW_VALUES = 8  # a number with more distinct values than this is cut at its quartiles
 MOST_PAIRED = 150  # features that are paired with each other: those that split the runs most evenly
 MOST_STRATA = 5  # patterns that a further one is compared within
-DAY = 86_400.0
-DOUBTED = 0.05  # p-values below this are held against runs of good and bad luck as well
 STILL = 0.05  # what a further pattern must add, given those already found
 PASSING = ("state:git.changed_files", "state:git.branch", "state:git.commit", "state:git.dirty")  # see `versions`
 _ORDER = ("type", "component", "project", "agent", "tag", *SORTS)
@@ -123,14 +121,6 @@ def contrasts(runs: Sequence[Observation], limits: Limits) -> list[Candidate]:
     return found
 
 
-def lags_of(runs: Sequence[Observation]) -> int:
-    """Return over how many runs good and bad luck may last: those of a day, but no more than the square root of all."""
-    if len(runs) < 2:
-        return 0
-    days = max((runs[-1].started - runs[0].started) / DAY, 1.0)
-    return int(min(len(runs) / days, math.sqrt(len(runs))))
-
-
 Tested = tuple[Contrasted, int, int]  # with its first cell and its row's sum
 
 
@@ -187,9 +177,20 @@ def irredundant(found: Sequence[Candidate], pairs: int, known: Sequence[Candidat
             kept.append(candidate)
     for candidate in sorted((item for item in kept if id(item) not in before), key=lambda item: -item.p_value):
         others = [other for other in kept if other is not candidate]
-        if _beside(candidate, others) > STILL:
+        if _beside(candidate, others) > STILL / len(kept):
             kept = others
     return sorted((item for item in kept if id(item) not in before), key=lambda item: (item.p_value, item.key))
+
+
+def superseded(known: Sequence[Candidate], new: Sequence[Candidate]) -> list[Candidate]:
+    """Return the known contrasts that say nothing beside the others and new ones that they are a part of."""
+    found: list[Candidate] = []
+    for candidate in sorted(known, key=lambda item: -item.p_value):
+        others = [other for other in (*known, *new) if other is not candidate and other not in found]
+        narrower = any(_parts_of(candidate) < _parts_of(other) for other in others)
+        if narrower and _beside(candidate, others) > STILL:
+            found.append(candidate)
+    return found
 
 
 def _ordered(found: Sequence[Candidate], tier: str) -> list[Candidate]:

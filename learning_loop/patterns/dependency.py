@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from learning_loop.features.conditions import quoted
-from learning_loop.patterns.candidates import Candidate, Limits
+from learning_loop.patterns.candidates import DOUBTED, Candidate, Limits, lags_of
 from learning_loop.patterns.performance import by_kind, condition_of
 from learning_loop.records import Kind, Observation, Pattern
-from learning_loop.stats.contingency import fisher_greater_many, least_p_value, mantel_haenszel, newcombe
+from learning_loop.stats.contingency import fisher_greater_many, least_p_value, mantel_haenszel, newcombe, serial_p_value
 
 MOST_KINDS = 30  # of each project, those that fail most: every ordered pair of them is tested
 HORIZON_S = 86_400.0  # what started later than this after a run is not held against it
@@ -189,6 +189,13 @@ class _Switch:
         changed = f"dependency: {quoted(self.feature)} {quoted(self.old)} -> {quoted(self.new)}"
         return f"{changed} where {self.where}" if self.where else changed
 
+    def serial(self) -> float:
+        """Return the p-value where failures come in runs (see `contrast`)."""
+        runs = [*self.before, *self.after]
+        changed = np.arange(len(runs)) >= len(self.before)
+        failed = np.array([not run.success for run in runs], dtype=np.bool_)
+        return serial_p_value(changed, failed, lags_of(runs))
+
     def table(self, limits: Limits) -> _Table:
         failed = [run for run in self.after if not run.success]
         return _Table(
@@ -217,6 +224,10 @@ def versions(runs: Sequence[Observation], limits: Limits) -> list[Candidate]:
             together = sorted((run for group in groups for run in group), key=lambda run: (run.started, run.id))
             switches += list(_switches(together, None, project))
     tables = [switch.table(limits) for switch in switches]
+    tested = [
+        (max(p_value, switch.serial()) if p_value <= DOUBTED else p_value, least)
+        for switch, (p_value, least) in zip(switches, _tested(tables), strict=True)
+    ]
     return [
         Candidate(
             family="dependency",
@@ -226,7 +237,7 @@ def versions(runs: Sequence[Observation], limits: Limits) -> list[Candidate]:
             least=least,
             state=partial(_version, switch, table, p_value),
         )
-        for switch, table, (p_value, least) in zip(switches, tables, _tested(tables), strict=True)
+        for switch, table, (p_value, least) in zip(switches, tables, tested, strict=True)
     ]
 
 

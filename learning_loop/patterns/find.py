@@ -7,7 +7,7 @@ import numpy as np
 
 from learning_loop.features.conditions import names_of, parse
 from learning_loop.patterns.candidates import Candidate, Limits
-from learning_loop.patterns.contrast import contrasts, estimate, irredundant
+from learning_loop.patterns.contrast import contrasts, estimate, irredundant, superseded
 from learning_loop.patterns.dependency import chains, versions
 from learning_loop.patterns.performance import shifts
 from learning_loop.records import Observation, Pattern
@@ -21,14 +21,16 @@ KNOWN_LEVEL = 0.05  # below this a pattern that is known already still stands; i
 class Found:
     """What a look gave: patterns that are new, known ones that still stand, and the keys of those that no longer do.
 
-    `tested` is how many hypotheses could have become significant; `level` what this look may spend.
+    Of those, the ones `superseded` only say what another says better. `tested` is how many hypotheses could have become
+    significant; `level` what this look may spend.
     """
 
     new: tuple[Pattern, ...]
     standing: tuple[Pattern, ...]
     fallen: tuple[str, ...]
-    tested: int
-    level: float
+    tested: int = 0
+    level: float = 0.0
+    superseded: tuple[str, ...] = ()
 
     @property
     def patterns(self) -> tuple[Pattern, ...]:
@@ -51,10 +53,18 @@ def find_patterns(
     tested = [*contrasts(runs, limits), *shifts(runs, limits), *chains(runs, limits), *versions(runs, limits)]
     significant, counted = _significant(tested, level)
     before = [candidate for candidate in tested if candidate.key in known and candidate.contrast is not None]
-    kept = _worth(significant, limits, before, pairs=sum(candidate.tier == "pair" for candidate in tested))
+    kept, outdone = _worth(significant, limits, before, pairs=sum(candidate.tier == "pair" for candidate in tested))
     new = [pattern for pattern in kept if pattern.key not in known]
     standing, fallen = _known(tested, runs, limits, known)
-    return Found(tuple(new), tuple(standing), tuple(fallen), counted, level)
+    standing = [pattern for pattern in standing if pattern.key not in outdone]
+    return Found(tuple(new), tuple(standing), (*fallen, *sorted(outdone)), counted, level, tuple(sorted(outdone)))
+
+
+def review_patterns(runs: Sequence[Observation], limits: Limits, *, known: Mapping[str, str]) -> Found:
+    """Return which of the known patterns stand in these runs; nothing new is looked for."""
+    tested = [*shifts(runs, limits), *chains(runs, limits), *versions(runs, limits)]
+    standing, fallen = _known(tested, runs, limits, known)
+    return Found((), tuple(standing), tuple(fallen))
 
 
 Name = bytes | str
@@ -95,8 +105,8 @@ def _significant(tested: Sequence[Candidate], level: float) -> tuple[list[tuple[
 
 def _worth(
     significant: Sequence[tuple[Candidate, float]], limits: Limits, known: Sequence[Candidate], *, pairs: int
-) -> list[Pattern]:
-    """Return the patterns that are large enough and say something the others do not, the strongest first."""
+) -> tuple[list[Pattern], set[str]]:
+    """Return the patterns that are large enough and say something the others do not, and the known that no longer do."""
     adjusted = {id(candidate): value for candidate, value in significant}
     stated = [(candidate, candidate.state(value)) for candidate, value in significant]
     large = [(candidate, pattern) for candidate, pattern in stated if _large(pattern, limits)]
@@ -108,8 +118,10 @@ def _worth(
         for candidate, _ in large
         if candidate.contrast and candidate.key not in keys and not began_with & set(names_of(candidate.contrast.condition))
     ]
-    found = [candidate.state(adjusted[id(candidate)]) for candidate in irredundant(contrasting, pairs, known)]
-    return sorted([*found, *_apart(others)], key=lambda pattern: (pattern.p_value, pattern.key))
+    chosen = irredundant(contrasting, pairs, known)
+    found = [candidate.state(adjusted[id(candidate)]) for candidate in chosen]
+    outdone = {candidate.key for candidate in superseded(known, chosen)}
+    return sorted([*found, *_apart(others)], key=lambda pattern: (pattern.p_value, pattern.key)), outdone
 
 
 def _large(pattern: Pattern, limits: Limits) -> bool:

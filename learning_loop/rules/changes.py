@@ -8,9 +8,7 @@ from learning_loop.features.conditions import show
 from learning_loop.rules.propose import Proposal
 from learning_loop.rules.rule import Rule, Then, said
 
-NEW_EVIDENCE = 1.5  # by how much what speaks for a rejected rule must have grown before it is proposed again
-MOST_RETIRED = 0.5  # of the loop's own rules that are in force: a week that would take more is not believed
-FEW_RULES = 4  # of which any number may be retired
+MOST_RETIRED = 0.5  # of the loop's own rules that are in force, but one at least: a week that would take more is not believed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +38,14 @@ def plan_changes(
     proposed: Sequence[Proposal],
     *,
     fallen: Mapping[str, str],
-    rejected: Mapping[str, int],
+    rejected: Mapping[str, float],
     most_new: int,
 ) -> Plan:
     """Return what to change. `rules` are all there are, by whomever.
 
     `fallen` are the keys of patterns that no longer stand, with why; `rejected` the keys of rules that a person rejected or
-    removed, with how much spoke for them then. At most `most_new` rules are added at once.
+    removed, with how large the effect was then: only one that is larger beyond doubt is new evidence. At most `most_new`
+    rules are added at once.
     """
     changes: list[Change] = []
     held: list[str] = []
@@ -63,7 +62,7 @@ def plan_changes(
             if known.says != says:
                 changes.append(_change("revise", proposal, known, f"its pattern now says: {proposal.reason}"))
             continue
-        if (before := rejected.get(proposal.key)) is not None and proposal.hits < before * NEW_EVIDENCE:
+        if (before := rejected.get(proposal.key)) is not None and (proposal.low or 0.0) <= before:
             continue
         if _meaning(proposal.when, proposal.then) in others:
             continue  # another rule says it already
@@ -71,6 +70,7 @@ def plan_changes(
             held.append(f"{proposal.title}: waits, for {most_new} rules a week are enough to judge")
             continue
         changes.append(_change("add", proposal, known, proposal.reason))
+        others.add(_meaning(proposal.when, proposal.then))
     retired, kept = _retired(rules, fallen)
     return Plan((*changes, *retired), (*held, *kept))
 
@@ -89,11 +89,26 @@ def _retired(rules: Sequence[Rule], fallen: Mapping[str, str]) -> tuple[list[Cha
         for rule in in_force
         if rule.pattern is not None and rule.pattern in fallen
     ]
-    if len(in_force) > FEW_RULES and len(found) > MOST_RETIRED * len(in_force):
+    found += _duplicates(rules, [change.rule for change in found])
+    if len(found) > max(1.0, MOST_RETIRED * len(in_force)):
         return [], [
             f"{len(found)} of {len(in_force)} rules would be retired at once: none was. Look whether the evidence is whole"
         ]
     return found, []
+
+
+def _duplicates(rules: Sequence[Rule], gone: Sequence[Rule | None]) -> list[Change]:
+    """Return the retirement of every rule of the loop's own that another one, or a person's, says already."""
+    seen: dict[tuple[str, str], Rule] = {}
+    found = []
+    standing = [rule for rule in rules if rule.status not in ("retired", "rejected") and rule not in gone]
+    for rule in sorted(standing, key=lambda rule: not rule.mine):
+        first = seen.setdefault(_meaning(rule.when, rule.then), rule)
+        if first is not rule and not rule.mine:
+            reason = f"{first.path} says the same"
+            key = f"rule: {rule.pattern}"
+            found.append(Change(action="retire", key=key, reason=reason, title=rule.title, rule=rule, before=rule.says))
+    return found
 
 
 def _change(action: str, proposal: Proposal, rule: Rule | None, reason: str) -> Change:

@@ -14,7 +14,10 @@ _CONTEXT = ("type", "component", "project", "agent", "tag")  # what a task is gi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A rule that a pattern suggests. `key` is what it is remembered by; `hits` is how much speaks for it."""
+    """A rule that a pattern suggests.
+
+    `key` is what it is remembered by; `effect` and `low`, its lower bound, say how strong it is.
+    """
 
     key: str
     title: str
@@ -22,7 +25,8 @@ class Proposal:
     then: Then
     reason: str
     pattern: str
-    hits: int
+    effect: float
+    low: float | None
     executions: tuple[str, ...]
 
 
@@ -54,16 +58,9 @@ def _choice(proposal: Proposal, pattern: Pattern) -> tuple[str, ...]:
 
 def _from(pattern: Pattern, settable: Sequence[str]) -> Proposal | None:
     context, chosen = _parted(parse(pattern.antecedent))
-    if pattern.family == "performance":
-        if pattern.consequent not in ("slower", "dearer"):
-            return None
-        look = "memory and complexity" if pattern.consequent == "slower" else "which calls cost it"
-        since = f" since {pattern.since:%Y-%m-%d}" if pattern.since else ""
-        return _proposal(pattern, context, Then(advise=f"this became {pattern.consequent}{since}: look at {look}"))
+    if pattern.family == "performance" or not chosen:
+        return None  # nothing that anybody chose for the run: a report says it, a rule could only say to take care
     good = pattern.family == "success"
-    if not chosen:  # nothing anybody chose for the run: all there is to say is that it needs care
-        care = Then(advise="this often goes badly: look at why before you start")
-        return None if good else _proposal(pattern, context, care)
     decided = [part for part in chosen if part.name.startswith("decision.") and part.operator == "="]
     given = [part for part in chosen if part not in decided]
     if len(decided) == 1 and all(part.name.startswith("parameter.") for part in given):
@@ -80,6 +77,8 @@ def _from(pattern: Pattern, settable: Sequence[str]) -> Proposal | None:
 
 def _from_dependency(pattern: Pattern) -> Proposal | None:
     if pattern.consequent.startswith("failure where "):
+        if "together" in pattern.title:  # what both share is behind it, and neither is the other's condition
+            return None
         when = parse(pattern.consequent.removeprefix("failure where "))
         return _proposal(pattern, [when], Then(advise=f"make sure first that the last run with {pattern.antecedent} succeeded"))
     context, changed = _parted(parse(pattern.antecedent))
@@ -95,7 +94,8 @@ def _proposal(pattern: Pattern, context: Sequence[Condition], then: Then) -> Pro
         then=then,
         reason=pattern.text,
         pattern=pattern.key,
-        hits=pattern.hits if pattern.hits is not None else pattern.support,
+        effect=pattern.effect,
+        low=pattern.low,
         executions=pattern.executions,
     )
 

@@ -14,6 +14,7 @@ CHECKED = (  # what a check may ask about a run
     "status", "success", "score", "accuracy", "efficiency", "reusability", "surprise", "duration_s", "cost_usd", "tokens",
     "exit_code", "tests_passed", "tests_total", "attempts", "failed_attempts", "error_type",
 )  # fmt: skip
+KNOWN_BEFORE = ("parameter", "dependency")  # what a condition may ask about: state and decisions come later
 MOST_ADVICE = 1_000
 
 
@@ -69,7 +70,7 @@ def _options(name: str, given: Any) -> dict[str, tuple[str, ...]]:
         several = options if isinstance(options, list | tuple) else [options]
         if not several or not all(isinstance(item, str | int | float) for item in several):
             raise ConditionError(f"then.{name}.{point} must be an option or a list of options")
-        found[str(point)] = tuple(str(item) for item in several)
+        found[str(point)] = tuple(str(item).lower() if isinstance(item, bool) else str(item) for item in several)
     return found
 
 
@@ -103,6 +104,11 @@ class Rule:
         return f"when {show(self.when) if self.when is not None else 'always'}: {said(self.then)}"
 
 
+def _texts(given: Any) -> tuple[str, ...]:
+    several = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    return tuple(str(item) for item in several)
+
+
 def said(then: Then) -> str:
     """Return what a rule does as people read it."""
     parts = [then.advise] if then.advise else []
@@ -123,12 +129,12 @@ def read_rule(*, id: str, path: str, title: str, meta: Mapping[str, Any], writte
             id=id,
             path=path,
             title=title,
-            when=None if when is None else parse(str(when)),
+            when=None if when is None else parse(str(when), sorts=KNOWN_BEFORE),
             then=Then.read(meta.get("then")),
             status=status,
             mine=not written_by_loop or bool(meta.get("locked")),
             pattern=str(meta["pattern"]) if meta.get("pattern") else None,
-            evidence=tuple(str(item) for item in meta.get("evidence") or ()),
+            evidence=_texts(meta.get("evidence")),
         )
     except ConditionError as error:
         raise ConditionError(f"{path}: {error}") from None

@@ -152,7 +152,7 @@ def _durations(weeks: Sequence[WeekCounts]) -> dict[str, Any] | None:
         "mark": {"type": "line", "point": True},
         "encoding": {
             "x": _week_axis(weeks),
-            "y": {"field": "seconds", "type": "quantitative", "title": "seconds", "scale": {"type": "symlog"}},
+            "y": {"field": "seconds", "type": "quantitative", "title": "seconds", "scale": {"type": "log", "nice": True}},
             "color": {"field": "kind", "type": "nominal", "title": None, "legend": {"orient": "bottom", "columns": 2}},
         },
     }
@@ -164,8 +164,8 @@ def _outcomes(week: WeekCounts) -> dict[str, Any] | None:
     for kind in week.kinds:
         row = counts.setdefault(kind.component or kind.type, {"succeeded": 0, "failed": 0, "unknown": 0})
         row["succeeded"] += kind.succeeded
-        row["failed"] += kind.failed
-        row["unknown"] += kind.runs - kind.succeeded - kind.failed
+        row["failed"] += kind.failed + kind.listed
+        row["unknown"] += kind.runs - kind.succeeded - kind.failed - kind.listed
     if len(counts) < 2:
         return None
     top = sorted(counts, key=lambda name: (-sum(counts[name].values()), name))[:SHOWN_COMPONENTS]

@@ -62,7 +62,7 @@ class Metrics:
 def metrics_of(weeks: Sequence[WeekCounts], lifetimes: Sequence[tuple[float, bool]]) -> Metrics:
     """Return the figures.
 
-    `weeks` come oldest first; `lifetimes` are how many weeks each pattern and rule has lived, and whether it ended.
+    `weeks` come oldest first; `lifetimes` are how many weeks each success pattern stood, and whether that is over.
     """
     newest = weeks[-WEEKS:]
     reused = sum(kind.reused for week in newest for kind in week.kinds)
@@ -156,7 +156,7 @@ def _agents(weeks: Sequence[WeekCounts]) -> tuple[Agent, ...]:
 
 
 def _stability(lifetimes: Sequence[tuple[float, bool]]) -> Measure:
-    """Return the median life of patterns and rules in weeks (Kaplan & Meier 1958); None while half of them live on."""
+    """Return the median life of success patterns in weeks (Kaplan & Meier 1958); None while half of them live on."""
     ended = sum(over for _, over in lifetimes)
     alive = 1.0
     for time in sorted({time for time, over in lifetimes if over}):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from hashlib import blake2b
 
 from learning_loop.errors import UsageError
 from learning_loop.records import slug
@@ -24,7 +25,9 @@ class Period:
 
     @classmethod
     def of_sprint(cls, name: str) -> "Period":
-        return cls(f"sprint-{slug(name)}", "sprint", None, None, name)
+        plain = slug(name)
+        mark = "" if plain == name else f"-{blake2b(name.encode(), digest_size=2).hexdigest()}"  # two names may read alike
+        return cls(f"sprint-{plain}{mark}", "sprint", None, None, name)
 
     @property
     def title(self) -> str:
@@ -39,11 +42,11 @@ def week_of(moment: datetime, zone: tzinfo = UTC) -> Period:
 
 def _week(year: int, number: int, zone: tzinfo) -> Period:
     try:
-        monday = datetime.fromisocalendar(year, number, 1).replace(tzinfo=zone)
-    except ValueError:
-        raise UsageError(f"there is no week {year}-W{number:02}") from None
-    after = datetime.fromisocalendar(year, number, 1) + timedelta(days=7)
-    return Period(f"{year}-W{number:02}", "week", monday.astimezone(UTC), after.replace(tzinfo=zone).astimezone(UTC))
+        first = datetime.fromisocalendar(year, number, 1)
+        monday, after = first.replace(tzinfo=zone), (first + timedelta(days=7)).replace(tzinfo=zone)
+        return Period(f"{year:04}-W{number:02}", "week", monday.astimezone(UTC), after.astimezone(UTC))
+    except (ValueError, OverflowError):
+        raise UsageError(f"there is no week {year:04}-W{number:02} to be looked at") from None
 
 
 def parse_week(text: str, zone: tzinfo = UTC) -> Period:
@@ -60,9 +63,12 @@ def parse_month(text: str, zone: tzinfo = UTC) -> Period:
     if found is None or not 1 <= int(found[2]) <= 12:
         raise UsageError(f"{text!r} is no month: write it as 2026-11")
     year, month = int(found[1]), int(found[2])
-    start = datetime(year, month, 1, tzinfo=zone)
-    end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=zone)
-    return Period(f"{year}-{month:02}", "month", start.astimezone(UTC), end.astimezone(UTC))
+    try:
+        start = datetime(year, month, 1, tzinfo=zone)
+        end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=zone)
+        return Period(f"{year:04}-{month:02}", "month", start.astimezone(UTC), end.astimezone(UTC))
+    except (ValueError, OverflowError):
+        raise UsageError(f"there is no month {text} to be looked at") from None
 
 
 def month_of(moment: datetime, zone: tzinfo = UTC) -> Period:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
+from learning_loop.features import family
 from learning_loop.records import Kind, Observation
 from learning_loop.stats.robust import median
 
@@ -28,6 +29,7 @@ class KindCounts:
     scored: int = 0
     score_sum: float = 0.0
     score_squares: float = 0.0
+    listed: int = 0  # failures from lists of failures only
     reuse_known: int = 0
     reused: int = 0
     duration_median: float | None = None
@@ -151,7 +153,8 @@ def count_week(
 def _add(kind: KindCounts, run: Observation, day: str) -> None:
     kind.runs += 1
     kind.succeeded += run.success is True
-    kind.failed += run.success is False and run.score is not None  # a failure from a list of failures is a share of nothing
+    kind.failed += run.success is False and run.score is not None
+    kind.listed += run.success is False and run.score is None
     if run.score is not None:
         kind.scored += 1
         kind.score_sum += run.score
@@ -169,7 +172,7 @@ def _add(kind: KindCounts, run: Observation, day: str) -> None:
 
 def _add_agent(agents: dict[str, AgentCounts], run: Observation) -> None:
     name = run.features.get("agent")
-    if name is None:
+    if name is None or (run.success is False and run.score is None):  # from a list of failures: a share of nothing
         return
     agent = agents.setdefault(name, AgentCounts())
     agent.runs += 1
@@ -184,7 +187,7 @@ def _add_agent(agents: dict[str, AgentCounts], run: Observation) -> None:
 def _add_error(errors: dict[str, ErrorCounts], run: Observation, day: int) -> None:
     if run.error is None or run.success is not False:
         return
-    error = errors.setdefault(run.error, ErrorCounts(run.error_text or run.error))
+    error = errors.setdefault(run.error, ErrorCounts(family(run.error_text or run.error)))
     error.days[day] += 1
     if (name := str(run.kind)) not in error.components and len(error.components) < 5:
         error.components.append(name)
@@ -192,7 +195,7 @@ def _add_error(errors: dict[str, ErrorCounts], run: Observation, day: int) -> No
 
 
 def _add_integration(integrations: dict[str, Integration], run: Observation) -> None:
-    if run.kind.component is None:
+    if run.kind.component is None or (run.success is False and run.score is None):
         return
     known = integrations.setdefault(run.kind.component, Integration(run.started))
     if known.integrated is None and run.success is not None:

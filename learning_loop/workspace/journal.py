@@ -5,6 +5,7 @@ file takes its place. Whoever comes after a crash either finishes the last step 
 """
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -76,6 +77,8 @@ class Journal:
         folder = self._folder / f"{PENDING}{name}"
         for number, change in enumerate(json.loads((folder / "changes.json").read_bytes())):
             target = self._workspace.root / change["path"]
+            for half in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):  # left by a write that a crash cut short
+                half.unlink(missing_ok=True)
             there = digest_of(target.read_bytes()) if target.is_file() else None
             if change["remove"]:
                 if there is not None and there == change["expected"]:

@@ -67,7 +67,7 @@ def _day(value: datetime | None) -> str:
 
 
 def _date(value: datetime | None) -> str:
-    return "unknown" if value is None else f"{value.astimezone(UTC):%Y-%m-%d}"
+    return "unknown" if value is None else f"{value:%Y-%m-%d}"
 
 
 def _cell(value: str) -> str:
