@@ -159,18 +159,18 @@ def test_what_is_no_backup_changes_nothing(workspace: Workspace, tmp_path: Path,
 
 
 def test_forgetting_reaches_reports_alerts_and_events_and_leaves_the_rules(make_loop: MakeLoop, workspace: Workspace) -> None:
-    loop = make_loop(failing)
-    gone = [fail(loop, f"secret customer {MARK}{number}") for number in range(3)]
+    loop, word = make_loop(failing), "quokkaville"
+    gone = [fail(loop, f"secret customer {word} {number}") for number in range(3)]
     loop._must().look()
     (alert,) = loop.alerts()
     loop.weekly_learning_synthesis()
-    held = holding(workspace.root, MARK)
+    held = holding(workspace.root, word)
     assert any("reports" in path for path in held)
     assert any("alerts" in path for path in held)
     for name in gone:
         forget(loop.app, name, reason="asked")
     loop.close()
-    assert holding(workspace.root, MARK) == []
+    assert holding(workspace.root, word) == []
     readable = [path for path in (workspace.root / "metrics" / "reports").rglob("*") if path.is_file()]
     assert not [path for path in readable if any(name in path.read_text(encoding="utf-8") for name in gone)]
     with App.open(workspace, environ={}) as again:

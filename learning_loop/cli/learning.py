@@ -112,8 +112,7 @@ def list_(ctx: click.Context, every: bool, as_json: bool) -> None:
     with opened(ctx) as app:
         found = all_alerts(app, resolved=every)
     if as_json:
-        names = ("id", "sort", "state", "title", "text", "advice", "opened_at", "changed_at", "note", "executions")
-        print_json([{name: getattr(alert, name) for name in names} for alert in found])
+        print_json([_plain(alert) for alert in found])
     elif not found:
         click.echo("no alert stands")
     else:
@@ -123,26 +122,35 @@ def list_(ctx: click.Context, every: bool, as_json: bool) -> None:
         table(["alert", "state", "since", "what", "what to do"], rows)
 
 
+def _plain(alert: Any) -> dict[str, Any]:
+    names = ("id", "sort", "state", "title", "text", "advice", "opened_at", "changed_at", "note", "executions")
+    return {name: getattr(alert, name) for name in names}
+
+
 @alerts.command()
 @click.argument("name")
+@json_option
 @click.pass_context
-def ack(ctx: click.Context, name: str) -> None:
+def ack(ctx: click.Context, name: str, as_json: bool) -> None:
     """Say that somebody looks at an alert; it stands until its cause is gone."""
     from learning_loop.flows.alerts import acknowledge
 
     with opened(ctx) as app:
-        click.echo(f"acknowledged: {acknowledge(app, name).title}")
+        alert = acknowledge(app, name)
+    print_json(_plain(alert)) if as_json else click.echo(f"acknowledged: {alert.title}")
 
 
 @alerts.command()
 @click.argument("name")
+@json_option
 @click.pass_context
-def resolve(ctx: click.Context, name: str) -> None:
+def resolve(ctx: click.Context, name: str, as_json: bool) -> None:
     """Close an alert; it opens again only for what happens from now on."""
     from learning_loop.flows.alerts import resolve as close
 
     with opened(ctx) as app:
-        click.echo(f"resolved: {close(app, name).title}")
+        alert = close(app, name)
+    print_json(_plain(alert)) if as_json else click.echo(f"resolved: {alert.title}")
 
 
 @click.command()

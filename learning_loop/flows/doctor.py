@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from learning_loop.app import App
 from learning_loop.errors import LearningLoopError, NoteError, TemplateError
+from learning_loop.flows.rules import RuleBook
 from learning_loop.flows.status import search_of
 from learning_loop.records import Briefing, Clock
 from learning_loop.workspace import Workspace, load_configuration, yaml
@@ -108,6 +109,10 @@ def _notes(app: App) -> Iterator[Symptom]:
             yield Symptom("warning", f"{note.path} has the same id as {seen[note.id]}", "give one of them another id")
         else:
             seen[note.id] = note.path
+    book = RuleBook(app)
+    book.rules(fresh=True)
+    for fault in book.faults:
+        yield Symptom("warning", fault, "until then the rule has no effect")
     for path in app.workspace.memory.rglob("*.tmp"):
         yield Symptom("info", f"{app.workspace.relative(path)} was left by a write that was cut off", "delete it")
     for folder in app.notes.sources:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -41,7 +42,7 @@ class Mask:
         return cls(tuple(record.execution.id for record in records), tuple(sorted(text for text in families if text)))
 
     def tells(self, text: str) -> bool:
-        flat = family(text.replace("\\|", "|").replace("…", ""))
+        flat = family(re.sub(r"\\([\[\]*|])", r"\1", unescape(text)).replace("…", ""))  # as it was before it was written
         return any(known in flat if len(known) >= LEAST else known == flat for known in self.families)
 
     def text(self, text: str) -> str:

@@ -373,12 +373,14 @@ class _Week:
         why |= {key: f"its pattern has not stood since {entry['last']}" for key, entry in fallen.items()}
         why |= dict.fromkeys(found.superseded, "another pattern says it better")
         ruled = {rule.pattern for rule in rules if rule.status not in ("retired", "rejected")}
+        rejected = self._rejected(rules)
+        ruled |= {key.removeprefix("rule: ") for key in rejected}  # the same from the other side would get round a person
         first = sorted(found.patterns, key=lambda pattern: pattern.key not in ruled)  # what has its rule keeps it
         planned = plan_changes(
             rules,
             proposals(first, settable=settings.settable),
             fallen=why,
-            rejected=self._rejected(rules),
+            rejected=rejected,
             most_new=settings.most_new,
         )
         for change in planned.changes:

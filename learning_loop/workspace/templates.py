@@ -1,5 +1,6 @@
 """Jinja2 templates: a workspace file overrides the packaged one of the same name and may extend it as `default:name`."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,14 @@ class Templates:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        self._environment.filters |= {"day": _day, "date": _date, "line": _line, "cell": _cell, "number": _number}
+        self._environment.filters |= {
+            "day": _day,
+            "date": _date,
+            "line": _line,
+            "prose": _prose,
+            "cell": _cell,
+            "number": _number,
+        }
         self._environment.filters |= {"percent": _percent, "seconds": _seconds, "effect": _effect}
 
     def render(self, name: str, **values: Any) -> str:
@@ -70,9 +78,15 @@ def _date(value: datetime | None) -> str:
     return "unknown" if value is None else f"{value:%Y-%m-%d}"
 
 
+def _prose(value: str, limit: int = 300) -> str:
+    """Return text as one line that markdown shows as it is, also inside a link: no tag, no bracket."""
+    text = _line("".join(letter for letter in str(value) if letter.isprintable() or letter.isspace()), limit)
+    return re.sub(r"[\[\]*]", lambda found: f"\\{found[0]}", text).replace("<", "&lt;")
+
+
 def _cell(value: str) -> str:
     """Return text as one line that may stand in a cell of a table."""
-    return _line(value, 120).replace("|", "\\|")
+    return _prose(value, 120).replace("|", "\\|")
 
 
 def _percent(value: float | None) -> str:
