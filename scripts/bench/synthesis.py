@@ -139,8 +139,8 @@ def bad_days(rng: Rng) -> bool:
 def plant(bench: _harness.Bench) -> None:
     times = 100 if bench.quick else 1_000
     cases: list[tuple[str, Callable[[Rng], bool], int]] = [
-        ("noise", noise, times // 2 if bench.quick else 2 * times),
-        ("noise with bad days, features by day", bad_days, times // 2),
+        ("noise", noise, times // 2 if bench.quick else times),
+        ("noise with bad days, features by day", bad_days, times // 4),
         ("20 points over 800", effect(0.2, 800), times // 5),
         ("40 points over 200", effect(0.4, 200), times // 5),
         ("a pair, 60 points over 500", pair, times // 10),
