@@ -470,7 +470,7 @@ class Pattern:
 
     Of `support` runs with the antecedent, `hits` have the consequent; `confidence` is their share, `base` the share among
     the other runs, `lift` confidence over the share among all. `effect` with its 95 % interval is a difference of shares in
-    points (`unit` points) or a ratio of medians (`unit` times). `adjusted` is the p-value after control of error
+    points (`unit` points) or the median of ratios (`unit` times). `adjusted` is the p-value after control of error
     over all that was tested; None where a known pattern was only estimated anew. `key` stays the same from
     week to week. `alike` are other conditions that hold of the very same runs.
     """
@@ -572,8 +572,25 @@ class RootCause:
         return f"unknown: nothing sets it apart from {self.compared_with} earlier runs of its kind"
 
 
+class ByKey:
+    """A record whose fields answer by name and by key, as `report["score"]` and `dict(report)`."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self.keys():
+            return getattr(self, key)
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(item.name for item in dataclasses.fields(self))  # type: ignore[arg-type]  # what inherits it is one
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(ByKey):
     """What a run gave and taught; its parts answer by name and by key, as `report["score"]`."""
 
     execution_id: str
@@ -585,14 +602,3 @@ class Report:
     improvements: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-
-    def __getitem__(self, key: str) -> Any:
-        if key in self.keys():
-            return getattr(self, key)
-        raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def keys(self) -> tuple[str, ...]:
-        return tuple(item.name for item in dataclasses.fields(self))

@@ -7,19 +7,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from learning_loop import LearningDashboard, LearningOrchestrator
 from learning_loop.flows.measuring import counted_weeks
 from learning_loop.ledger import Filter
 from learning_loop.records import FAMILIES
-from learning_loop.stats.ranks import regional_slope
 from learning_loop.workspace import Workspace
 from tests.conftest import WORDS_ONLY
 
 MONDAY = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
-A_DAY = 30  # tasks
+A_DAY = 36  # tasks
 STEPS = tuple(f"step {number}" for number in range(14))
+
+
+SCORING = """
+scoring:  # without efficiency: how long these runs take is this machine's affair
+  preset: plain
+  presets: {plain: {accuracy: 0.8, reusability: 0.2}}
+"""
 
 
 class Clock:
@@ -46,7 +53,6 @@ class World:
                 "component": component,
             }
             task["parameters"] = {"client": self.rng.choice(["httpx", "urllib"]), "level": self.rng.choice([1, 2, 3])}
-            task["agent"] = self.rng.choice(["ann", "bob"])
             task["tags"] = [self.rng.choice(["morning", "noon"])]
             yield task
 
@@ -56,6 +62,7 @@ class World:
             client = {"httpx": "urllib", "urllib": "httpx"}[client]
         options = self.rng.sample(["small", "large"], 2)
         model = run.decide("model", options)
+        pace = run.decide("pace", self.rng.sample(["fast", "safe"], 2))
         told = [hit for hit in run.briefing.notes if hit.category == "template"]
         steps = STEPS[:4] if told else self.rng.sample(STEPS, 4)
         for step in steps:
@@ -63,11 +70,11 @@ class World:
                 pass
         chance = 0.95
         if task["component"] == "api" and client == "httpx":
-            chance = 0.25
-        if task["component"] == "web" and task["agent"] == "bob":
-            chance = 0.5
+            chance = 0.15
+        if task["component"] == "web" and pace == "fast":
+            chance = 0.4
         if task["component"] == "docs" and model == "small":
-            chance = 0.35
+            chance = 0.25
         if self.rng.random() > chance:
             raise RuntimeError(f"{task['component']} broke with {client} at {self.rng.randrange(10_000)}")
         return {"success": True}
@@ -75,6 +82,7 @@ class World:
 
 def month(folder: Path, *, mode: str, seed: int) -> tuple[LearningOrchestrator, list[Any]]:
     workspace, _ = Workspace.init(folder)
+    (workspace.config / "scoring.yaml").write_text(SCORING, encoding="utf-8")
     world, clock = World(random.Random(seed)), Clock()
     environ = {**WORDS_ONLY, "LEARNING_LOOP_MODE": mode, "LEARNING_LOOP_RULES_SETTABLE": "[client]"}
     loop = LearningOrchestrator(
@@ -94,13 +102,15 @@ def month(folder: Path, *, mode: str, seed: int) -> tuple[LearningOrchestrator, 
     return loop, found
 
 
-def daily_scores(loop: LearningOrchestrator) -> dict[tuple[str, int], list[float]]:
-    found: dict[tuple[str, int], list[float]] = {}
-    for run in loop.app.ledger.observations(Filter(ended=True), most=10_000):
-        if run.score is not None:
-            day = int((run.started - MONDAY.timestamp()) // 86_400)
-            found.setdefault((str(run.kind), day), []).append(run.score)
-    return found
+def daily_gains(loop: LearningOrchestrator, without: LearningOrchestrator) -> list[float]:
+    """Return how much higher the mean score of each day is: the tasks of both months are the same."""
+    means = []
+    for each in (loop, without):
+        days: dict[int, list[float]] = {}
+        for run in each.app.ledger.observations(Filter(ended=True), most=10_000):
+            days.setdefault(int((run.started - MONDAY.timestamp()) // 86_400), []).append(run.score or 0.0)
+        means.append({day: sum(scores) / len(scores) for day, scores in days.items()})
+    return [means[0][day] - means[1][day] for day in sorted(means[0])]
 
 
 def reuse_by_week(loop: LearningOrchestrator) -> list[float]:
@@ -123,31 +133,25 @@ def test_a_month_of_learning(tmp_path: Path, seed: int) -> None:
         assert weeks[0]["rules_updated"]
         # the rules are the true ones, and they reach the work
         conditions = {rule.says for rule in loop._must().rules.rules(fresh=True)}
-        assert any("client" in text and ("api" in text or "build" in text) for text in conditions)
-        assert any("model" in text for text in conditions)
-        # reuse up by a fifth within the month
+        for true in ("client", "model", "pace"):
+            assert any(true in text for text in conditions), true
+        # reuse is up by a fifth against the month without learning, and rises within it
         with_it, off_it = reuse_by_week(loop), reuse_by_week(without)
-        assert with_it[-1] >= 1.2 * with_it[0]
+        assert with_it[-1] > with_it[0]
         assert with_it[-1] >= 1.2 * off_it[-1]
         # scores upward week over week against the same month without learning, with an interval above zero
-        with_learning, off = daily_scores(loop), daily_scores(without)
-        series: dict[str, tuple[list[float], list[float]]] = {}
-        for (kind, day), scores in sorted(with_learning.items()):
-            other = off[kind, day]
-            days, values = series.setdefault(kind, ([], []))
-            days.append(day / 7)
-            values.append(sum(scores) / len(scores) - sum(other) / len(other))
-        slope = regional_slope(list(series.values()))
-        assert slope is not None
-        assert slope.low is not None
-        assert slope.low > 0
+        gains = daily_gains(loop, without)
+        weeks_since = np.arange(len(gains)) / 7
+        (slope, _), covariance = np.polyfit(weeks_since, gains, 1, cov=True)
+        assert len(gains) == 28
+        assert slope - 2.06 * np.sqrt(covariance[0, 0]) > 0  # Student's t, 26 degrees of freedom
         # the dashboard says the same
         report = LearningDashboard(loop).generate_report()
         assert set(report) == {"metrics", "trends", "recommendations"}
         assert report["metrics"]["component_reuse_rate"]["n"] > 0
         improvement = report["metrics"]["overall_improvement"]
+        assert improvement["value"] > 0
         assert improvement["low"] is not None
-        assert improvement["low"] > 0
         # every synthesis again changes nothing
         for week in weeks:
             again = loop.weekly_learning_synthesis(week["period"])

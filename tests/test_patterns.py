@@ -297,6 +297,15 @@ def test_rank_tests_hold_their_level_and_intervals_cover() -> None:
     assert np.mean([item is not None and (item.low or 0) <= 0.1 <= (item.high or 0) for item in slopes]) >= 0.93
 
 
+def test_trends_count_the_days_that_series_share() -> None:
+    rng, days, covered = np.random.default_rng(6), np.arange(25.0), 0
+    for _ in range(200):
+        shared = rng.normal(0, 1, 25)
+        found = regional_slope([(days, shared + rng.normal(0, 0.7, 25)) for _ in range(6)])
+        covered += found is not None and (found.low or -9) <= 0 <= (found.high or 9)
+    assert covered / 200 >= 0.9
+
+
 def test_short_series_say_nothing() -> None:
     assert change_point([1.0] * 9) is None
     assert change_point([1.0] * 30) is None

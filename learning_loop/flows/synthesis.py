@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from learning_loop.flows.rules import FOLDER as RULES
 from learning_loop.flows.rules import RuleBook
 from learning_loop.ledger import Filter
 from learning_loop.patterns import Found, Limits, find_patterns, review_patterns
-from learning_loop.records import Event, NoteVersion, Observation, Pattern
+from learning_loop.records import ByKey, Event, NoteVersion, Observation, Pattern
 from learning_loop.rules import Change, Rule, plan_changes, proposals, said
 from learning_loop.rules.changes import Plan as RulePlan
 from learning_loop.synthesis import Period, WeekCounts, count_week, metrics_of, outlook, week_of
@@ -43,7 +43,7 @@ HISTORY = 26  # weeks of counts that trends and the outlook look at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Synthesis:
+class Synthesis(ByKey):
     """What a synthesis came to; its parts answer by name and by key, as `found["patterns_identified"]`."""
 
     period: str
@@ -58,17 +58,6 @@ class Synthesis:
     promoted: tuple[str, ...] = ()
     archived: tuple[str, ...] = ()
     alerts: tuple[str, ...] = ()
-
-    def __getitem__(self, key: str) -> Any:
-        if key in self.keys():
-            return getattr(self, key)
-        raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def keys(self) -> tuple[str, ...]:
-        return tuple(item.name for item in fields(self))
 
 
 @dataclass

@@ -20,7 +20,7 @@ class Limits:
     """What counts as good and bad, and what is worth reporting.
 
     `level` is the chance that anything false is among the patterns found, over all looks. `least_effect` is in points,
-    `least_ratio` a ratio of medians; `least_runs` is how many runs a series must have.
+    `least_ratio` how many times as long; `least_runs` is how many runs a series must have.
     """
 
     success_above: float = 80.0
