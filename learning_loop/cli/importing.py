@@ -22,7 +22,7 @@ from learning_loop.cli.common import json_option, number, opened, print_json, se
 def import_(
     ctx: click.Context, files: tuple[Path, ...], map_: Path | None, form: str | None, dry_run: bool, as_json: bool
 ) -> None:
-    r"""Take a history in: CSV or JSONL by a mapping, JUnit XML, or an export of learning-loop; gzipped ones as they are.
+    """Take a history in: CSV or JSONL by a mapping, JUnit XML, or an export of learning-loop; gzipped ones as they are.
 
     \b
     A mapping names the column that each field is read from:
@@ -37,7 +37,7 @@ def import_(
         project: {value: website}
 
     Importing again adds only what is new. Rows that cannot be used are set aside in metrics/imports/, with their lines.
-    """
+    """  # noqa: D301  (\b keeps click from filling the lines of the mapping)
     from learning_loop.flows.importing import import_history, load_mapping
     from learning_loop.importers import format_of
 

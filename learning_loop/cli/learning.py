@@ -70,11 +70,12 @@ def synthesize(
 
 def _say(found: Any, root: Path, *, dry_run: bool) -> None:
     if not found.changed:
-        click.echo(f"{found.period} was synthesised before, from the same {found.runs} runs: {found.report}")
+        click.echo(f"{found.period} was synthesised before, from the same {_many(found.runs, 'run')}: {found.report}")
         return
     would = "would be " if dry_run else ""
     click.echo(
-        f"{found.period}: {found.runs} runs, {found.patterns_identified} patterns, {len(found.new_patterns)} of them new"
+        f"{found.period}: {_many(found.runs, 'run')}, {_many(found.patterns_identified, 'pattern')}, "
+        f"{len(found.new_patterns)} new"
     )
     for title in found.new_patterns:
         click.echo(f"  new: {title}")
@@ -87,6 +88,10 @@ def _say(found: Any, root: Path, *, dry_run: bool) -> None:
     for title in found.alerts:
         click.echo(f"  alert: {title}")
     click.echo("nothing was written" if dry_run else f"report: {_near(root / found.report)}")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _near(path: Path) -> str:
