@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 from learning_loop.app import App
 from learning_loop.flows.alerts import alerts
-from learning_loop.flows.synthesis import HISTORY, MOST_RUNS, counts_of, extent_of, lifetimes
+from learning_loop.flows.synthesis import HISTORY, MOST_RUNS, kept_counts, lifetimes
 from learning_loop.ledger import Filter
 from learning_loop.synthesis import Metrics, WeekCounts, count_week, metrics_of, week_of
 from learning_loop.synthesis.periods import weeks_before, weeks_between
@@ -22,9 +22,8 @@ def counted_weeks(app: App) -> list[WeekCounts]:
     newest = app.ledger.extent(Filter(before=now, ended=True))[3] or now
     oldest = weeks_before(week_of(newest, zone), HISTORY, zone)[0].start or first
     for week in weeks_between(max(first, oldest), now, zone):
-        kept = app.ledger.events("week", week.label, last=1)
-        if kept and kept[0].data["extent"] == extent_of(app, week):
-            found.append(counts_of(kept[0]))
+        if (kept := kept_counts(app, week)) is not None:
+            found.append(kept)
             continue
         runs = app.ledger.observations(Filter(since=week.start, before=week.end, ended=True), most=MOST_RUNS, features=False)
         if runs and week.start is not None:

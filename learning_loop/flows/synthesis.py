@@ -136,13 +136,14 @@ def _filter(period: Period) -> Filter:
     return Filter(since=period.start, before=period.end, sprint=period.sprint, ended=True)
 
 
-def extent_of(app: App, period: Period) -> list[Any]:
-    """Return what changes when runs, or feedback on them, are added to a period."""
-    return list(app.ledger.extent(_filter(period))[:3])
-
-
-def counts_of(event: Event) -> WeekCounts:
-    return WeekCounts.read({name: value for name, value in event.data.items() if name != "extent"})
+def kept_counts(app: App, week: Period) -> WeekCounts | None:
+    """Return the counts that are kept of a week; None where there are none, or where runs have come since."""
+    event = app.ledger.events("week", week.label, last=1)
+    if not event or week.start is None or week.end is None or event[0].data.get("mark") is None:
+        return None
+    if event[0].data["mark"] != app.ledger.mark(week.start, week.end):
+        return None
+    return WeekCounts.read({name: value for name, value in event[0].data.items() if name != "mark"})
 
 
 def _inputs(app: App, period: Period) -> str:
@@ -290,9 +291,8 @@ class _Week:
             last = week_of(datetime.fromtimestamp(runs[-1].started, UTC), self.zone)
         kept = {}
         for week in weeks_before(last, HISTORY, self.zone):
-            event = self.app.ledger.events("week", week.label, last=1)
-            if event and event[0].data.get("extent") == extent_of(self.app, week):  # else runs came since it was counted
-                kept[week.label] = counts_of(event[0])
+            if (counts := kept_counts(self.app, week)) is not None:
+                kept[week.label] = counts
         first, begin = self.app.ledger.first_start(), last.start or self.now
         looked_at = weeks_before(last, HISTORY, self.zone)
         start = looked_at[0].start if kept and looked_at else min(first or begin, begin)
@@ -310,7 +310,8 @@ class _Week:
     def _count(self, week: Period, runs: Sequence[Observation], before: WeekCounts | None) -> WeekCounts:
         high = self.app.settings.reflection_triggers.thresholds.high_surprise
         counts = count_week(week.label, week.start or self.now, runs, before, high_surprise=high)
-        data = counts.plain() | {"extent": extent_of(self.app, week)}
+        mark = self.app.ledger.mark(week.start, week.end) if week.start and week.end else None
+        data = counts.plain() | {"mark": mark}
         self.plan.rows.append(Event(kind="week", subject=week.label, at=self.now, data=data))
         return counts
 

@@ -509,6 +509,19 @@ class Ledger:
         with self._read() as connection:
             return connection.execute(sa.select(sa.func.min(tables.executions.c.started_at))).scalar()
 
+    def mark(self, since: datetime, before: datetime) -> list[int] | None:
+        """Return what changes when executions are added to a time, read from an index alone; None while any of them runs."""
+        e, running = tables.executions.c, tables.running
+        inside = sa.and_(e.started_at >= since, e.started_at < before)
+        active = running.join(tables.executions, e.id == running.c.execution_id)
+        with self._read() as connection:
+            if connection.execute(sa.select(e.id).select_from(active).where(inside).limit(1)).first() is not None:
+                return None
+            return [
+                int(value or 0)
+                for value in connection.execute(sa.select(sa.func.count(), sa.func.max(e.seq)).where(inside)).one()
+            ]
+
     def extent(self, wanted: Filter) -> tuple[int, int, int, datetime | None]:
         """Return how many ended runs a filter lets through, the last places of outcomes and feedback, the newest's start.
 
