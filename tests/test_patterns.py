@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learning_loop.patterns import Limits, find_patterns
+from learning_loop.patterns.candidates import Limits
+from learning_loop.patterns.find import find_patterns
 from learning_loop.records import Kind, Observation
 from learning_loop.stats.contingency import (
     fisher_greater_many,

@@ -22,7 +22,7 @@ from learning_loop.records import (
 )
 
 if TYPE_CHECKING:  # numpy is nothing that a run should wait for
-    from learning_loop.patterns import Limits
+    from learning_loop.patterns.candidates import Limits
 
 PHASES = ("pre", "during", "post")
 _CHECKLIST = re.compile(r"^[ \t]*[-*+][ \t]+(?:\[[ xX]\][ \t]+)?(.+?)[ \t]*$", re.MULTILINE)
@@ -66,7 +66,8 @@ class PatternExtractor:
         `success`, and may have `started_at`, `ended_at`, `duration_s`, `cost_usd` and an `error`. Raise UsageError for an item
         that cannot be read.
         """
-        from learning_loop.patterns import Limits, find_patterns
+        from learning_loop.patterns.candidates import Limits
+        from learning_loop.patterns.find import find_patterns
 
         runs = [observed(item, place) for place, item in enumerate(execution_history)]
         found = find_patterns(runs, limits or Limits()).patterns

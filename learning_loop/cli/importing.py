@@ -1,7 +1,9 @@
 """import, export: a history comes in from another tool, and goes out again."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,10 +47,8 @@ def import_(
     found = {}
     with opened(ctx) as app:
         for path in files:
-            tell, size = telling(f"importing {path.name}"), path.stat().st_size
-            read = lambda done, tell=tell, size=size: tell(min(done, size) >> 10, max(size >> 10, 1))  # noqa: E731
-            kind = form or format_of(path)
-            found[str(path)] = import_history(app, path, mapping, kind, dry_run=dry_run, read=None if dry_run else read)
+            read = None if dry_run else _reading(path)
+            found[str(path)] = import_history(app, path, mapping, form or format_of(path), dry_run=dry_run, read=read)
     if as_json:
         print_json({name: asdict(report) for name, report in found.items()})
         return
@@ -73,12 +73,22 @@ def import_(
             click.echo(f"{name}: {report.read} rows, {report.added} executions added, {report.known} known already{aside}")
 
 
-def _said(item: object) -> str:
-    given = item.model_dump(exclude_defaults=True)  # type: ignore[attr-defined]
+def _reading(path: Path) -> Callable[[int], None]:
+    """Return who is told how many bytes have been read, and says in KB how far that is."""
+    tell, size = telling(f"importing {path.name}, KB"), path.stat().st_size
+
+    def read(done: int) -> None:
+        tell(min(done, size) >> 10, max(size >> 10, 1))
+
+    return read
+
+
+def _said(item: Any) -> str:
+    given = item.model_dump(exclude_defaults=True)
     return ", ".join(f"{name} {value}" for name, value in given.items())
 
 
-def _show(shown: list) -> None:  # type: ignore[type-arg]
+def _show(shown: Sequence[Any]) -> None:
     rows = [
         [
             f"{item.execution.started_at:%Y-%m-%d %H:%M}",

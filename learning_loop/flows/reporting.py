@@ -6,8 +6,8 @@ from datetime import timedelta, tzinfo
 from typing import Any
 
 from learning_loop.flows.alerts import Alert
-from learning_loop.patterns import Found
 from learning_loop.patterns.anti import NAMES
+from learning_loop.patterns.find import Found
 from learning_loop.records import Kind, Observation, Pattern
 from learning_loop.rules import Rule
 from learning_loop.rules.changes import Plan

@@ -20,7 +20,8 @@ from learning_loop.flows.reporting import report_of
 from learning_loop.flows.rules import FOLDER as RULES
 from learning_loop.flows.rules import RuleBook
 from learning_loop.ledger import Filter
-from learning_loop.patterns import Found, Limits, find_patterns, review_patterns
+from learning_loop.patterns.candidates import Limits
+from learning_loop.patterns.find import Found, find_patterns, review_patterns
 from learning_loop.records import ByKey, Event, NoteVersion, Observation, Pattern
 from learning_loop.rules import Change, Rule, plan_changes, proposals, said
 from learning_loop.rules.changes import Plan as RulePlan
@@ -168,9 +169,7 @@ class _Week:
         self.before: dict[str, Any] = dict(own[0].data["patterns"]) if own else {}  # what this very week gave, the last time
         done = [event for event in app.ledger.events("synthesis") if event.data["kind"] == "week"]
         self.looks = len(done) + 1
-        done = [
-            event for event in done if event.data["result"]["runs"]
-        ]  # what nothing ran in says nothing about what came before
+        done = [event for event in done if event.data["result"]["runs"]]  # a week without runs settles nothing before it
         earlier = [event for event in done if self._starts_before(event.subject)]
         self.state: dict[str, dict[str, Any]] = dict(earlier[-1].data["patterns"]) if earlier else {}
         later = any(not self._starts_before(event.subject) and event.subject != period.label for event in done)
@@ -289,12 +288,11 @@ class _Week:
         last = week_of(self.period.end - timedelta(seconds=1), self.zone) if self.period.end else week_of(self.now, self.zone)
         if self.period.kind == "sprint" and runs:
             last = week_of(datetime.fromtimestamp(runs[-1].started, UTC), self.zone)
-        kept = {}
-        for week in weeks_before(last, HISTORY, self.zone):
+        kept, looked_at = {}, weeks_before(last, HISTORY, self.zone)
+        for week in looked_at:
             if (counts := kept_counts(self.app, week)) is not None:
                 kept[week.label] = counts
         first, begin = self.app.ledger.first_start(), last.start or self.now
-        looked_at = weeks_before(last, HISTORY, self.zone)
         start = looked_at[0].start if kept and looked_at else min(first or begin, begin)
         found: list[WeekCounts] = []
         for week in weeks_between(start or begin, begin, self.zone):

@@ -7,7 +7,6 @@ from hashlib import blake2b
 from learning_loop.features import family
 from learning_loop.records import Kind, Observation
 from learning_loop.settings import AntiPatterns
-from learning_loop.stats.ranks import rank_sum_greater
 from learning_loop.stats.robust import median
 
 GONE = 5  # successes in a row after which an error counts as mended, and three times as many as lay between two of it
@@ -118,7 +117,7 @@ def _slowing(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns, base
     now, then = ([run.duration_s or 0.0 for run in part] for part in (newest, before))
     usual = median(then) if baseline is None else baseline
     ratio = (median(now) + JITTER_S) / (usual + JITTER_S)
-    if ratio < limit.ratio or (baseline is None and rank_sum_greater(now, then) > BY_CHANCE):
+    if ratio < limit.ratio or (baseline is None and _by_chance(now, then)):
         return None
     return Alarm(
         "slowing",
@@ -128,6 +127,12 @@ def _slowing(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns, base
         _ids(newest),
         baseline=usual,
     )
+
+
+def _by_chance(later: Sequence[float], earlier: Sequence[float]) -> bool:
+    from learning_loop.stats.ranks import rank_sum_greater  # numpy, which few runs need
+
+    return rank_sum_greater(later, earlier) > BY_CHANCE
 
 
 def _low_reuse(kind: Kind, runs: Sequence[Observation], limits: AntiPatterns) -> Alarm | None:

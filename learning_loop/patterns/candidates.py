@@ -12,6 +12,7 @@ from learning_loop.records import Observation, Pattern
 
 DAY = 86_400.0
 DOUBTED = 0.05  # p-values below this are held against runs of good and bad luck as well
+PASSING = ("state:git.changed_files", "state:git.branch", "state:git.dirty")  # change from run to run without meaning anything
 Extent = npt.NDArray[np.bool_]  # one truth value for each run
 
 

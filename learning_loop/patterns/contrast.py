@@ -10,7 +10,7 @@ from hashlib import blake2b
 import numpy as np
 
 from learning_loop.features.conditions import SORTS, Comparison, Condition, facts_of, holds, number, show, test_of
-from learning_loop.patterns.candidates import DOUBTED, Candidate, Contrasted, Extent, Limits, lags_of
+from learning_loop.patterns.candidates import DOUBTED, PASSING, Candidate, Contrasted, Extent, Limits, lags_of
 from learning_loop.records import Observation, Pattern
 from learning_loop.stats.contingency import fisher_greater_many, least_p_value, mantel_haenszel, newcombe, serial_p_value
 
@@ -18,7 +18,7 @@ FEW_VALUES = 8  # a number with more distinct values than this is cut at its qua
 MOST_PAIRED = 150  # features that are paired with each other: those that split the runs most evenly
 MOST_STRATA = 5  # patterns that a further one is compared within
 STILL = 0.05  # what a further pattern must add, given those already found
-PASSING = ("state:git.changed_files", "state:git.branch", "state:git.commit", "state:git.dirty")  # see `versions`
+COMMIT = "state:git.commit"  # what began with one is for `versions` to say
 _ORDER = ("type", "component", "project", "agent", "tag", *SORTS)
 
 
@@ -40,7 +40,7 @@ def items_of(runs: Sequence[Observation], least: int) -> list[Item]:
             columns[name][value].append(place)
     found: dict[bytes, Item] = {}
     for name in sorted(columns, key=_rank):
-        if name in PASSING:
+        if name in PASSING or name == COMMIT:
             continue
         for condition, extent in _splits(name, columns[name], len(runs), least):
             mark = extent.tobytes()

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from learning_loop.features.conditions import quoted
-from learning_loop.patterns.candidates import DOUBTED, Candidate, Limits, lags_of
+from learning_loop.patterns.candidates import DOUBTED, PASSING, Candidate, Limits, lags_of
 from learning_loop.patterns.performance import by_kind, condition_of
 from learning_loop.records import Kind, Observation, Pattern
 from learning_loop.stats.contingency import fisher_greater_many, least_p_value, mantel_haenszel, newcombe, serial_p_value
@@ -21,7 +21,6 @@ MOST_KINDS = 30  # of each project, those that fail most: every ordered pair of 
 HORIZON_S = 86_400.0  # what started later than this after a run is not held against it
 LEAST_SEGMENT = 5  # runs with the old version and with the new one
 MOST_SEGMENTS = 12  # a feature that changes more often than this is no version
-CHANGING = ("state:git.changed_files", "state:git.branch", "state:git.dirty")
 BLOCK = 25  # pairs of runs that follow each other and are compared with one another
 
 Floats = npt.NDArray[np.float64]
@@ -246,7 +245,7 @@ def _switches(runs: Sequence[Observation], kind: Kind | None, project: str | Non
     segments: dict[str, list[tuple[str, list[Observation]]]] = defaultdict(list)
     for run in runs:
         for name, value in run.features.items():
-            if name.startswith(("dependency:", "state:")) and name not in CHANGING:
+            if name.startswith(("dependency:", "state:")) and name not in PASSING:
                 known = segments[name]
                 if not known or known[-1][0] != value:
                     known.append((value, []))

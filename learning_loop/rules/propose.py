@@ -50,7 +50,7 @@ def _choice(proposal: Proposal, pattern: Pattern) -> tuple[str, ...]:
     points = (*proposal.then.prefer, *proposal.then.avoid)
     if points:
         return tuple(sorted(points))
-    if pattern.family in ("performance", "dependency"):
+    if pattern.family == "dependency":
         return (pattern.key,)
     _, chosen = _parted(parse(pattern.antecedent))
     return tuple(sorted(part.name for part in chosen))

@@ -31,7 +31,8 @@ import numpy as np
 from learning_loop.app import App
 from learning_loop.features import fingerprint
 from learning_loop.ledger import tables
-from learning_loop.patterns import Limits, find_patterns
+from learning_loop.patterns.candidates import Limits
+from learning_loop.patterns.find import find_patterns
 from learning_loop.records import Execution, Kind, Observation, Outcome, Phase, Score
 from learning_loop.stats.contingency import wilson
 from learning_loop.synthesis import WeekCounts, outlook
