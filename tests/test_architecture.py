@@ -111,7 +111,9 @@ def test_importing_the_package_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_a_command_loads_no_model_library() -> None:
-    loaded = modules_after("import learning_loop.cli.workspace, learning_loop.flows.status, learning_loop.orchestrator")
+    loaded = modules_after(
+        "import learning_loop.cli.workspace, learning_loop.flows.status, learning_loop.orchestrator, learning_loop.flows.alerts"
+    )
     assert not {"torch", "faiss", "sentence_transformers", "alembic", "jinja2", "numpy", "rich", "psutil"} & loaded
 
 
