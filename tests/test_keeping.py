@@ -1,4 +1,5 @@
 import io
+import json
 import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,6 +157,26 @@ def test_what_is_no_backup_changes_nothing(workspace: Workspace, tmp_path: Path,
             restore(path, workspace.root, replace=True, clock=clock)
     assert (workspace.config / "learning_loop.yaml").exists()
     assert not (tmp_path / "escape.txt").exists()
+
+
+def test_a_report_forgets_what_only_forgotten_runs_were_called(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(failing)
+    for number in range(3):
+        task = {"id": f"wombat-{number}", "type": "build", "agent": "quoll", "description": "always the same"}
+        with pytest.raises(ValueError):
+            loop.execute_with_learning(task)
+    gone = [run.execution.id for run in loop.app.ledger.executions(limit=10)]
+    fail(loop, "another thing that went wrong")
+    loop.weekly_learning_synthesis()
+    (report,) = (workspace.root / "metrics" / "reports").glob("*/report.md")
+    assert "wombat-2" in report.read_text()
+    for name in gone[:2]:
+        forget(loop.app, name, reason="asked")
+    assert "quoll" in report.read_text(), "one run still has this agent"
+    forget(loop.app, gone[2], reason="asked")
+    for word in ("wombat", "quoll", *gone):
+        assert not [path for path in report.parent.iterdir() if word in path.read_text()], word
+    assert json.loads(report.with_suffix(".json").read_text())["counts"]["runs"] == 4
 
 
 def test_forgetting_reaches_reports_alerts_and_events_and_leaves_the_rules(make_loop: MakeLoop, workspace: Workspace) -> None:

@@ -67,7 +67,7 @@ def _scrub(app: App, found: list[Forgotten]) -> None:
     """Take what was erased out of the index, so that no page of it remembers."""
     mask = Mask.of(app, [item.record for item in found if item.record is not None])
     if mask.ids:
-        found[-1].rewritten += [*mask_derived(app, mask), *_mask_notes(app, mask)]
+        found[-1].rewritten += [*mask_derived(app, mask), *_mask_notes(app, replace(mask, words=()))]
     if found:
         app.index.store.put(gone=[source for item in found for source in item.erased])
         _sync(app)
@@ -100,7 +100,10 @@ def _execution(app: App, execution_id: str, reason: str) -> Forgotten:
 
 
 def _erase(app: App, execution_id: str, found: Forgotten) -> list[tuple[str, list[str]]]:
-    """Take an execution out of all notes; return, of the loop's own that went, by what they were written and on what."""
+    """Take an execution out of all notes; return, of the loop's own that went, by what they were written and on what.
+
+    A note of many runs is written without this one; a pattern's of which it was the last goes.
+    """
     again: list[tuple[str, list[str]]] = []
     wrote = {app.index.store.path_of(version.note_id) for version in app.ledger.note_versions(execution_id=execution_id)}
     for path in dict.fromkeys([*app.index.store.citing([execution_id]), *sorted(path for path in wrote if path)]):
@@ -108,7 +111,8 @@ def _erase(app: App, execution_id: str, found: Forgotten) -> list[tuple[str, lis
             continue
         note = app.notes.read(path)
         versions = {version.digest for version in app.ledger.note_versions(note_id=note.id)}
-        if digest_of(note.content) in versions and note.category in _OF_MANY:
+        last = note.category in ("pattern", "gotcha") and note.texts("evidence") == (execution_id,)
+        if digest_of(note.content) in versions and note.category in _OF_MANY and not last:
             _rest_on_others(app, note, execution_id, found)
         elif digest_of(note.content) in versions:
             (app.workspace.root / path).unlink(missing_ok=True)

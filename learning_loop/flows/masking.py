@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,23 @@ from xml.sax.saxutils import escape
 from learning_loop.app import App
 from learning_loop.features import family
 from learning_loop.ledger import Filter
-from learning_loop.records import FORGOTTEN, ExecutionRecord
+from learning_loop.records import FORGOTTEN, Execution, ExecutionRecord
 from learning_loop.workspace import atomic_write
 
 SHOWN = 24  # characters of an error that every chart shows
 LEAST, TELLING = 12, 60  # characters of an error's family by which it is known again; shorter ones only where they stand alone
+LEAST_WORD, LONGEST_WORD = 4, 200
 _NODES = re.compile(r">[^<]*<|\"[^\"]*\"")
 _REPORTS = ("report.md", "report.json")
 
 
 @dataclass(frozen=True)
 class Mask:
-    """The ids that must go, and the families of errors that no run is left of."""
+    """The ids that must go, the families of errors that no run is left of, and the words that no run has any more."""
 
     ids: tuple[str, ...]
     families: tuple[str, ...]
+    words: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, app: App, records: Sequence[ExecutionRecord]) -> "Mask":
@@ -39,32 +41,43 @@ class Mask:
             if not app.ledger.executions(left, limit=1):
                 families.add(family(outcome.error_message)[:TELLING])
                 families.add(family(f"{outcome.error_type or ''}: {outcome.error_message}")[:TELLING])
-        return cls(tuple(record.execution.id for record in records), tuple(sorted(text for text in families if text)))
+        words = {word for record in records for word in _words(record.execution)}
+        return cls(
+            ids=tuple(record.execution.id for record in records),
+            families=tuple(sorted(text for text in families if text)),
+            words=tuple(sorted(words - app.ledger.words_in_use(words), key=len, reverse=True)),
+        )
 
     def tells(self, text: str) -> bool:
         flat = family(re.sub(r"\\([\[\]*|])", r"\1", unescape(text)).replace("…", ""))  # as it was before it was written
         return any(known in flat if len(known) >= LEAST else known == flat for known in self.families)
 
     def text(self, text: str) -> str:
-        """Return a text without the ids; one that tells an error is gone as a whole."""
+        """Return a text without the ids and the words; one that tells an error is gone as a whole."""
         if self.tells(text):
             return FORGOTTEN
         for name in self.ids:
             text = text.replace(name, FORGOTTEN)
+        for word in self.words:
+            text = re.sub(rf"(?<![\w-]){re.escape(word)}(?![\w-])", FORGOTTEN, text)
         return text
 
     def plain(self, value: Any) -> Any:
-        """Return the same of all the texts in lists and mappings; their keys stay."""
+        """Return the same of all the texts in lists and mappings; what describes one of the runs goes as a whole."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
-            return [self.plain(item) for item in value]
-        return {key: self.plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+            return [self.plain(item) for item in value if not (isinstance(item, dict) and item.get("id") in self.ids)]
+        if isinstance(value, dict):
+            return {FORGOTTEN if key in self.words else key: self.plain(item) for key, item in value.items()}
+        return value
 
     def lines(self, text: str) -> str:
-        """Return markdown without the lines that tell an error, cell by cell in tables, and without the ids."""
+        """Return markdown without the lines that tell an error or describe one of the runs, and without the ids."""
         kept = []
         for line in text.splitlines(keepends=True):
+            if any(f'id="run-{name}"' in line for name in self.ids):
+                continue
             parts = [line, *re.split(r"(?<!\\)\||\*\*|[“”]", line)]
             if not any(self.tells(part.strip()) for part in parts if part.strip()):
                 kept.append(self.text(line))
@@ -76,9 +89,17 @@ class Mask:
 
         def masked(found: re.Match[str]) -> str:
             node = found[0]
-            return f"{node[0]}{FORGOTTEN}{node[-1]}" if any(start in node for start in starts) else node
+            return f"{node[0]}{FORGOTTEN}{node[-1]}" if any(start in node for start in starts) else self.text(node)
 
         return _NODES.sub(masked, text)
+
+
+def _words(execution: Execution) -> Iterator[str]:
+    """Yield what an execution was called and given, as far as it is a word that says something."""
+    named = (execution.task_id, execution.task_type, execution.component, execution.project, execution.agent)
+    for value in (*named, *execution.tags, *execution.parameters.values()):
+        if isinstance(value, str) and LEAST_WORD <= len(value) <= LONGEST_WORD and any(map(str.isalpha, value)):
+            yield value
 
 
 def mask_derived(app: App, mask: Mask) -> list[str]:
@@ -92,7 +113,7 @@ def mask_derived(app: App, mask: Mask) -> list[str]:
         if after != before:
             atomic_write(path, after.encode())
             written.append(app.workspace.relative(path))
-    app.ledger.mask_events(mask.plain)
+    app.ledger.mask_events(replace(mask, words=()).plain)  # what is computed from them stays comparable
     return written
 
 

@@ -1,8 +1,9 @@
 """The report's content: decisions first, then the numbers they rest on; plain data, rendered by a template."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import timedelta, tzinfo
+from itertools import chain
 from typing import Any
 
 from learning_loop.flows.alerts import Alert
@@ -25,87 +26,107 @@ FEW_WEEKS = 4  # before which a trend is none
 FEW_NEW = 3  # runs that make a new error worth a look
 
 
-def report_of(  # noqa: PLR0913  (what a report is made of)
-    period: Period,
-    *,
-    runs: Sequence[Observation],
-    weeks: Sequence[WeekCounts],
-    found: Found,
-    fallen: Mapping[str, Mapping[str, Any]],
-    state: Mapping[str, Mapping[str, Any]],
-    rules: Sequence[Rule],
-    planned: Plan,
-    alerts: Sequence[Alert],
-    closed: Sequence[Alert],
-    figures: Metrics,
-    outlook: Sequence[Outlook],
-    suggestions: Sequence[Suggestion],
-    needs: Sequence[str],
-    notes: Mapping[str, str],
-    paths: Mapping[str, str],
-    looked_at: int,
-    reviews: bool,
-    zone: tzinfo,
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a synthesis found and did: everything that its report is made of.
+
+    `weeks` are the counts up to the period, the oldest first; `state` and `fallen` the patterns that are kept and that fell,
+    by their keys; `notes` and `paths` where the notes of patterns and rules lie, by their keys; `needs` lines for people;
+    `looked_at` how many runs patterns were looked for in; `named` looks up the runs that the report points to.
+    """
+
+    period: Period
+    runs: Sequence[Observation]
+    weeks: Sequence[WeekCounts]
+    found: Found
+    state: Mapping[str, Mapping[str, Any]]
+    fallen: Mapping[str, Mapping[str, Any]]
+    rules: Sequence[Rule]
+    planned: Plan
+    alerts: Sequence[Alert]
+    closed: Sequence[Alert]
+    figures: Metrics
+    outlook: Sequence[Outlook]
+    suggestions: Sequence[Suggestion]
+    needs: Sequence[str]
+    notes: Mapping[str, str]
+    paths: Mapping[str, str]
+    looked_at: int
+    reviews: bool
+    named: Callable[[Sequence[str]], Sequence[Mapping[str, Any]]]
+
+    @property
+    def week(self) -> WeekCounts | None:
+        """The counts of the period itself, where it is a week."""
+        own = self.period.kind == "week" and bool(self.weeks) and self.weeks[-1].week == self.period.label
+        return self.weeks[-1] if own else None
+
+    @property
+    def before(self) -> WeekCounts | None:
+        """The counts of the week before it, where the period is a week."""
+        return self.weeks[-2] if self.week is not None and len(self.weeks) > 1 else None
+
+
+def report_of(given: Findings, zone: tzinfo) -> dict[str, Any]:
     """Return the report of a period as plain data; see the template for what each part is for."""
-    week = weeks[-1] if weeks and period.kind == "week" and weeks[-1].week == period.label else None
-    before = weeks[-2] if week is not None and len(weeks) > 1 else None
-    new = {pattern.key for pattern in found.new}
-    patterns = [
-        _pattern(pattern, state.get(pattern.key, {}), new=pattern.key in new, note=notes.get(pattern.key))
-        for pattern in found.patterns[:TOP_PATTERNS]
-    ]
-    changes = [
-        {
-            "action": change.action,
-            "title": change.title,
-            "reason": change.reason,
-            "before": change.before,
-            "after": change.after,
-            "path": paths.get(change.key),
-        }
-        for change in planned.changes
-    ]
-    counts, errors = _counts(runs, week), _errors(weeks, week)
-    known_errors = len({name for item in weeks[-MEMORY:] for name in item.errors})
-    likely = [item for item in outlook[:TOP_OUTLOOK] if item.probability >= LIKELY]
-    likely = likely if len(likely) <= SHARE_NAMED * known_errors else []
-    return {
+    period, runs, found = given.period, given.runs, given.found
+    counts, errors = _counts(runs, given.week), _errors(given.weeks, given.week)
+    report = {
         "title": period.title,
         "period": period.label,
         "kind": period.kind,
         "from": period.start.astimezone(zone) if period.start else None,
         "until": (period.end - timedelta(seconds=1)).astimezone(zone) if period.end else None,
-        "reviews": reviews,
+        "reviews": given.reviews,
         "counts": counts,
         "score": _score(runs),
-        "compared": _compared(runs, before),
-        "before": before.week if before is not None else None,
-        "decide": _decide(found, alerts, needs, planned, suggestions, errors),
-        "patterns": patterns,
+        "compared": _compared(runs, given.before),
+        "before": given.before.week if given.before is not None else None,
+        "decide": _decide(given, errors),
+        "patterns": _patterns(given),
         "more_patterns": max(len(found.patterns) - TOP_PATTERNS, 0),
-        "fallen": [{"key": key, "title": entry["title"], "last": entry["last"]} for key, entry in fallen.items()],
+        "fallen": [{"key": key, "title": entry["title"], "last": entry["last"]} for key, entry in given.fallen.items()],
         "alerts": [
             {"name": name, "advice": group[0].advice, "alerts": [_alert(alert) for alert in group]}
             for sort, name in NAMES.items()
-            if (group := [alert for alert in alerts if alert.sort == sort])
+            if (group := [alert for alert in given.alerts if alert.sort == sort])
         ],
-        "closed_alerts": [_alert(alert) for alert in closed],
-        "changes": changes,
-        "held_back": list(planned.held_back),
-        "rules_in_force": sum(rule.shown for rule in rules),
+        "closed_alerts": [_alert(alert) for alert in given.closed],
+        "changes": [
+            {name: getattr(change, name) for name in ("action", "title", "reason", "before", "after")}
+            | {"path": given.paths.get(change.key)}
+            for change in given.planned.changes
+        ],
+        "held_back": list(given.planned.held_back),
+        "rules_in_force": sum(rule.shown for rule in given.rules),
         "errors": errors,
-        "outlook": [{"error": item.text, "probability": item.probability} for item in likely],
-        "trends": _trends(figures, weeks),
-        "spend": _spend(runs, before),
+        "outlook": _outlook(given.outlook, given.weeks),
+        "trends": _trends(given.figures, given.weeks),
+        "spend": _spend(runs, given.before),
         "agents": [
             {"name": agent.name, "runs": agent.runs, "success": agent.success.plain(), "score": agent.score.plain()}
-            for agent in figures.agent_effectiveness
+            for agent in given.figures.agent_effectiveness
         ],
-        "suggestions": [asdict(item) | {"text": item.text} for item in suggestions],
-        "unknown": _unknown(runs, found, counts, looked_at),
-        "metrics": figures.plain(),
+        "suggestions": [asdict(item) | {"text": item.text} for item in given.suggestions],
+        "unknown": _unknown(runs, found, counts, given.looked_at),
+        "metrics": given.figures.plain(),
     }
+    return report | {"runs": list(given.named(_pointed_to(report)))}
+
+
+def _pointed_to(report: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the runs that the report's text points to."""
+    alerts = [alert for group in report["alerts"] for alert in group["alerts"]]
+    several = [item["executions"][:2] for item in (*report["patterns"], *alerts)]
+    return list(dict.fromkeys(chain(*several, *(error["executions"][:1] for error in report["errors"]))))
+
+
+def _outlook(outlook: Sequence[Outlook], weeks: Sequence[WeekCounts]) -> list[dict[str, Any]]:
+    known = len({name for item in weeks[-MEMORY:] for name in item.errors})
+    likely = [item for item in outlook[:TOP_OUTLOOK] if item.probability >= LIKELY]
+    return (
+        [{"error": item.text, "probability": item.probability} for item in likely] if len(likely) <= SHARE_NAMED * known else []
+    )
 
 
 def _judged(runs: Sequence[Observation]) -> list[Observation]:
@@ -160,16 +181,9 @@ def _compared(runs: Sequence[Observation], before: WeekCounts | None) -> dict[st
     return {"points": points, "low": low, "high": high, "clear": low > 0 or high < 0, "week": before.week}
 
 
-def _decide(
-    found: Found,
-    alerts: Sequence[Alert],
-    needs: Sequence[str],
-    planned: Plan,
-    suggestions: Sequence[Suggestion],
-    errors: Sequence[Mapping[str, Any]],
-) -> list[dict[str, str | None]]:
+def _decide(given: Findings, errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str | None]]:
     """Return what needs a person, the most pressing first, each with the command that deals with it where there is one."""
-    decisions: list[tuple[str, str | None]] = [(line, None) for line in needs]
+    decisions: list[tuple[str, str | None]] = [(line, None) for line in given.needs]
     for error in errors:
         text = " ".join(str(error["error"]).split())[:120]
         if error["rises"]:
@@ -179,17 +193,17 @@ def _decide(
         elif error["new"] and error["count"] >= FEW_NEW:
             decisions.append((f"look at “{text}”: it is new, and {error['count']} runs failed with it", None))
     for sort, name in NAMES.items():
-        of_sort = [alert for alert in alerts if alert.sort == sort and alert.state == "open"]
+        of_sort = [alert for alert in given.alerts if alert.sort == sort and alert.state == "open"]
         if len(of_sort) == 1:
             decisions.append((f"{of_sort[0].title}: {of_sort[0].advice}", f"learning-loop alerts ack {of_sort[0].id}"))
         elif of_sort:
             decisions.append((f"{name}, {len(of_sort)} times: {of_sort[0].advice}", "learning-loop alerts list"))
-    ruled = {change.proposal.pattern for change in planned.changes if change.proposal is not None}
-    news = [pattern for pattern in found.new if pattern.key not in ruled and _bad(pattern)]
+    ruled = {change.proposal.pattern for change in given.planned.changes if change.proposal is not None}
+    news = [pattern for pattern in given.found.new if pattern.key not in ruled and _bad(pattern)]
     decisions += [(f"look at what is new: {pattern.title}", None) for pattern in news]
-    added = [change.title for change in planned.changes if change.action == "add"]
+    added = [change.title for change in given.planned.changes if change.action == "add"]
     decisions += [(f"judge the new rule “{title}”: its note says why, and how to reject it", None) for title in added]
-    decisions += [(f"try another threshold in config/triggers.yaml: {item.text}", None) for item in suggestions]
+    decisions += [(f"try another threshold in config/triggers.yaml: {item.text}", None) for item in given.suggestions]
     return [{"text": text, "command": command} for text, command in decisions]
 
 
@@ -197,30 +211,23 @@ def _bad(pattern: Pattern) -> bool:
     return pattern.family in ("failure", "dependency") or pattern.consequent in ("slower", "dearer")
 
 
-def _pattern(pattern: Pattern, entry: Mapping[str, Any], *, new: bool, note: str | None) -> dict[str, Any]:
-    return {
-        "title": pattern.title,
-        "family": pattern.family,
-        "text": pattern.text,
-        "antecedent": pattern.antecedent,
-        "consequent": pattern.consequent,
-        "support": pattern.support,
-        "hits": pattern.hits,
-        "confidence": pattern.confidence,
-        "base": pattern.base,
-        "lift": pattern.lift,
-        "effect": pattern.effect,
-        "low": pattern.low,
-        "high": pattern.high,
-        "unit": pattern.unit,
-        "p_value": pattern.p_value,
-        "adjusted": pattern.adjusted,
-        "new": new,
-        "since": entry.get("since"),
-        "note": note,
-        "executions": list(pattern.executions),
-        "alike": list(pattern.alike),
-    }
+def _patterns(given: Findings) -> list[dict[str, Any]]:
+    new = {pattern.key for pattern in given.found.new}
+    names = (
+        "title", "family", "text", "antecedent", "consequent", "support", "hits", "confidence", "base", "lift", "effect",
+        "low", "high", "unit", "p_value", "adjusted",
+    )  # fmt: skip
+    return [
+        {
+            **{name: getattr(pattern, name) for name in names},
+            "new": pattern.key in new,
+            "since": given.state.get(pattern.key, {}).get("since"),
+            "note": given.notes.get(pattern.key),
+            "executions": list(pattern.executions),
+            "alike": list(pattern.alike),
+        }
+        for pattern in given.found.patterns[:TOP_PATTERNS]
+    ]
 
 
 def _alert(alert: Alert) -> dict[str, Any]:

@@ -3,42 +3,38 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from learning_loop.app import App
-from learning_loop.errors import NoteError
 from learning_loop.features import parse, show
 from learning_loop.features.conditions import AllOf, Comparison
 from learning_loop.flows.alerts import RESOLVED, Alert, alerts, check_alerts, event_of, note_of
 from learning_loop.flows.indexing import Indexing
-from learning_loop.flows.remember import composed, note_name, place_of
-from learning_loop.flows.reporting import report_of
+from learning_loop.flows.plan import ARCHIVE, Plan
+from learning_loop.flows.remember import note_name
+from learning_loop.flows.reporting import Findings, report_of
 from learning_loop.flows.rules import FOLDER as RULES
 from learning_loop.flows.rules import RuleBook
 from learning_loop.ledger import Filter
 from learning_loop.patterns.candidates import Limits
 from learning_loop.patterns.find import Found, find_patterns, review_patterns
-from learning_loop.records import ByKey, Event, NoteVersion, Observation, Pattern
+from learning_loop.records import ByKey, Event, Observation, Pattern
 from learning_loop.rules import Change, Rule, plan_changes, proposals, said
 from learning_loop.rules.changes import Plan as RulePlan
 from learning_loop.synthesis import Period, WeekCounts, count_week, metrics_of, outlook, week_of
 from learning_loop.synthesis.charts import charts
 from learning_loop.synthesis.periods import parse_week, weeks_before, weeks_between
 from learning_loop.synthesis.thresholds import suggestions
-from learning_loop.workspace import Note
-from learning_loop.workspace.journal import FileChange
 from learning_loop.workspace.notes import digest_of
 
-FORMAT = 1  # of what is kept of a week; raised when the same runs would come to something else
+FORMAT = 2  # of what is kept of a week; raised when the same runs would come to something else
 MOST_RUNS = 100_000  # of one period that are looked at one by one, the newest
 WAIT_S = 30.0
 PLACES = {"dependency": "memory/long-term/integration-gotchas"}
 COMPONENT_PATTERNS = "memory/long-term/component-patterns"
-ARCHIVE = "memory/archive"
 VEGA_LITE = "5.21"
 HISTORY = 26  # weeks of counts that trends and the outlook look at
 
@@ -59,27 +55,6 @@ class Synthesis(ByKey):
     promoted: tuple[str, ...] = ()
     archived: tuple[str, ...] = ()
     alerts: tuple[str, ...] = ()
-
-
-@dataclass
-class Plan:
-    """What a synthesis will change, until it is committed in one go."""
-
-    files: dict[str, FileChange] = field(default_factory=dict)
-    rows: list[Any] = field(default_factory=list)
-    promoted: list[str] = field(default_factory=list)
-    archived: list[str] = field(default_factory=list)
-
-    def write(self, app: App, path: str, content: bytes, *, known: str | None = None) -> None:
-        """Plan a file's new content; where it is `known` what the loop wrote last, anything else there is a person's."""
-        self.files[path] = FileChange(path, content, known or _digest(app.workspace.root / path))
-
-    def move(self, app: App, note: Note, target: Note, version: NoteVersion) -> None:
-        """Put a note elsewhere, changed or not; where it lay nothing is left."""
-        self.write(app, target.path, target.content)
-        if target.path != note.path:
-            self.files[note.path] = FileChange(note.path, None, note.digest)
-        self.rows.append(version)
 
 
 def synthesize(app: App, period: Period | None = None, *, dry_run: bool = False) -> Synthesis:
@@ -160,9 +135,8 @@ class _Week:
     def __init__(self, app: App, period: Period, zone: ZoneInfo, inputs: str) -> None:
         self.app, self.period, self.zone, self.inputs = app, period, zone, inputs
         self.now = app.clock()
-        self.plan = Plan()
+        self.plan = Plan(app)
         self.rule_paths: dict[str, str] = {}
-        self.faults: list[str] = []
         own = app.ledger.events("synthesis", period.label, last=1)
         self.written: dict[str, str] = own[0].data.get("files", {}) if own else {}
         self.parts: dict[str, str] = {}
@@ -222,8 +196,8 @@ class _Week:
             archived=tuple(self.plan.archived),
             alerts=tuple(alert.title for alert in standing),
         )
-        report = report_of(
-            self.period,
+        findings = Findings(
+            period=self.period,
             runs=runs,
             weeks=weeks,
             found=found,
@@ -236,13 +210,14 @@ class _Week:
             figures=figures,
             outlook=outlook(weeks),
             suggestions=suggestions(runs, app.settings.reflection_triggers.thresholds),
-            needs=[*self.faults, *book.faults, *self._waiting_for_people(rules)],
+            needs=[*self.plan.faults, *book.faults, *self._waiting_for_people(rules)],
+            notes={key: path for key in state if (path := self.plan.path_of(f"pattern:{key}")) is not None},
             paths=self.rule_paths,
-            notes={key: path for key in state if (path := self._pattern_path(key)) is not None},
             looked_at=len(evidence),
             reviews=self.reviews,
-            zone=self.zone,
+            named=self._named,
         )
+        report = report_of(findings, self.zone)
         self._write_report(folder, report, charts(weeks) if runs else {})
         data = {
             "kind": "review" if self.reviews else "week",
@@ -340,7 +315,7 @@ class _Week:
 
     def _write_patterns(self, found: Found, state: Mapping[str, Any], fallen: Mapping[str, Any]) -> None:
         for pattern in found.patterns:
-            self._remember(
+            self.plan.remember(
                 subject=f"pattern:{pattern.key}",
                 folder=PLACES.get(pattern.family, COMPONENT_PATTERNS),
                 name=note_name(self.app, pattern.title),
@@ -350,7 +325,7 @@ class _Week:
                 ),
             )
         for key in fallen:
-            self._retire(f"pattern:{key}", "archived")
+            self.plan.retire(f"pattern:{key}", "archived")
 
     def _change_rules(
         self, found: Found, rules: Sequence[Rule], state: Mapping[str, Any], fallen: Mapping[str, Any]
@@ -383,13 +358,13 @@ class _Week:
     def _change_rule(self, change: Change) -> tuple[str, str]:
         """Write the note of a rule that is added or revised, or retire it; return its path and id."""
         if change.proposal is None:
-            retired = self._retire(f"rule:{change.key}", "retired") or (change.rule.path if change.rule else "")
+            retired = self.plan.retire(f"rule:{change.key}", "retired") or (change.rule.path if change.rule else "")
             return retired, change.rule.id if change.rule else retired
         proposal = change.proposal
         fresh = "candidate" if self.app.settings.rules.approval == "human" else "trial"
         status = change.rule.status if change.rule is not None and change.action == "revise" else fresh
-        path = self._pattern_path(proposal.pattern)
-        note = self._remember(
+        path = self.plan.path_of(f"pattern:{proposal.pattern}")
+        note = self.plan.remember(
             anew=change.action == "add",
             subject=f"rule:{change.key}",
             folder=RULES,
@@ -411,11 +386,6 @@ class _Week:
         )
         return (note.path, note.id) if note is not None else ("", change.key)
 
-    def _pattern_path(self, key: str) -> str | None:
-        subject = f"pattern:{key}"
-        written = (row for row in self.plan.rows if isinstance(row, NoteVersion) and row.subject == subject)
-        return next((row.path for row in written), None)
-
     def _rejected(self, rules: Sequence[Rule]) -> dict[str, float]:
         """Return how strong the patterns were behind the rules that a person rejected or removed, when they were proposed."""
         there = {rule.pattern: rule for rule in rules}
@@ -423,7 +393,7 @@ class _Week:
         for event in self.app.ledger.events("rule_change"):
             key = event.data["key"]
             rule = there.get(key.removeprefix("rule: "))
-            removed = rule is None and event.data["action"] != "retire" and not self._lies_somewhere(f"rule:{key}")
+            removed = rule is None and event.data["action"] != "retire" and not self.plan.lies_somewhere(f"rule:{key}")
             if removed or (rule is not None and rule.status == "rejected"):
                 found[key] = max(float(event.data["effect"]), found.get(key, 0.0))
         return found
@@ -434,7 +404,7 @@ class _Week:
         long_ago = end - timedelta(weeks=settings.obsolete_after_weeks)
         for folder in ("memory/short-term", "memory/working-memory/alerts"):
             for path in sorted(self.app.notes.marks_below(folder)):
-                note = self._own(path)
+                note = self.plan.own(path)
                 if note is None or path in self.plan.files:
                     continue
                 changed = note.moment("updated") or note.created or end
@@ -442,74 +412,21 @@ class _Week:
                     continue
                 if folder.endswith("alerts"):
                     if note.text("status") == RESOLVED and changed < end - timedelta(weeks=1):
-                        self._move(note, ARCHIVE, status="archived")
+                        self.plan.move(note, ARCHIVE, status="archived")
                 elif changed < long_ago:
-                    self._move(note, ARCHIVE, status="archived")
+                    self.plan.move(note, ARCHIVE, status="archived")
                 elif (note.number("seen") or 0) >= settings.promote_after and note.category == "reflection":
-                    self.plan.promoted.append(self._move(note, PLACES["dependency"], status=note.text("status") or "active"))
+                    self.plan.promoted.append(
+                        self.plan.move(note, PLACES["dependency"], status=note.text("status") or "active")
+                    )
 
     def _write_alerts(self, changed: Sequence[Alert]) -> list[Alert]:
         found = []
         for alert in changed:
-            note = self._remember(**note_of(self.app, alert))
+            note = self.plan.remember(**note_of(self.app, alert))
             found.append(replace(alert, note=note.path if note else None))
             self.plan.rows.append(event_of(found[-1]))
         return found
-
-    # ------------------------------------------------------------------------------------------------------------- notes
-
-    def _remember(self, *, anew: bool = False, **finding: Any) -> Note | None:
-        """Plan the note on a subject; None where a person has removed it: unless it is to come `anew`, it stays so."""
-        subject = finding["subject"]
-        if not anew and self.app.ledger.note_versions(subject=subject) and not self._lies_somewhere(subject):
-            return None
-        try:
-            note, version = composed(self.app, **finding)
-        except NoteError as error:
-            self.faults.append(f"mend this note, it was left as it is: {error}")
-            return None
-        target = note
-        if note.path.startswith(f"{ARCHIVE}/"):  # it comes back
-            target = replace(note, path=self.app.notes.free_path(finding["folder"], Path(note.path).stem))
-            self.plan.files[note.path] = FileChange(note.path, None, _digest(self.app.workspace.root / note.path))
-        self.plan.write(self.app, target.path, target.content)
-        self.plan.rows.append(replace(version, path=target.path))
-        return target
-
-    def _lies_somewhere(self, subject: str) -> bool:
-        versions = self.app.ledger.note_versions(subject=subject)
-        return bool(versions) and (self.app.workspace.root / place_of(self.app, versions[0])).is_file()
-
-    def _own(self, path: str) -> Note | None:
-        """Return a note that the loop wrote and nobody changed, None for any other."""
-        try:
-            note = self.app.notes.read(path)
-        except NoteError:
-            return None
-        known = {version.digest for version in self.app.ledger.note_versions(note_id=note.id)}
-        return note if note.digest in known else None
-
-    def _retire(self, subject: str, status: str) -> str | None:
-        """Archive the loop's note on a subject; what a person made theirs stays where it is."""
-        versions = self.app.ledger.note_versions(subject=subject)
-        path = place_of(self.app, versions[0]) if versions else None
-        note = self._own(path) if path is not None and (self.app.workspace.root / path).is_file() else None
-        if note is None or note.path.startswith(f"{ARCHIVE}/"):
-            return None
-        return self._move(note, ARCHIVE, status=status)
-
-    def _move(self, note: Note, folder: str, *, status: str) -> str:
-        if folder == ARCHIVE:
-            self.plan.archived.append(note.title)
-        target = replace(note.with_meta(status=status, updated=self.now), path=f"{folder}/{Path(note.path).name}")
-        if target.path != note.path and (self.app.workspace.root / target.path).exists():
-            target = replace(target, path=self.app.notes.free_path(folder, Path(note.path).stem))
-        subject = next((version.subject for version in self.app.ledger.note_versions(note_id=note.id)), f"note:{note.id}")
-        version = NoteVersion(
-            note_id=note.id, path=target.path, subject=subject, digest=target.digest, execution_id=None, at=self.now
-        )
-        self.plan.move(self.app, note, target, version)
-        return target.path
 
     def _waiting_for_people(self, rules: Sequence[Rule]) -> list[str]:
         """Return what lies with a person: candidates to approve, and proposals beside notes they changed."""
@@ -522,6 +439,25 @@ class _Week:
         )
         return found + [f"a note you changed has a proposal beside it: {path}" for path in beside]
 
+    def _named(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what a reader asks first of runs that are pointed to: which task, when, how it went, what was learned."""
+        found = []
+        for execution_id in ids:
+            record = self.app.ledger.execution(execution_id)
+            notes = (self.plan.place_of(note) for note in self.app.ledger.note_versions(execution_id=execution_id))
+            found.append(
+                {
+                    "id": execution_id,
+                    "task": record.execution.task_id,
+                    "kind": str(record.execution.kind),
+                    "at": record.execution.started_at.astimezone(self.zone),
+                    "status": self.app.ledger.status_of(record),
+                    "score": record.score.overall if record.score else None,
+                    "note": next((path for path in notes if path is not None), None),
+                }
+            )
+        return found
+
     def _write_report(self, folder: str, report: dict[str, Any], specs: Mapping[str, Any]) -> None:
         drawn = draw(specs)
         for name, content in drawn.items():
@@ -533,7 +469,7 @@ class _Week:
         self._write_part(f"{folder}/report.json", plain.encode())
 
     def _write_part(self, path: str, content: bytes) -> None:
-        self.plan.write(self.app, path, content, known=self.written.get(path))
+        self.plan.write(path, content, known=self.written.get(path))
         self.parts[path] = digest_of(content)
 
 
@@ -544,10 +480,6 @@ def draw(specs: Mapping[str, Any]) -> dict[str, bytes]:
     import vl_convert
 
     return {name: vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE).encode() for name, spec in specs.items()}
-
-
-def _digest(path: Path) -> str | None:
-    return digest_of(path.read_bytes()) if path.is_file() else None
 
 
 def _pattern_meta(pattern: Pattern, entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -561,6 +561,25 @@ class Ledger:
             blank |= dict.fromkeys(nothing) | {"process_started_at": None}
             connection.execute(tables.executions.update().where(tables.executions.c.id == execution_id).values(blank))
         self._wipe()
+
+    def words_in_use(self, words: Collection[str]) -> set[str]:
+        """Return which of these words executions are called, tagged with or have as a parameter; reads them all."""
+        e, found = tables.executions.c, set[str]()
+        if not words:
+            return found
+        wanted = sa.select(sa.func.json_each(json.dumps(sorted(words))).table_valued("value").c.value)
+        columns = (e.task_id, e.task_type, e.component, e.project, e.agent)
+        inside = [sa.func.json_each(column).table_valued("value") for column in (e.parameters, e.tags)]
+        with self._read() as connection:
+            for column in columns:
+                found |= set(connection.execute(sa.select(column).where(column.in_(wanted)).distinct()).scalars())
+            for items in inside:
+                value = items.c.value
+                rows = (
+                    sa.select(value).select_from(tables.executions.join(items, sa.true())).where(value.in_(wanted)).distinct()
+                )
+                found |= set(connection.execute(rows).scalars())
+        return found
 
     def forget_note(self, note_id: str, *, reason: str) -> None:
         """Erase what the ledger holds of a note, leaving a tombstone."""

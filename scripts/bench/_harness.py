@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # what generates histories is the tests'
+
 from learning_loop import __version__
 from learning_loop.app import App
 from learning_loop.protocols import Embedder, Vectors
