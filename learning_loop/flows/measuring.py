@@ -21,9 +21,11 @@ def counted_weeks(app: App) -> list[WeekCounts]:
         return found
     newest = app.ledger.extent(Filter(before=now, ended=True))[3] or now
     oldest = weeks_before(week_of(newest, zone), HISTORY, zone)[0].start or first
-    for week in weeks_between(max(first, oldest), now, zone):
-        if (kept := kept_counts(app, week)) is not None:
-            found.append(kept)
+    weeks = list(weeks_between(max(first, oldest), now, zone))
+    kept = kept_counts(app, weeks)
+    for week in weeks:
+        if week.label in kept:
+            found.append(kept[week.label])
             continue
         runs = app.ledger.observations(Filter(since=week.start, before=week.end, ended=True), most=MOST_RUNS, features=False)
         if runs and week.start is not None:

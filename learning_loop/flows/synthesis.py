@@ -112,14 +112,26 @@ def _filter(period: Period) -> Filter:
     return Filter(since=period.start, before=period.end, sprint=period.sprint, ended=True)
 
 
-def kept_counts(app: App, week: Period) -> WeekCounts | None:
-    """Return the counts that are kept of a week; None where there are none, or where runs have come since."""
-    event = app.ledger.events("week", week.label, last=1)
-    if not event or week.start is None or week.end is None or event[0].data.get("mark") is None:
-        return None
-    if event[0].data["mark"] != app.ledger.mark(week.start, week.end):
-        return None
-    return WeekCounts.read({name: value for name, value in event[0].data.items() if name != "mark"})
+def kept_counts(app: App, weeks: Sequence[Period]) -> dict[str, WeekCounts]:
+    """Return the counts that are kept of weeks, by label; not of those that runs have come to since.
+
+    What was written after a week was counted, or after a later synthesis looked at it, is all that is read for that.
+    """
+    found = {}
+    for week in weeks:
+        event = app.ledger.events("week", week.label, last=1)
+        if event and event[0].data.get("place") is not None:
+            found[week.label] = dict(event[0].data)
+    newest = app.ledger.events("synthesis", last=1)
+    checked = newest[0].data.get("checked", {}) if newest else {}
+    places = [max(data.pop("place"), checked.get(label, 0)) for label, data in found.items()]
+    earliest = app.ledger.earliest_start(after=min(places)) if places else None
+    ends = {week.label: week.end for week in weeks}
+    return {
+        label: WeekCounts.read(data)
+        for label, data in found.items()
+        if earliest is None or ((end := ends[label]) is not None and end <= earliest)
+    }
 
 
 def _inputs(app: App, period: Period) -> str:
@@ -135,6 +147,8 @@ class _Week:
     def __init__(self, app: App, period: Period, zone: ZoneInfo, inputs: str) -> None:
         self.app, self.period, self.zone, self.inputs = app, period, zone, inputs
         self.now = app.clock()
+        self.place = app.ledger.last_execution()
+        self.checked: dict[str, int] = {}
         self.plan = Plan(app)
         self.rule_paths: dict[str, str] = {}
         own = app.ledger.events("synthesis", period.label, last=1)
@@ -227,6 +241,7 @@ class _Week:
             "level": found.level,
             "tested": found.tested,
             "files": self.parts,
+            "checked": self.checked,
         }
         self.plan.rows.append(Event(kind="synthesis", subject=self.period.label, at=self.now, data=data))
         return result, self.plan
@@ -263,10 +278,9 @@ class _Week:
         last = week_of(self.period.end - timedelta(seconds=1), self.zone) if self.period.end else week_of(self.now, self.zone)
         if self.period.kind == "sprint" and runs:
             last = week_of(datetime.fromtimestamp(runs[-1].started, UTC), self.zone)
-        kept, looked_at = {}, weeks_before(last, HISTORY, self.zone)
-        for week in looked_at:
-            if (counts := kept_counts(self.app, week)) is not None:
-                kept[week.label] = counts
+        looked_at = weeks_before(last, HISTORY, self.zone)
+        kept = kept_counts(self.app, looked_at)
+        self.checked = dict.fromkeys(kept, self.place)
         first, begin = self.app.ledger.first_start(), last.start or self.now
         start = looked_at[0].start if kept and looked_at else min(first or begin, begin)
         found: list[WeekCounts] = []
@@ -283,8 +297,8 @@ class _Week:
     def _count(self, week: Period, runs: Sequence[Observation], before: WeekCounts | None) -> WeekCounts:
         high = self.app.settings.reflection_triggers.thresholds.high_surprise
         counts = count_week(week.label, week.start or self.now, runs, before, high_surprise=high)
-        mark = self.app.ledger.mark(week.start, week.end) if week.start and week.end else None
-        data = counts.plain() | {"mark": mark}
+        active = week.start is None or week.end is None or self.app.ledger.runs_between(week.start, week.end)
+        data = counts.plain() | {"place": None if active else self.place}
         self.plan.rows.append(Event(kind="week", subject=week.label, at=self.now, data=data))
         return counts
 

@@ -509,18 +509,23 @@ class Ledger:
         with self._read() as connection:
             return connection.execute(sa.select(sa.func.min(tables.executions.c.started_at))).scalar()
 
-    def mark(self, since: datetime, before: datetime) -> list[int] | None:
-        """Return what changes when executions are added to a time, read from an index alone; None while any of them runs."""
-        e, running = tables.executions.c, tables.running
-        inside = sa.and_(e.started_at >= since, e.started_at < before)
-        active = running.join(tables.executions, e.id == running.c.execution_id)
+    def last_execution(self) -> int:
+        """Return the place of the newest execution, 0 where there is none."""
         with self._read() as connection:
-            if connection.execute(sa.select(e.id).select_from(active).where(inside).limit(1)).first() is not None:
-                return None
-            return [
-                int(value or 0)
-                for value in connection.execute(sa.select(sa.func.count(), sa.func.max(e.seq)).where(inside)).one()
-            ]
+            return int(connection.execute(sa.select(sa.func.max(tables.executions.c.seq))).scalar() or 0)
+
+    def earliest_start(self, *, after: int) -> datetime | None:
+        """Return when the earliest of the executions started that were written after this place; None where none was."""
+        e = tables.executions.c
+        with self._read() as connection:
+            return connection.execute(sa.select(sa.func.min(e.started_at)).where(e.seq > after)).scalar()
+
+    def runs_between(self, since: datetime, before: datetime) -> bool:
+        """Say whether an execution that started in this time is still running."""
+        e, running = tables.executions.c, tables.running
+        active = sa.select(e.id).select_from(running.join(tables.executions, e.id == running.c.execution_id))
+        with self._read() as connection:
+            return connection.execute(active.where(e.started_at >= since, e.started_at < before).limit(1)).first() is not None
 
     def extent(self, wanted: Filter) -> tuple[int, int, int, datetime | None]:
         """Return how many ended runs a filter lets through, the last places of outcomes and feedback, the newest's start.

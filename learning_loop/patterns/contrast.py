@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from learning_loop.features.conditions import SORTS, Comparison, Condition, facts_of, holds, number, show, test_of
+from learning_loop.features.conditions import SORTS, Comparison, Condition, facts_of, holds, names_of, number, show, test_of
 from learning_loop.patterns.candidates import DOUBTED, PASSING, Candidate, Contrasted, Extent, Limits, lags_of
 from learning_loop.records import Observation, Pattern
 from learning_loop.stats.contingency import fisher_greater_many, least_p_value, mantel_haenszel, newcombe, serial_p_value
@@ -282,7 +282,7 @@ def _state(
 def estimate(family: str, condition: Condition, runs: Sequence[Observation], limits: Limits) -> Pattern | None:
     """Return how a known contrast stands in these runs; None where its condition holds of none, or of all."""
     scored = sorted((run for run in runs if run.score is not None), key=lambda run: (run.started, run.id))
-    extent = np.array([holds(condition, facts_of(run.features)) for run in scored], dtype=np.bool_)
+    extent = np.array(_extent(condition, scored), dtype=np.bool_)
     if not extent.any() or extent.all():
         return None
     scores = np.array([run.score for run in scored], dtype=np.float64)
@@ -291,6 +291,22 @@ def estimate(family: str, condition: Condition, runs: Sequence[Observation], lim
     p_value = float(fisher_greater_many(*(np.array([cell]) for cell in cells))[0])
     p_value = max(p_value, serial_p_value(extent, label, lags_of(scored)))
     return _pattern(family, _Known(condition, extent, label), scored, limits, p_value)
+
+
+def _extent(condition: Condition, runs: Sequence[Observation]) -> list[bool]:
+    """Return of which runs a condition holds; runs alike in what it asks about are asked once."""
+    names = {name.replace(".", ":", 1) for name in names_of(condition)}
+    known: dict[tuple[tuple[str, str], ...], bool] = {}
+    found = []
+    for run in runs:
+        asked = [(name, value) for name in names if (value := run.features.get(name)) is not None]
+        if "tag" in names:
+            asked += [item for item in run.features.items() if item[0].startswith("tag:")]
+        key = tuple(asked)
+        if key not in known:
+            known[key] = holds(condition, facts_of(dict(asked)))
+        found.append(known[key])
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,140 @@
+"""What the runs so far say of the effect of each of many things, each shown or withheld at random: one row each."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from learning_loop.stats.betting import Bets, EProcess
+from learning_loop.stats.change import bar_of, next_sum
+from learning_loop.stats.effects import effect_scores
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+PRIOR_RUNS, PRIOR_MEAN, PRIOR_VARIANCE = 4.0, 0.5, 0.25  # of what is predicted before there are runs
+SHRINKAGE = 100.0  # runs at even odds that speak for no effect, where others are adjusted for an effect
+LEAST_SPREAD = 0.01  # that a variance is never predicted below
+
+
+class Evidence:
+    """E-processes for benefit on the first metric, and for harm on each, of `rows` things; values of metrics lie in [0, 1].
+
+    Higher is better for every metric. A run is taken once, when its outcome is mature; all that a bet rests on was known
+    before that run. `weights`, (rows, metrics), part the harm between metrics and sum to one in each row.
+    """
+
+    def __init__(self, rows: int, metrics: int, *, benefit_at: float, harm_at: float, bets: Bets) -> None:
+        self.benefit = EProcess(rows, bets, benefit_at)
+        self.harm = [EProcess(rows, bets, harm_at) for _ in range(metrics)]
+        self.weights = np.zeros((rows, metrics))
+        self.weights[:, 0] = 1.0
+        self.runs = np.zeros((rows, 2))  # withheld, shown
+        self.change = np.zeros(rows)
+        self._precision = np.zeros(rows)
+        self._weighted = np.zeros(rows)
+        self._outcomes = np.full((rows, metrics), PRIOR_RUNS * PRIOR_MEAN)
+        self._squares = np.full((rows, metrics), PRIOR_RUNS * PRIOR_VARIANCE)
+        self._seen = np.full((rows, metrics), PRIOR_RUNS)
+        self._missed = np.zeros((rows, metrics, 2))  # squared errors of the mean so far, and of the given predictions
+
+    @property
+    def effect(self) -> Floats:
+        """The estimated effect on the first metric; zero where there is no run. For decisions see the e-processes."""
+        return self._weighted / np.maximum(self._precision, 1e-12)
+
+    @property
+    def variance(self) -> Floats:
+        """How much the first metric varies round its prediction."""
+        return np.maximum(self._squares[:, 0] / self._seen[:, 0], LEAST_SPREAD)  # type: ignore[no-any-return]
+
+    @property
+    def log_benefit(self) -> Floats:
+        """The logarithm of the e-value against "it does not help"."""
+        return self.benefit.log_value
+
+    @property
+    def log_harm(self) -> Floats:
+        """The logarithm of the e-value against "it harms nothing": the weighted mean over the metrics."""
+        values = np.stack([process.log_value for process in self.harm], axis=1)
+        with np.errstate(divide="ignore"):
+            return np.logaddexp.reduce(values + np.log(self.weights), axis=1)  # type: ignore[no-any-return]
+
+    def change_bar(self, runs: float, propensity: ArrayLike) -> Floats:
+        """Return the bar of `change` that an effect that goes on would reach once in so many runs."""
+        odds = np.asarray(propensity, float)
+        effect = np.maximum(self.effect, LEAST_SPREAD)
+        return bar_of(runs, effect=effect, variance=self.variance / (odds * (1 - odds)))
+
+    def learn(
+        self,
+        rows: ArrayLike,
+        runs: ArrayLike,
+        shown: ArrayLike,
+        propensity: ArrayLike,
+        outcomes: Floats,
+        predicted: Floats | None = None,
+    ) -> None:
+        """Take exposures, at most one of each row: the row, which run it belongs to, whether it was shown, how likely that was.
+
+        `outcomes` and what was `predicted` of them before the run are (exposures, metrics), NaN where unknown. Things that
+        belong to one run are adjusted for each other.
+        """
+        chosen, run = np.asarray(rows, np.intp), np.asarray(runs, np.intp)
+        assigned, odds = np.asarray(shown, bool), np.asarray(propensity, float)
+        adjustment = self._others(chosen, run, assigned, odds)
+        for metric in range(outcomes.shape[1]):
+            known = np.isfinite(outcomes[:, metric])
+            if known.any():
+                given = None if predicted is None else predicted[known, metric]
+                self._take(
+                    metric, chosen[known], assigned[known], odds[known], outcomes[known, metric], given, adjustment[known]
+                )
+        self.runs[chosen, assigned.astype(int)] += 1
+
+    def restart(self, rows: Sequence[int] | Rows, benefit_at: ArrayLike, harm_at: ArrayLike) -> None:
+        """Begin the e-processes of these rows anew; what is known of how outcomes vary is kept."""
+        self.benefit.restart(rows, benefit_at)
+        for process in self.harm:
+            process.restart(rows, harm_at)
+        for counts in (self.runs, self.change, self._precision, self._weighted):
+            counts[rows] = 0.0
+
+    def _others(self, rows: Rows, runs: Rows, shown: NDArray[np.bool_], odds: Floats) -> Floats:
+        """Return what the other things in the same run are expected to have added to its outcome."""
+        expected = (shown - odds) * self._weighted[rows] / (self._precision[rows] + SHRINKAGE / 4)
+        return np.bincount(runs, weights=expected)[runs] - expected
+
+    def _take(
+        self,
+        metric: int,
+        rows: Rows,
+        shown: NDArray[np.bool_],
+        odds: Floats,
+        outcome: Floats,
+        given: Floats | None,
+        adjustment: Floats,
+    ) -> None:
+        seen = self._seen[rows, metric]
+        mean = self._outcomes[rows, metric] / seen
+        base = mean
+        if given is not None:
+            usable = np.isfinite(given)
+            better = usable & (self._missed[rows, metric, 1] < self._missed[rows, metric, 0])
+            base = np.where(better, given, mean)
+            self._missed[rows, metric, 0] += np.where(usable, (outcome - mean) ** 2, 0.0)
+            self._missed[rows, metric, 1] += np.where(usable, (outcome - np.nan_to_num(given)) ** 2, 0.0)
+        predicted = np.clip(base + adjustment, 0.0, 1.0)
+        scores = effect_scores(shown, odds, outcome, predicted)
+        spread = np.maximum(self._squares[rows, metric] / seen, LEAST_SPREAD)
+        variance = spread * scores.spread
+        if metric == 0:
+            effect = np.maximum(self.effect[rows], LEAST_SPREAD)
+            self.change[rows] = next_sum(self.change[rows], scores.value, effect=effect, variance=variance)
+            self.benefit.add(rows, scores.value, variance=variance, worst=-scores.lowest)
+            self._precision[rows] += 1 / scores.spread
+            self._weighted[rows] += scores.value / scores.spread
+        self.harm[metric].add(rows, -scores.value, variance=variance, worst=scores.highest)
+        self._outcomes[rows, metric] += outcome
+        self._squares[rows, metric] += (outcome - predicted) ** 2
+        self._seen[rows, metric] += 1

@@ -1,0 +1,143 @@
+"""The gate: what is shown how often, and which evidence moves it on. Many things at a time, one row each."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from learning_loop.experiments.evidence import Evidence, Floats, Rows
+from learning_loop.stats.betting import Bets
+from learning_loop.stats.online import level_of
+
+
+class Status(IntEnum):
+    """Where something stands in its life."""
+
+    CANDIDATE = 0
+    TRIAL = 1
+    ACTIVE = 2
+    RETIRED = 3
+    REJECTED = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How the gate decides; what each is for stands beside the settings of the same names."""
+
+    level: float = 0.05
+    harm_level: float = 0.1
+    trial: float = 0.5
+    active_first: float = 0.8
+    active: float = 0.9
+    active_doubtful: float = 0.7
+    first_runs: int = 200
+    least_runs: int = 20
+    most_runs: int = 3_000
+    at_once: int = 10
+    false_alarm_runs: float = 10_000.0
+
+
+class Move(NamedTuple):
+    """One row that moved, and why: `benefit`, `harm`, `futile` or `change`."""
+
+    row: int
+    status: Status
+    reason: str
+
+
+DOUBT = 0.3  # of the bar for a change, from which on an active thing is withheld more often
+REASONS = ("harm", "benefit", "futile", "change")
+
+
+class Gate:
+    """Statuses, levels and evidence of `rows` things; `families` are those whose errors are controlled together.
+
+    Only `admit` and `judge` move anything.
+    """
+
+    def __init__(
+        self, rows: int, *, limits: Limits, metrics: int = 1, bets: Bets | None = None, families: ArrayLike | None = None
+    ) -> None:
+        self.limits = limits
+        self.status = np.full(rows, Status.CANDIDATE, np.int8)
+        self.level = np.zeros(rows)
+        self.active_runs = np.zeros(rows)
+        self.family = np.zeros(rows, np.intp) if families is None else np.asarray(families, np.intp)
+        count = int(self.family.max(initial=0)) + 1
+        self.begun = np.zeros(count)
+        self.discoveries = np.zeros(count)
+        self.evidence = Evidence(rows, metrics, benefit_at=1.0, harm_at=1 / limits.harm_level, bets=bets or Bets())
+
+    def admit(self, rows: ArrayLike) -> None:
+        """Begin the trial of these rows: what was seen before counts for nothing, and each gets its level."""
+        chosen = np.asarray(rows, np.intp)
+        families, batch = np.unique(self.family[chosen], return_counts=True)
+        levels = np.zeros(self.begun.size)
+        levels[families] = level_of(self.begun[families], batch, self.discoveries[families], self.limits.level)
+        self.begun[families] += batch
+        self.level[chosen] = levels[self.family[chosen]]
+        self.status[chosen] = Status.TRIAL
+        self.active_runs[chosen] = 0
+        self.evidence.restart(chosen, 1 / self.level[chosen], 1 / self.limits.harm_level)
+
+    def room(self, family: int = 0) -> int:
+        """Return how many more may be in trial."""
+        return max(self.limits.at_once - int(((self.status == Status.TRIAL) & (self.family == family)).sum()), 0)
+
+    def probabilities(self, rows: ArrayLike) -> Floats:
+        """Return how likely each of these rows is shown in the next run that it is eligible for."""
+        chosen, limits = np.asarray(rows, np.intp), self.limits
+        doubtful = (
+            self.evidence.change[chosen] >= DOUBT * self.evidence.change_bar(limits.false_alarm_runs, limits.active)[chosen]
+        )
+        active = np.where(doubtful, limits.active_doubtful, limits.active)
+        active = np.where(self.active_runs[chosen] < limits.first_runs, np.minimum(active, limits.active_first), active)
+        status = self.status[chosen]
+        return np.select([status == Status.TRIAL, status == Status.ACTIVE], [np.full(chosen.size, limits.trial), active], 0.0)
+
+    def learn(
+        self,
+        rows: ArrayLike,
+        runs: ArrayLike,
+        shown: ArrayLike,
+        propensity: ArrayLike,
+        outcomes: Floats,
+        predicted: Floats | None = None,
+    ) -> None:
+        """Take exposures of runs whose outcome is mature, as `Evidence.learn` does."""
+        self.evidence.learn(rows, runs, shown, propensity, outcomes, predicted)
+        self.active_runs[np.asarray(rows, np.intp)] += 1
+
+    def judge(self, blocked: ArrayLike | None = None) -> list[Move]:
+        """Move what the evidence moves, and return it; rows that are `blocked` are not promoted."""
+        limits, evidence, status = self.limits, self.evidence, self.status
+        trial, active = status == Status.TRIAL, status == Status.ACTIVE
+        looked = trial | active
+        if not looked.any():
+            return []
+        enough = evidence.runs.min(axis=1) >= limits.least_runs
+        harms = looked & enough & (evidence.log_harm >= -np.log(limits.harm_level))
+        with np.errstate(divide="ignore"):
+            helps = trial & enough & ~harms & (evidence.log_benefit >= -np.log(self.level))
+        if blocked is not None:
+            helps &= ~np.asarray(blocked, bool)
+        futile = trial & ~harms & ~helps & (evidence.runs.sum(axis=1) >= limits.most_runs)
+        bar = evidence.change_bar(limits.false_alarm_runs, limits.active)
+        changed = active & ~harms & (evidence.change >= bar)
+        self._retire(np.flatnonzero(harms | futile))
+        self._promote(np.flatnonzero(helps))
+        if changed.any():
+            self.admit(np.flatnonzero(changed))
+        masks = zip((harms, helps, futile, changed), REASONS, strict=True)
+        return [Move(int(row), Status(int(status[row])), reason) for mask, reason in masks for row in np.flatnonzero(mask)]
+
+    def _retire(self, rows: Rows) -> None:
+        self.status[rows] = Status.RETIRED
+
+    def _promote(self, rows: Rows) -> None:
+        self.status[rows] = Status.ACTIVE
+        self.active_runs[rows] = 0
+        self.evidence.change[rows] = 0.0
+        np.add.at(self.discoveries, self.family[rows], 1)
