@@ -277,6 +277,21 @@ def test_weeks_of_a_history_are_synthesised_in_order_and_older_ones_only_reviewe
     assert [period.label for period in open_weeks(week)] == ["2026-W12"]
 
 
+def test_kept_weeks_are_counted_again_only_when_runs_have_come_to_them(week: App, tmp_path: Path, now: Now) -> None:
+    def counted(label: str) -> list[int]:
+        return [event.data["runs"] for event in week.ledger.events("week", label)]
+
+    now.now = LATER
+    for number in (1, 2, 3):
+        take_in(week, rows(1_000 * number, 40, MONDAY + timedelta(weeks=number)), tmp_path)
+        synthesize(week, parse_week(f"2026-W{10 + number}"))
+    assert [counted(f"2026-W{number}") for number in (10, 11, 12)] == [[200], [40], [40]]
+    take_in(week, rows(9_000, 7, MONDAY + timedelta(weeks=1)), tmp_path)
+    take_in(week, rows(9_500, 30, MONDAY + timedelta(weeks=4)), tmp_path)
+    synthesize(week, parse_week("2026-W14"))
+    assert (counted("2026-W10"), counted("2026-W11")) == ([200], [40, 47])
+
+
 def test_one_at_a_time(week: App) -> None:
     done: list[str] = []
 
