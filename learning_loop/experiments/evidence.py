@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 PRIOR_RUNS, PRIOR_MEAN, PRIOR_VARIANCE = 4.0, 0.5, 0.25  # of what is predicted before there are runs
-SHRINKAGE = 100.0  # runs at even odds that speak for no effect, where others are adjusted for an effect
+SHRINKAGE = 400.0  # runs at even odds without an effect, that what is expected starts from
 LEAST_SPREAD = 0.01  # that a variance is never predicted below
 
 
@@ -44,6 +44,11 @@ class Evidence:
         return self._weighted / np.maximum(self._precision, 1e-12)
 
     @property
+    def expected(self) -> Floats:
+        """The effect that is expected of more runs: the estimate, drawn towards none where there are few."""
+        return self._weighted / (self._precision + SHRINKAGE / 4)
+
+    @property
     def variance(self) -> Floats:
         """How much the first metric varies round its prediction."""
         return np.maximum(self._squares[:, 0] / self._seen[:, 0], LEAST_SPREAD)  # type: ignore[no-any-return]
@@ -63,7 +68,7 @@ class Evidence:
     def change_bar(self, runs: float, propensity: ArrayLike) -> Floats:
         """Return the bar of `change` that an effect that goes on would reach once in so many runs."""
         odds = np.asarray(propensity, float)
-        effect = np.maximum(self.effect, LEAST_SPREAD)
+        effect = np.maximum(self.expected, LEAST_SPREAD)
         return bar_of(runs, effect=effect, variance=self.variance / (odds * (1 - odds)))
 
     def learn(
@@ -102,7 +107,7 @@ class Evidence:
 
     def _others(self, rows: Rows, runs: Rows, shown: NDArray[np.bool_], odds: Floats) -> Floats:
         """Return what the other things in the same run are expected to have added to its outcome."""
-        expected = (shown - odds) * self._weighted[rows] / (self._precision[rows] + SHRINKAGE / 4)
+        expected = (shown - odds) * self.expected[rows]
         return np.bincount(runs, weights=expected)[runs] - expected
 
     def _take(
@@ -129,7 +134,7 @@ class Evidence:
         spread = np.maximum(self._squares[rows, metric] / seen, LEAST_SPREAD)
         variance = spread * scores.spread
         if metric == 0:
-            effect = np.maximum(self.effect[rows], LEAST_SPREAD)
+            effect = np.maximum(self.expected[rows], LEAST_SPREAD)
             self.change[rows] = next_sum(self.change[rows], scores.value, effect=effect, variance=variance)
             self.benefit.add(rows, scores.value, variance=variance, worst=-scores.lowest)
             self._precision[rows] += 1 / scores.spread

@@ -30,7 +30,7 @@ class Bets:
     """
 
     effects: tuple[float, ...] = (0.08,)
-    horizons: tuple[float, ...] = (500.0, 1_500.0)
+    horizons: tuple[float, ...] = (500.0, 1_400.0)
     weights: tuple[float, ...] = (0.2, 0.35, 0.45)
 
     def __post_init__(self) -> None:
@@ -111,19 +111,28 @@ SIZES = (150.0, 600.0, 2_400.0)  # numbers of observations that a bound is made 
 STEPS = 30
 
 
+def log_wealth_against(mean: float, observed: Floats, *, variance: Floats, worst: Floats, level: float = 0.95) -> Floats:
+    """Return the logarithm of the wealth, (n,), of bets that the mean of what is observed lies above `mean`.
+
+    `worst` is how far below `mean` each may lie. Where it reaches log(2 / (1 - level)), `mean` is refuted at that level from
+    this side, the other half being for the other side.
+    """
+    spread = np.sqrt(np.maximum(variance, LEAST_VARIANCE))
+    needed = math.log(2 / (1 - level))
+    wealth = np.empty((observed.size, len(SIZES)))
+    for place, size in enumerate(SIZES):
+        stake = np.minimum(math.sqrt(2 * needed / size) / spread, STAKE / worst)
+        wealth[:, place] = np.cumsum(np.log1p(stake * (observed - mean)))
+    return _log_mean(wealth, np.full(len(SIZES), -math.log(len(SIZES))))
+
+
 def _refuted(observed: Floats, variance: Floats, worst: Floats, span: tuple[float, float], level: float) -> float:
     """Return the largest mean that is refuted from below, to a billionth of the span."""
-    needed = math.log(2 / (1 - level))
-    spread = np.sqrt(np.maximum(variance, LEAST_VARIANCE))
-    stakes = [np.minimum(math.sqrt(2 * needed / size) / spread, STAKE / worst) for size in SIZES]
     low, high = span
     for _ in range(STEPS):
         middle = (low + high) / 2
-        wealth = np.array([[float(np.log1p(stake * (observed - middle)).sum()) for stake in stakes]])
-        if _log_mean(wealth, np.full(len(SIZES), -math.log(len(SIZES))))[0] >= needed:
-            low = middle
-        else:
-            high = middle
+        wealth = log_wealth_against(middle, observed, variance=variance, worst=worst, level=level)
+        low, high = (middle, high) if wealth[-1] >= math.log(2 / (1 - level)) else (low, middle)
     return low
 
 
