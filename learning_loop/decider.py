@@ -1,5 +1,6 @@
 """The one place where anything is chosen, and logged with the distribution it was drawn from."""
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ class Decider:
     """Draws one of several options. Its policy is to take the first, with certainty: the caller's order is the rule."""
 
     policy = "first/1"
+    exposing = "odds/1"
 
     def __init__(self, *, clock: Clock, ids: Callable[[], str]) -> None:
         self._clock = clock
@@ -41,6 +43,33 @@ class Decider:
             chosen=options[place],
             propensity=probabilities[place],
             policy=self.policy,
+            context=context,
+            at=self._clock(),
+            latency_us=(time.perf_counter_ns() - started) / 1000,
+        )
+
+    def expose(
+        self, point: str, odds: Mapping[str, float], *, whole: str, context: Mapping[str, Any], execution_id: str
+    ) -> Decision:
+        """Return which of several things are shown, each drawn by itself; nothing is where `whole` is not drawn.
+
+        `odds` are their probabilities, that of `whole` among them. `chosen` are the names of what is shown, with spaces
+        between, `probabilities` those of each, and `propensity` that of all that was drawn together.
+        """
+        started = time.perf_counter_ns()
+        decision_id = self._ids()
+        rng = _rng(decision_id)
+        drawn = {name: rng.random() < probability for name, probability in odds.items()}
+        counted = odds if drawn[whole] else {whole: odds[whole]}
+        return Decision(
+            id=decision_id,
+            execution_id=execution_id,
+            point=point,
+            alternatives=tuple(odds),
+            probabilities=tuple(odds.values()),
+            chosen=" ".join(name for name in counted if drawn[name]),
+            propensity=math.prod(odds[name] if drawn[name] else 1 - odds[name] for name in counted),
+            policy=self.exposing,
             context=context,
             at=self._clock(),
             latency_us=(time.perf_counter_ns() - started) / 1000,

@@ -23,6 +23,7 @@ from learning_loop.capture import Redactor, plain
 from learning_loop.errors import WorkspaceError
 from learning_loop.flows.beginning import execution_of, predicted, salvaged, takes_run
 from learning_loop.flows.ending import READ, bare_outcome, outcome_of
+from learning_loop.flows.exposure import expose
 from learning_loop.flows.feedback import give_feedback, measure
 from learning_loop.flows.forget import forget_expired
 from learning_loop.flows.git import GitWatch
@@ -187,7 +188,7 @@ class LearningOrchestrator:
             if parts.learns and parts.app.settings.recall.enabled:
                 run.briefing = self._guard.attempt("recall", warnings, lambda: parts.brief(run.task, warnings), Briefing())
             if parts.learns:
-                self._apply_rules(parts, run, sets=sets)
+                self._expose(parts, run, sets=sets)
             run.prediction = self._guard.attempt("history", warnings, lambda: parts.histories.predict(run.kind))
             with self._guard("capture before", warnings):
                 self._capture_before(parts, run, task)
@@ -196,12 +197,12 @@ class LearningOrchestrator:
         run.started, run.cpu_started = time.perf_counter(), time.process_time()
         return run
 
-    def _apply_rules(self, parts: "_Parts", run: Run, *, sets: bool) -> None:
-        run.rules = self._guard.attempt("rules", run.warnings, lambda: parts.rules.apply(run.task, run.id), Applied())
-        if run.rules.rules:
-            run.briefing = replace(run.briefing, rules=run.rules.hits, render=run.briefing.render or parts.query.render)
-        if sets:
-            run.parameters = {**run.parameters, **run.rules.parameters}
+    def _expose(self, parts: "_Parts", run: Run, *, sets: bool) -> None:
+        """Draw what of the briefing and the rules this run is shown, and let the rules set what they set."""
+        with self._guard("rules", run.warnings):
+            run.briefing, run.rules = parts.expose(run)
+            if sets:
+                run.parameters = {**run.parameters, **run.rules.parameters}
 
     def _read_task(self, task: Any, warnings: list[str]) -> Task:
         read: Task | None = self._guard.attempt("task", warnings, lambda: Task.of(task))
@@ -220,7 +221,8 @@ class LearningOrchestrator:
                 captured["initial_state"] = {**captured["initial_state"], **parts.git.state}
             captured |= {"predicted": predicted(run.prediction), "briefing": [hit.source for hit in run.briefing.notes]}
             rows.append(Phase(execution_id=run.id, phase="pre", at=run.started_at, data=captured))
-        app.ledger.start(execution, *rows, *run.rules.decisions)
+        decided = [run.rules.decision] if run.rules.decision is not None else []
+        app.ledger.start(execution, *rows, *decided)
         run.execution = execution
         if app.settings.capture.git:
             parts.git.began(run.id)
@@ -522,6 +524,11 @@ class _Parts:
         if render is None:
             return found
         return replace(found, render=lambda briefing: self.guard.attempt("briefing", warnings, lambda: render(briefing), ""))
+
+    def expose(self, run: Run) -> tuple[Briefing, Applied]:
+        rules = self.rules.eligible(run.task)
+        briefing = run.briefing if run.briefing.render else replace(run.briefing, render=self.query.render)
+        return expose(self.app, run.task, run.id, briefing, rules, lambda rule: self.rules.odds(rule, run.task))
 
     def after_fork(self) -> None:
         self.histories.after_fork()

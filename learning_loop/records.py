@@ -219,7 +219,8 @@ class Checkpoint:
 class Decision:
     """One choice at a named decision point, with the distribution it was drawn from.
 
-    `probabilities` and `propensity` are None where the wrapped work chose by itself: how likely it was is not known.
+    `probabilities` and `propensity` are None where the wrapped work chose by itself: how likely it was is not known. Where
+    several things are drawn, each by itself, `probabilities` are those of each and do not sum to one: see `Decider.expose`.
     """
 
     id: str

@@ -135,6 +135,36 @@ class Rules(_Section):
     most_new: Annotated[int, Field(ge=0, le=100)] = 5
 
 
+Probability = Annotated[float, Field(gt=0, le=1)]
+
+
+class Evidence(_Section):
+    """How it is learned what helps: how often things are withheld, and what evidence moves a rule on.
+
+    `holdout` is the share of runs that is shown nothing, `kind_holdout` of those a kind of notes is withheld from. A rule is
+    shown with the probability `trial`, `active_first` for its first `first_runs` active runs, `active` after them, and
+    `active_doubtful` while its effect may be going; 1 withholds nothing, and nothing is learned. `level` bounds the share of
+    useless rules among all that are ever promoted, `harm_level` the probability that a harmless one is demoted as harmful,
+    `false_alarm_runs` are those between two needless new trials of a rule that goes on helping. Nothing is decided on fewer
+    than `least_runs` shown and withheld; a trial ends after `most_runs`, and `at_once` rules are in trial.
+    """
+
+    holdout: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    kind_holdout: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    trial: Probability = 0.5
+    active_first: Probability = 0.8
+    active: Probability = 0.9
+    active_doubtful: Probability = 0.7
+    first_runs: Annotated[int, Field(ge=0, le=1_000_000)] = 200
+    least_runs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    most_runs: Annotated[int, Field(ge=50, le=10_000_000)] = 3_000
+    at_once: Annotated[int, Field(ge=1, le=1_000)] = 10
+    level: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    harm_level: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    false_alarm_runs: Annotated[float, Field(ge=100, le=1e9)] = 10_000.0
+    maturity_hours: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+
+
 class Synthesis(_Section):
     """The weekly synthesis: the time zone that weeks are counted in, and what is promoted.
 
@@ -275,4 +305,5 @@ class Settings(_Section):
     anti_patterns: AntiPatterns = AntiPatterns()
     patterns: Patterns = Patterns()
     rules: Rules = Rules()
+    evidence: Evidence = Evidence()
     synthesis: Synthesis = Synthesis()

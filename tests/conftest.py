@@ -13,7 +13,11 @@ from learning_loop import LearningOrchestrator
 from learning_loop.app import App
 from learning_loop.workspace import Workspace
 
-WORDS_ONLY = {"LEARNING_LOOP_MEMORY_EMBEDDER": "lexical"}  # no model is exported for a test that is not about one
+EVERYTHING_SHOWN = {
+    f"LEARNING_LOOP_EVIDENCE_{name}": value
+    for name, value in {"HOLDOUT": "0", "KIND_HOLDOUT": "0", "TRIAL": "1", "ACTIVE_FIRST": "1", "ACTIVE": "1"}.items()
+}  # a test that is not about what is withheld sees all there is
+WORDS_ONLY = {"LEARNING_LOOP_MEMORY_EMBEDDER": "lexical", **EVERYTHING_SHOWN}  # nor is a model exported for one not about it
 os.environ |= WORDS_ONLY
 
 

@@ -49,9 +49,16 @@ def test_rules_reach_the_work(make_loop: MakeLoop, workspace: Workspace) -> None
     assert (seen["model"], seen["other"]) == ("large", "first")
     assert any("checking" in line for line in report.improvements)
     record = loop.app.ledger.execution(report.execution_id)
-    exposures = {item.point: item for item in record.decisions if item.point.startswith("rule:")}
-    assert set(exposures) == {"rule:advice", "rule:setting", "rule:checking"}
-    assert all(isinstance(item, Decision) and item.chosen == "show" and item.propensity == 1 for item in exposures.values())
+    (decision,) = [item for item in record.decisions if item.point == "expose"]
+    assert isinstance(decision, Decision)
+    assert [unit.partition("@")[0] for unit in decision.alternatives] == [
+        "memory",
+        "rule:advice",
+        "rule:checking",
+        "rule:setting",
+    ]
+    assert decision.chosen.split() == list(decision.alternatives)
+    assert decision.propensity == 1
     assert [item.value for item in record.feedback if item.metric == "rule_check:checking"] == [0.0]
     assert isinstance(record.feedback[0], Feedback)
 

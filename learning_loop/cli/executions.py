@@ -6,8 +6,9 @@ from datetime import UTC
 import click
 
 from learning_loop.cli.common import json_option, number, opened, print_json, seconds, synced, table
+from learning_loop.features.encoding import OWN
 from learning_loop.ledger import Filter
-from learning_loop.records import ExecutionRecord
+from learning_loop.records import Decision, ExecutionRecord
 
 
 @click.group()
@@ -126,8 +127,7 @@ def show(ctx: click.Context, execution_id: str, as_json: bool) -> None:
             + (f", same output as {step.repeats}" if step.repeats else "")
         )
     for decision in record.decisions:
-        sure = "unknown" if decision.propensity is None else f"{decision.propensity:.2f}"
-        click.echo(f"decision    {decision.point}: {decision.chosen} of {', '.join(decision.alternatives)} (propensity {sure})")
+        _show_decision(decision)
     for item in record.feedback:
         said = item.text if item.value is None else f"{item.value:g}"
         click.echo(f"measure     {item.metric} = {said} ({item.source})")
@@ -137,6 +137,16 @@ def show(ctx: click.Context, execution_id: str, as_json: bool) -> None:
             click.echo(f"  {name:12}{number(getattr(score, name)):8} {score.basis.get(name, '')}")
     for path in notes:
         click.echo(f"note        {path}")
+
+
+def _show_decision(decision: Decision) -> None:
+    if decision.point == OWN:
+        for unit, odds in zip(decision.alternatives, decision.probabilities or (), strict=True):
+            verb = "shown" if unit in decision.chosen.split() else "withheld"
+            click.echo(f"{verb:12}{unit} (shown with probability {odds:.2f})")
+        return
+    sure = "unknown" if decision.propensity is None else f"{decision.propensity:.2f}"
+    click.echo(f"decision    {decision.point}: {decision.chosen} of {', '.join(decision.alternatives)} (propensity {sure})")
 
 
 @click.command()

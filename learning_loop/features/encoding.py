@@ -7,7 +7,7 @@ from typing import Any
 from learning_loop.records import ExecutionRecord
 
 MOST_VALUE = 120
-OWN = "rule:"  # decision points of the loop's own: whether a rule was shown is no feature of the task
+OWN = "expose"  # the decision point of the loop's own: what it showed is no feature of the task
 
 
 def features_of(record: ExecutionRecord) -> dict[str, str]:
@@ -42,7 +42,7 @@ def features_from(
         found |= {f"state:{name}": _value(value) for name, value in _flat(data.get("initial_state") or {})}
         for name, check in (data.get("dependencies") or {}).items():
             found[f"dependency:{name}"] = (check.get("version") or "present") if check.get("satisfied") else "missing"
-    found |= {f"decision:{point}": chosen for point, chosen in decisions if not point.startswith(OWN)}
+    found |= {f"decision:{point}": chosen for point, chosen in decisions if point != OWN}
     found |= {f"tag:{tag}": "yes" for tag in tags}
     if agent:
         found["agent"] = agent

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from learning_loop.app import App
@@ -18,16 +18,22 @@ from learning_loop.workspace.notes import digest_of
 
 FOLDER = "memory/rules"
 LOOK_S = 1.0  # how long the rules are believed before their files are looked at again
-SHOW, WITHHOLD = "show", "withhold"
 
 
 @dataclass
 class Applied:
-    """The rules that hold for a run and are shown, the decisions that showed or withheld each, and what they set."""
+    """The rules that are shown to a run, and the decision about them and all else that was eligible."""
 
     rules: tuple[Rule, ...] = ()
-    decisions: tuple[Decision, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    decision: Decision | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Return what the rules set, in copies: the work may change what it is given."""
+        found: dict[str, Any] = {}
+        for rule in self.rules:
+            found |= deepcopy(dict(rule.then.set))
+        return found
 
     @property
     def hits(self) -> tuple[Hit, ...]:
@@ -60,35 +66,32 @@ class RuleBook:
         self._looked_at = -LOOK_S
         self._marks: dict[str, str] = {}
         self._rules: dict[str, Rule] = {}
+        self._odds: Mapping[str, float] = {}
         self.faults: list[str] = []
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
 
-    def apply(self, task: Task, execution_id: str) -> Applied:
-        """Decide about every rule that holds for a task, one after the other."""
+    def eligible(self, task: Task) -> list[Rule]:
+        """Return the rules that hold for a task, and may be shown."""
         rules = [rule for rule in self.rules() if rule.shown]
-        if not rules:
-            return Applied()
-        facts = facts_of(_features(task))
-        shown, decisions = [], []
-        parameters: dict[str, Any] = {}
-        for rule in rules:
-            if rule.matches(facts):
-                decision = self._app.decider.decide(
-                    f"rule:{rule.id}", (SHOW, WITHHOLD), context={"status": rule.status}, execution_id=execution_id
-                )
-                decisions.append(decision)
-                if decision.chosen == SHOW:
-                    shown.append(rule)
-                    parameters |= deepcopy(dict(rule.then.set))  # the work may change what it is given
-        return Applied(tuple(shown), tuple(decisions), parameters)
+        facts = facts_of(_features(task)) if rules else {}
+        return [rule for rule in rules if rule.matches(facts)]
+
+    def odds(self, rule: Rule, task: Task) -> float:
+        """Return how likely a rule is shown to a task that it holds for."""
+        if rule.pinned or (rule.safety and task.critical):
+            return 1.0
+        limits = self._app.settings.evidence
+        first = limits.trial if rule.status == "trial" else limits.active_first
+        return self._odds.get(rule.unit, first)
 
     def rules(self, *, fresh: bool = False) -> list[Rule]:
         """Return every rule that can be read; `faults` says of the others why not."""
         with self._lock:
             if fresh or time.monotonic() - self._looked_at >= LOOK_S:
                 self._look()
+                self._odds = odds_of(self._app)
                 self._looked_at = time.monotonic()
             return list(self._rules.values())
 
@@ -106,6 +109,12 @@ class RuleBook:
             except (NoteError, ConditionError) as error:
                 faults.append(str(error))
         self._rules, self._marks, self.faults = found, marks, faults
+
+
+def odds_of(app: App) -> dict[str, float]:
+    """Return how likely each thing is shown, as the gate said last; what it has not looked at yet is left out."""
+    newest = app.ledger.events("gate", last=1)
+    return dict(newest[0].data["odds"]) if newest else {}
 
 
 def rule_of(app: App, note: Note) -> Rule:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+from learning_loop.features.encoding import OWN
 from learning_loop.records import ExecutionRecord, Kind, slug
 from learning_loop.stats.robust import quantile
 
@@ -54,7 +55,7 @@ def generalise(records: Sequence[ExecutionRecord], *, least: int) -> Template | 
     dependencies = [set(record.execution.dependencies) for record in records]
     choices: dict[str, Counter[str]] = {}
     for record in records:
-        for decision in record.decisions:
+        for decision in (item for item in record.decisions if item.point != OWN):
             choices.setdefault(decision.point, Counter())[decision.chosen] += 1
     discoveries = Counter(str(text) for record in records for text in record.noted("post", "discoveries") or ())
     durations = sorted(

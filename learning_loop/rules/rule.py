@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from learning_loop.errors import ConditionError
@@ -78,7 +79,8 @@ def _options(name: str, given: Any) -> dict[str, tuple[str, ...]]:
 class Rule:
     """One rule note. `when` None holds always. `pattern` is the key of the pattern it was proposed from, if any.
 
-    `mine` says that a person wrote or edited it, or locked it: the loop leaves it alone.
+    `mine` says that a person wrote or edited it, or locked it: the loop leaves it alone. One that is `pinned` is never
+    withheld, one for `safety` never from a task that is critical.
     """
 
     id: str
@@ -90,6 +92,13 @@ class Rule:
     mine: bool
     pattern: str | None = None
     evidence: tuple[str, ...] = ()
+    pinned: bool = False
+    safety: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What is shown or withheld: the rule as it reads now. One that reads otherwise has evidence of its own."""
+        return f"rule:{self.id}@{blake2b(self.says.encode(), digest_size=4).hexdigest()}"
 
     @property
     def shown(self) -> bool:
@@ -135,6 +144,8 @@ def read_rule(*, id: str, path: str, title: str, meta: Mapping[str, Any], writte
             mine=not written_by_loop or bool(meta.get("locked")),
             pattern=str(meta["pattern"]) if meta.get("pattern") else None,
             evidence=_texts(meta.get("evidence")),
+            pinned=bool(meta.get("pinned")),
+            safety=bool(meta.get("safety")),
         )
     except ConditionError as error:
         raise ConditionError(f"{path}: {error}") from None
