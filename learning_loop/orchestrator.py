@@ -46,6 +46,7 @@ from learning_loop.workspace.files import MARKER
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+JUDGE_S = 20.0  # how far the gate may lag behind the runs
 UPKEEP_S, BUSY_UPKEEP_S = 1.0, 10.0  # how far the index may lag behind; a query brings it up to date first
 STATE_WAIT_S = 2.0  # how long a reflection waits for the state that is gathered off the path
 REOPEN_AFTER_S = 5.0  # after a workspace could not be opened or written to, runs go unrecorded this long before the next try
@@ -513,6 +514,7 @@ class _Parts:
         self.rules = RuleBook(app)
         self._watched: set[Kind] = set()
         self._watched_at = -UPKEEP_S
+        self._judged_at = -JUDGE_S
         self._kept_up_at, self._runs = -UPKEEP_S, 0
         self.keep_up()
         app.later("retention", lambda: forget_expired(app))
@@ -543,10 +545,21 @@ class _Parts:
         if self.learns and waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):
             self._watched_at = time.monotonic()
             self.app.later("alerts", self.look)
+            if time.monotonic() - self._judged_at >= JUDGE_S:
+                self.app.later("gate", self.judge)
 
     def finish_watching(self) -> None:
         if self.learns and self._watched:
             self.app.later("alerts", self.look)
+            self.app.later("gate", self.judge)
+
+    def judge(self) -> None:
+        """Take the runs since the last look as evidence about the rules, where there are any."""
+        self._judged_at = time.monotonic()
+        if any(rule.shown for rule in self.rules.rules()):
+            from learning_loop.flows.judging import judge
+
+            judge(self.app, wait_s=1.0)
 
     def look(self) -> None:
         """Open and close the alerts of the kinds that ran since the last look."""

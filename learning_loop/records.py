@@ -236,6 +236,28 @@ class Decision:
     latency_us: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposed:
+    """An ended run and what it was shown and not: `odds` are the probabilities of `units`, in their order.
+
+    `place` is that of its outcome in the ledger. The first unit is all of memory:
+    where it was withheld, nothing else was drawn.
+    """
+
+    place: int
+    id: str
+    kind: Kind
+    ended_at: datetime
+    units: tuple[str, ...]
+    odds: tuple[float, ...]
+    shown: frozenset[str]
+    score: float | None
+    success: bool | None
+    duration_s: float | None
+    cost_usd: float | None
+    safety: float | None
+
+
 ERROR_CODES = ("RATE_LIMIT_429", "CONTEXT_EXCEEDED", "TIMEOUT", "API_ERROR")
 
 

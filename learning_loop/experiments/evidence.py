@@ -1,6 +1,7 @@
 """What the runs so far say of the effect of each of many things, each shown or withheld at random: one row each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,7 +68,7 @@ class Evidence:
 
     def change_bar(self, runs: float, propensity: ArrayLike) -> Floats:
         """Return the bar of `change` that an effect that goes on would reach once in so many runs."""
-        odds = np.asarray(propensity, float)
+        odds = np.clip(np.asarray(propensity, float), 0.01, 0.99)
         effect = np.maximum(self.expected, LEAST_SPREAD)
         return bar_of(runs, effect=effect, variance=self.variance / (odds * (1 - odds)))
 
@@ -104,6 +105,33 @@ class Evidence:
             process.restart(rows, harm_at)
         for counts in (self.runs, self.change, self._precision, self._weighted):
             counts[rows] = 0.0
+
+    def pack(self, row: int) -> dict[str, Any]:
+        """Return one row as JSON keeps it; `unpack` takes it."""
+        return {name: array[row].tolist() for name, array in self._arrays().items()}
+
+    def unpack(self, row: int, packed: Mapping[str, Any]) -> None:
+        for name, array in self._arrays().items():
+            array[row] = packed[name]
+
+    def _arrays(self) -> dict[str, Floats]:
+        own = {
+            "weights": self.weights,
+            "runs": self.runs,
+            "change": self.change,
+            "precision": self._precision,
+            "weighted": self._weighted,
+            "outcomes": self._outcomes,
+            "squares": self._squares,
+            "seen": self._seen,
+            "missed": self._missed,
+        }
+        for name, process in {
+            "benefit": self.benefit,
+            **{f"harm{place}": item for place, item in enumerate(self.harm)},
+        }.items():
+            own |= {f"{name}.wealth": process.log_wealth, f"{name}.seen": process.seen, f"{name}.target": process.target}
+        return own
 
     def _others(self, rows: Rows, runs: Rows, shown: NDArray[np.bool_], odds: Floats) -> Floats:
         """Return what the other things in the same run are expected to have added to its outcome."""

@@ -1,8 +1,9 @@
 """The gate: what is shown how often, and which evidence moves it on. Many things at a time, one row each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -82,6 +83,13 @@ class Gate:
         self.active_runs[chosen] = 0
         self.evidence.restart(chosen, 1 / self.level[chosen], 1 / self.limits.harm_level)
 
+    def activate(self, rows: ArrayLike) -> None:
+        """Take these rows as active, without a trial."""
+        chosen = np.asarray(rows, np.intp)
+        self.status[chosen] = Status.ACTIVE
+        self.active_runs[chosen] = 0
+        self.evidence.restart(chosen, 1 / self.limits.level, 1 / self.limits.harm_level)
+
     def room(self, family: int = 0) -> int:
         """Return how many more may be in trial."""
         return max(self.limits.at_once - int(((self.status == Status.TRIAL) & (self.family == family)).sum()), 0)
@@ -132,6 +140,15 @@ class Gate:
             self.admit(np.flatnonzero(changed))
         masks = zip((harms, helps, futile, changed), REASONS, strict=True)
         return [Move(int(row), Status(int(status[row])), reason) for mask, reason in masks for row in np.flatnonzero(mask)]
+
+    def pack(self, row: int) -> dict[str, Any]:
+        """Return one row as JSON keeps it; `unpack` takes it."""
+        own = {"status": int(self.status[row]), "level": float(self.level[row]), "active_runs": float(self.active_runs[row])}
+        return own | {"evidence": self.evidence.pack(row)}
+
+    def unpack(self, row: int, packed: Mapping[str, Any]) -> None:
+        self.status[row], self.level[row], self.active_runs[row] = packed["status"], packed["level"], packed["active_runs"]
+        self.evidence.unpack(row, packed["evidence"])
 
     def _retire(self, rows: Rows) -> None:
         self.status[rows] = Status.RETIRED

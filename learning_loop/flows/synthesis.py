@@ -13,6 +13,7 @@ from learning_loop.features import parse, show
 from learning_loop.features.conditions import AllOf, Comparison
 from learning_loop.flows.alerts import RESOLVED, Alert, alerts, check_alerts, event_of, note_of
 from learning_loop.flows.indexing import Indexing
+from learning_loop.flows.judging import DECIDED, judge, judged
 from learning_loop.flows.plan import ARCHIVE, Plan
 from learning_loop.flows.remember import note_name
 from learning_loop.flows.reporting import Findings, report_of
@@ -65,6 +66,8 @@ def synthesize(app: App, period: Period | None = None, *, dry_run: bool = False)
     One process at a time; a crash at any moment leaves everything as it was, or everything done.
     """
     zone = ZoneInfo(app.settings.synthesis.timezone)
+    if not dry_run:
+        judge(app, wait_s=WAIT_S)
     chosen = period or week_of(_newest_run(app) or app.clock(), zone)
     with app.journal.alone(wait_s=WAIT_S):
         app.journal.recover(lambda name: bool(app.ledger.events("files", name)))
@@ -344,7 +347,8 @@ class _Week:
     def _change_rules(
         self, found: Found, rules: Sequence[Rule], state: Mapping[str, Any], fallen: Mapping[str, Any]
     ) -> RulePlan:
-        settings = self.app.settings.rules
+        settings, theirs = self.app.settings.rules, judged(self.app)
+        rules = [replace(rule, mine=rule.mine or rule.unit in theirs) for rule in rules]  # what the gate judges is left alone
         orphans = [rule.pattern for rule in rules if rule.pattern is not None and rule.pattern not in state]
         why = dict.fromkeys(orphans, "its pattern does not stand any more")
         why |= {key: f"its pattern has not stood since {entry['last']}" for key, entry in fallen.items()}
@@ -401,15 +405,18 @@ class _Week:
         return (note.path, note.id) if note is not None else ("", change.key)
 
     def _rejected(self, rules: Sequence[Rule]) -> dict[str, float]:
-        """Return how strong the patterns were behind the rules that a person rejected or removed, when they were proposed."""
+        """Return how strong the patterns were behind the rules that a person rejected or removed, or that the gate did."""
         there = {rule.pattern: rule for rule in rules}
         found: dict[str, float] = {}
+        promised: dict[str, float] = {}
         for event in self.app.ledger.events("rule_change"):
-            key = event.data["key"]
+            key, reason = event.data["key"], event.data.get("verdict")
             rule = there.get(key.removeprefix("rule: "))
+            if reason is None:
+                promised[key] = max(float(event.data["effect"]), promised.get(key, 0.0))
             removed = rule is None and event.data["action"] != "retire" and not self.plan.lies_somewhere(f"rule:{key}")
-            if removed or (rule is not None and rule.status == "rejected"):
-                found[key] = max(float(event.data["effect"]), found.get(key, 0.0))
+            if removed or reason in DECIDED or (rule is not None and rule.status == "rejected"):
+                found[key] = promised.get(key, 0.0)
         return found
 
     def _tend_notes(self) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from learning_loop.errors import LedgerError, NotFoundError
 from learning_loop.ledger import tables
+from learning_loop.ledger.exposing import exposed
 from learning_loop.ledger.observing import observations
 from learning_loop.ledger.selection import Filter, conditions, course, of_kind, tally, verdict
 from learning_loop.records import (
@@ -27,6 +28,7 @@ from learning_loop.records import (
     Event,
     Execution,
     ExecutionRecord,
+    Exposed,
     Feedback,
     Kind,
     NoteVersion,
@@ -321,6 +323,11 @@ class Ledger:
         """
         with self._read() as connection:
             return observations(connection, wanted, most, features=features)
+
+    def exposed(self, *, after: int = 0, limit: int = 1_000_000_000) -> list[Exposed]:
+        """Return the ended runs that something was drawn for, in the order they ended, from a place on."""
+        with self._read() as connection:
+            return list(exposed(connection, after, limit))
 
     def status_of(self, record: ExecutionRecord) -> str:
         """Return how an execution went as it stands now: what a person said later outranks what the run said."""

@@ -1,0 +1,176 @@
+"""Trials under way: the gate over named things, fed with runs one at a time, as it is kept between processes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learning_loop.experiments.evidence import Evidence, Floats
+from learning_loop.experiments.gate import Gate, Limits, Move, Status
+from learning_loop.records import Exposed
+from learning_loop.stats.betting import Bets
+
+METRICS = ("score", "success", "duration", "cost", "safety")  # the first is what is to get better, harm to any demotes
+STRATA = 8  # kinds of task that harm is looked for in by themselves; what comes after them shares the last
+LARGE = 0.2  # share of the runs from which on a kind of task has a say
+SHRUNK = 4.0  # runs of all kinds that what is expected of one kind starts from
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate moved: the thing, where to and why, and what was known of it then."""
+
+    unit: str
+    status: Status
+    reason: str
+    shown: int
+    withheld: int
+    effect: float
+
+
+class Trials:
+    """Evidence and statuses of named `units`; `kept` is what `plain` gave before, in this process or another one.
+
+    Of units that are not asked for any more nothing is kept, but that they were tried.
+    """
+
+    def __init__(self, units: Sequence[str], limits: Limits, kept: Mapping[str, Any] | None = None) -> None:
+        kept = kept or {}
+        self.units = tuple(dict.fromkeys(units))
+        self.gate = Gate(len(self.units), limits=limits, metrics=len(METRICS))
+        self.gate.begun[0], self.gate.discoveries[0] = kept.get("begun", 0), kept.get("discoveries", 0)
+        self._row = {unit: row for row, unit in enumerate(self.units)}
+        self._strata = Evidence(len(self.units) * STRATA, 1, benefit_at=1.0, harm_at=STRATA / limits.harm_level, bets=Bets())
+        self._slots: dict[str, dict[str, int]] = {unit: {} for unit in self.units}
+        self._means: dict[str, list[list[float]]] = {
+            kind: [list(item) for item in of] for kind, of in kept.get("means", {}).items()
+        }
+        for unit, packed in kept.get("units", {}).items():
+            if (row := self._row.get(unit)) is not None:
+                self.gate.unpack(row, packed["gate"])
+                self._slots[unit] = dict(packed["slots"])
+                for slot, evidence in enumerate(packed["strata"]):
+                    self._strata.unpack(row * STRATA + slot, evidence)
+
+    @property
+    def waiting(self) -> list[str]:
+        """The units that are neither on trial nor active, nor over."""
+        return [unit for unit in self.units if self.gate.status[self._row[unit]] == Status.CANDIDATE]
+
+    def admit(self, units: Iterable[str]) -> list[str]:
+        """Begin the trial of as many of these as there is room for, the first ones first; return them."""
+        chosen = list(units)[: self.gate.room()]
+        if chosen:
+            rows = [self._row[unit] for unit in chosen]
+            self._begin(rows)
+            self.gate.admit(rows)
+        return chosen
+
+    def activate(self, units: Iterable[str]) -> None:
+        """Watch these as active: a person says that they are."""
+        rows = [self._row[unit] for unit in units]
+        self._begin(rows)
+        self.gate.activate(rows)
+
+    def status(self, unit: str) -> Status:
+        return Status(int(self.gate.status[self._row[unit]]))
+
+    def odds(self) -> dict[str, float]:
+        """Return how likely each unit is shown from now on."""
+        found = self.gate.probabilities(np.arange(len(self.units)))
+        return {unit: float(found[row]) for unit, row in self._row.items()}
+
+    def take(self, run: Exposed) -> list[Verdict]:
+        """Take a run whose outcome is mature, and return what it moved."""
+        drawn = [
+            (self._row[unit], unit in run.shown, odds)
+            for unit, odds in zip(run.units, run.odds, strict=True)
+            if unit in self._row and 0 < odds < 1 and self.status(unit) in (Status.TRIAL, Status.ACTIVE)
+        ]
+        outcome, predicted = self._read(run)
+        nothing = run.units[0] not in run.shown  # all of memory was withheld, so that nothing else was drawn
+        if not drawn or nothing or not np.isfinite(outcome[0]):
+            return []
+        rows, shown, odds = (np.array(column) for column in zip(*drawn, strict=True))
+        runs = np.zeros(len(rows), np.intp)
+        outcomes, expected = np.tile(outcome, (len(rows), 1)), np.tile(predicted, (len(rows), 1))
+        self.gate.learn(rows, runs, shown, odds, outcomes, expected)
+        places = [row * STRATA + self._slot(self.units[row], run.kind.type) for row in rows]
+        self._strata.learn(places, runs, shown, odds, outcomes[:, :1], expected[:, :1])
+        return [self._verdict(move) for move in self.gate.judge(self._blocked())]
+
+    def plain(self) -> dict[str, Any]:
+        """Return all of it as JSON keeps it."""
+        units = {
+            unit: {
+                "gate": self.gate.pack(row),
+                "slots": self._slots[unit],
+                "strata": [self._strata.pack(row * STRATA + slot) for slot in range(len(set(self._slots[unit].values())))],
+            }
+            for unit, row in self._row.items()
+        }
+        begun, discoveries = int(self.gate.begun[0]), int(self.gate.discoveries[0])
+        return {"begun": begun, "discoveries": discoveries, "means": self._means, "units": units}
+
+    def restart(self, units: Iterable[str]) -> None:
+        """Begin the evidence of these anew, where they are on trial or active: something they rested on is no evidence."""
+        rows = [self._row[unit] for unit in units if unit in self._row]
+        self.gate.evidence.restart(rows, self.gate.evidence.benefit.target[rows], 1 / self.gate.limits.harm_level)
+        strata = [row * STRATA + slot for row in rows for slot in range(STRATA)]
+        self._strata.restart(strata, 1.0, STRATA / self.gate.limits.harm_level)
+
+    def _begin(self, rows: Sequence[int]) -> None:
+        """Part harm evenly between the metrics that runs have had so far."""
+        counts = np.sum([[count for count, _ in metrics] for metrics in self._means.values()], axis=0)
+        known = counts > 0 if self._means else np.zeros(len(METRICS), bool)
+        known[0] = True
+        self.gate.evidence.weights[rows] = known / known.sum()
+
+    def _verdict(self, move: Move) -> Verdict:
+        evidence = self.gate.evidence
+        withheld, shown = evidence.runs[move.row]
+        return Verdict(
+            self.units[move.row], move.status, move.reason, int(shown), int(withheld), float(evidence.effect[move.row])
+        )
+
+    def _blocked(self) -> NDArray[np.bool_]:
+        strata, limits = self._strata, self.gate.limits
+        runs = strata.runs.sum(axis=1).reshape(-1, STRATA)
+        harmed = (strata.log_harm >= np.log(STRATA / limits.harm_level)).reshape(-1, STRATA)
+        large = runs >= np.maximum(LARGE * runs.sum(axis=1, keepdims=True), 2 * limits.least_runs)
+        return np.asarray((harmed & large).any(axis=1))
+
+    def _slot(self, unit: str, name: str) -> int:
+        slots = self._slots[unit]
+        return slots.setdefault(name, min(len(slots), STRATA - 1))
+
+    def _read(self, run: Exposed) -> tuple[Floats, Floats]:
+        """Return the metrics of a run in [0, 1], and what was expected of them before it: NaN where unknown."""
+        key = run.kind.key
+        means = self._means.setdefault(key, [[0.0, 0.0] for _ in METRICS])
+        every = self._means.setdefault("", [[0.0, 0.0] for _ in METRICS])
+        raw = (
+            None if run.score is None else run.score / 100,
+            None if run.success is None else float(run.success),
+            run.duration_s,
+            run.cost_usd,
+            run.safety,
+        )
+        outcome, predicted = np.full(len(METRICS), np.nan), np.full(len(METRICS), np.nan)
+        for place, value in enumerate(raw):
+            if value is None:
+                continue
+            count, total = means[place]
+            if METRICS[place] in ("duration", "cost"):  # of 0.5 where it takes what it takes in the mean, more where less
+                usual = total / count if count else None
+                if usual:
+                    outcome[place], predicted[place] = usual / (usual + value), 0.5
+            else:
+                all_count, all_total = every[place]
+                prior = (all_total + SHRUNK / 2) / (all_count + SHRUNK)
+                outcome[place], predicted[place] = value, (total + SHRUNK * prior) / (count + SHRUNK)
+                every[place] = [all_count + 1, all_total + value]
+            means[place] = [count + 1, total + value]
+        return outcome, predicted
