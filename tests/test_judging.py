@@ -1,0 +1,226 @@
+"""The gate on real runs: what rules do is found out by withholding them, and their notes move accordingly."""
+
+import json
+import math
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from learning_loop import LearningOrchestrator
+from learning_loop.app import App
+from learning_loop.experiments.gate import Limits
+from learning_loop.experiments.trials import Trials
+from learning_loop.flows.judging import judge
+from learning_loop.records import NoteVersion
+from learning_loop.workspace import Workspace, with_front_matter
+from tests.conftest import SteppingClock
+
+LEXICAL = {"LEARNING_LOOP_MEMORY_EMBEDDER": "lexical"}
+
+
+def write_rule(app: App, name: str, *, status: str = "trial", ours: bool = True, **front: Any) -> None:
+    """Write a rule; one that is `ours` is the loop's own, as synthesis writes them."""
+    meta = {"id": name, "kind": "rule", "title": name, "then": {"set": {name: 1}}, "status": status, **front}
+    note = with_front_matter(f"memory/rules/{name}.md", meta, "why\n")
+    if ours:
+        at = app.clock()
+        version = NoteVersion(
+            note_id=name, path=note.path, subject=f"rule:rule: {name}", digest=note.digest, execution_id=None, at=at
+        )
+        app.ledger.append(version)
+    app.notes.write(note)
+
+
+def runner(effects: dict[str, float], seed: int, base: float = 0.5) -> Any:
+    """Return work that succeeds more or less often as rules set its parameters."""
+    rng = random.Random(seed)
+
+    def work(_task: Any, run: Any) -> dict[str, Any]:
+        chance = base + sum(effects.get(name, 0.0) for name in run.parameters)
+        return {"success": rng.random() < chance}
+
+    return work
+
+
+@pytest.fixture
+def opened(workspace: Workspace, clock: SteppingClock) -> Iterator[App]:
+    with App.open(workspace, environ=LEXICAL, clock=clock, rng=random.Random(3)) as app:
+        yield app
+
+
+def loop_of(app: App, work: Any, **options: str) -> LearningOrchestrator:
+    environ = LEXICAL | {f"LEARNING_LOOP_EVIDENCE_{name}": value for name, value in options.items()}
+    return LearningOrchestrator(
+        work, workspace=app.workspace.root, environ=environ, clock=app.clock, rng=random.Random(5), strict=True
+    )
+
+
+def run_many(loop: LearningOrchestrator, count: int, **task: Any) -> None:
+    for number in range(count):
+        loop.execute_with_learning({"id": f"t{number}", "type": "build", "component": "api", **task})
+
+
+def status_of(app: App, name: str) -> str:
+    path = next((app.workspace.memory).rglob(f"{name}.md"))
+    return app.notes.read(app.workspace.relative(path)).text("status") or ""
+
+
+def test_what_helps_becomes_active_what_harms_is_archived_and_the_rest_stays_on_trial(opened: App) -> None:
+    for name in ("good", "bad", "none"):
+        write_rule(opened, name)
+    judge(opened)
+    with loop_of(opened, runner({"good": 0.35, "bad": -0.35}, 1)) as loop:
+        run_many(loop, 420)
+    judge(opened)
+    assert {name: status_of(opened, name) for name in ("good", "bad", "none")} == {
+        "good": "active",
+        "bad": "retired",
+        "none": "trial",
+    }
+    moves = {event.data["title"]: event.data for event in opened.ledger.events("rule_change")}
+    assert (moves["good"]["action"], moves["good"]["verdict"]) == ("promote", "benefit")
+    assert (moves["bad"]["action"], moves["bad"]["verdict"]) == ("retire", "harm")
+    assert "it harms: shown" in moves["bad"]["reason"]
+    assert moves["bad"]["path"].startswith("memory/archive/")
+    odds = opened.ledger.events("gate", last=1)[0].data["odds"]
+    assert min(odds.values()) == 0.5
+    assert max(odds.values()) in (0.7, 0.8, 0.9)
+    assert judge(opened) == []
+
+
+def test_another_process_goes_on_where_one_stopped(opened: App) -> None:
+    write_rule(opened, "good")
+    judge(opened)
+    for seed in range(8):
+        with loop_of(opened, runner({"good": 0.35}, seed)) as loop:
+            run_many(loop, 50)
+    judge(opened)
+    assert status_of(opened, "good") == "active"
+    kept = opened.ledger.events("gate", last=1)[0].data
+    (whole,) = kept["trials"]["units"].values()
+    exposures = [run for run in opened.ledger.exposed() if run.units[0] in run.shown and run.place <= kept["place"]]
+    assert sum(whole["gate"]["evidence"]["runs"]) == len(exposures) > 200, "each run was taken once"
+
+
+def test_chosen_counts_are_what_the_probabilities_say(opened: App) -> None:
+    """Chi-square of shown against expected counts, over what is drawn at three different odds; A/A through real runs."""
+    write_rule(opened, "trial")
+    write_rule(opened, "active", status="active")
+    judge(opened)
+    with loop_of(opened, runner({}, 2), HOLDOUT="0.2") as loop:
+        run_many(loop, 500)
+    counts: dict[str, list[float]] = {}
+    for run in opened.ledger.exposed():
+        for unit, odds in zip(run.units, run.odds, strict=True):
+            if unit == "memory" or "memory" in run.shown:
+                found = counts.setdefault(unit, [0.0, 0.0, 0.0])
+                found[0] += unit in run.shown
+                found[1] += odds
+                found[2] += odds * (1 - odds)
+    assert {unit.partition("@")[0] for unit in counts} >= {"memory", "rule:trial", "rule:active"}
+    chi_square = sum((shown - expected) ** 2 / variance for shown, expected, variance in counts.values())
+    degrees = len(counts)
+    bar = degrees * (1 - 2 / (9 * degrees) + 3.09 * math.sqrt(2 / (9 * degrees))) ** 3  # the .001 quantile: Wilson and Hilferty
+    assert chi_square < bar
+    assert {name: status_of(opened, name) for name in ("trial", "active")} == {"trial": "trial", "active": "active"}
+
+
+def test_a_held_out_run_is_shown_nothing_and_a_critical_one_never_is(opened: App) -> None:
+    write_rule(opened, "plain")
+    write_rule(opened, "careful", safety=True, then={"advise": "never force-push"})
+    seen: list[tuple[Any, str]] = []
+
+    def work(_task: Any, run: Any) -> None:
+        seen.append((dict(run.parameters), run.briefing.markdown))
+
+    with loop_of(opened, work, HOLDOUT="0.5", TRIAL="0.5") as loop:
+        run_many(loop, 60)
+        usual, seen = seen, []
+        run_many(loop, 60, critical=True)
+    assert 0.1 < sum(not parameters and not text for parameters, text in usual) / 60 < 0.9
+    assert all("never force-push" in text for _, text in seen)
+    assert any(not parameters for parameters, _ in seen), "the other rule is withheld as ever"
+    assert judge(opened) == []
+
+
+def test_a_pinned_rule_is_never_withheld_and_nothing_is_learned_of_it(opened: App) -> None:
+    write_rule(opened, "pinned", pinned=True)
+    judge(opened)
+    with loop_of(opened, runner({"pinned": -0.4}, 3), HOLDOUT="0") as loop:
+        run_many(loop, 80)
+    judge(opened)
+    assert all(any(unit.startswith("rule:pinned") for unit in run.shown) for run in opened.ledger.exposed())
+    assert status_of(opened, "pinned") == "trial"
+
+
+def test_what_a_person_wrote_is_watched_but_stays(opened: App) -> None:
+    write_rule(opened, "mine", status="active", ours=False)
+    before = (opened.workspace.memory / "rules" / "mine.md").read_bytes()
+    judge(opened)
+    with loop_of(opened, runner({"mine": -0.4}, 4)) as loop:
+        run_many(loop, 400)
+    judge(opened)
+    assert (opened.workspace.memory / "rules" / "mine.md").read_bytes() == before
+    told = [event.data for event in opened.ledger.events("rule_change")]
+    assert any(data["verdict"] == "harm" and not data["moved"] for data in told)
+    assert list(opened.ledger.events("gate", last=1)[0].data["odds"].values()) == [0.9]
+
+
+def test_a_rule_that_reads_otherwise_begins_anew(opened: App) -> None:
+    write_rule(opened, "rule")
+    judge(opened)
+    with loop_of(opened, runner({"rule": 0.3}, 5)) as loop:
+        run_many(loop, 60)
+    judge(opened)
+    (first,) = opened.ledger.events("gate", last=1)[0].data["trials"]["units"]
+    path = opened.workspace.memory / "rules" / "rule.md"
+    path.write_text(path.read_text(encoding="utf-8").replace("rule: 1", "rule: 2"), encoding="utf-8")
+    judge(opened)
+    data = opened.ledger.events("gate", last=1)[0].data
+    (second,) = data["trials"]["units"]
+    assert first != second
+    assert sum(data["trials"]["units"][second]["gate"]["evidence"]["runs"]) == 0
+    assert data["trials"]["begun"] == 2, "what was tried counts for good"
+
+
+def test_only_so_many_are_on_trial_and_the_most_promising_first(workspace: Workspace, clock: SteppingClock) -> None:
+    environ = LEXICAL | {"LEARNING_LOOP_EVIDENCE_AT_ONCE": "2"}
+    with App.open(workspace, environ=environ, clock=clock, rng=random.Random(3)) as app:
+        for name in ("a", "b", "c"):
+            write_rule(app, name)
+        judge(app)
+        assert sorted(app.ledger.events("gate", last=1)[0].data["odds"].values()) == [0.0, 0.5, 0.5]
+
+
+def test_immature_runs_are_waited_for(workspace: Workspace, clock: SteppingClock) -> None:
+    environ = LEXICAL | {"LEARNING_LOOP_EVIDENCE_MATURITY_HOURS": "1", "LEARNING_LOOP_EVIDENCE_MOST_RUNS": "50"}
+    with App.open(workspace, environ=environ, clock=clock, rng=random.Random(3)) as app:
+        write_rule(app, "rule")
+        judge(app)
+        with LearningOrchestrator(
+            runner({}, 1), workspace=workspace.root, environ=environ, clock=clock, rng=random.Random(5)
+        ) as loop:
+            run_many(loop, 80)
+        assert judge(app) == []
+        clock.now += timedelta(hours=2)
+        assert [verdict.reason for verdict in judge(app)] == ["futile"]
+
+
+def test_evidence_is_the_same_in_one_look_or_in_many(opened: App) -> None:
+    write_rule(opened, "rule")
+    judge(opened)
+    with loop_of(opened, runner({"rule": 0.1}, 7)) as loop:
+        run_many(loop, 100)
+    (unit,) = opened.ledger.events("gate", last=1)[0].data["trials"]["units"]
+    whole, parts = Trials([unit], Limits()), Trials([unit], Limits())
+    for trials in (whole, parts):
+        trials.admit([unit])
+    for run in opened.ledger.exposed():
+        whole.take(run)
+        parts = Trials([unit], Limits(), json.loads(json.dumps(parts.plain())))
+        parts.take(run)
+    assert whole.plain() == parts.plain()
+    assert sum(whole.gate.evidence.runs[0]) > 80
