@@ -11,10 +11,14 @@ import pytest
 
 from learning_loop import LearningOrchestrator
 from learning_loop.app import App
+from learning_loop.errors import NotFoundError, UsageError
 from learning_loop.experiments.gate import Limits
 from learning_loop.experiments.trials import Trials
 from learning_loop.flows.judging import judge
+from learning_loop.flows.lifts import memory_lifts, rule_lifts
+from learning_loop.flows.ruling import exclude, roll_back, rule_that
 from learning_loop.records import NoteVersion
+from learning_loop.synthesis import week_of
 from learning_loop.workspace import Workspace, with_front_matter
 from tests.conftest import SteppingClock
 
@@ -224,3 +228,117 @@ def test_evidence_is_the_same_in_one_look_or_in_many(opened: App) -> None:
         parts.take(run)
     assert whole.plain() == parts.plain()
     assert sum(whole.gate.evidence.runs[0]) > 80
+
+
+# ------------------------------------------------------------------------------------------------------------ what people say
+
+
+def test_a_person_approves_rejects_and_pins(opened: App) -> None:
+    write_rule(opened, "rule", status="candidate")
+    judge(opened)
+    assert opened.ledger.events("gate") == []
+    assert rule_that(opened, "rule", "approve").status == "active"
+    judge(opened)
+    assert list(opened.ledger.events("gate", last=1)[0].data["odds"].values()) == [0.8]
+    assert rule_that(opened, "memory/rules/rule.md", "pin").pinned
+    judge(opened)
+    assert list(opened.ledger.events("gate", last=1)[0].data["odds"].values()) == [1.0]
+    assert not rule_that(opened, "rule", "unpin").pinned
+    assert not rule_that(opened, "rule", "reject", reason="it costs too much").shown
+    judge(opened)
+    assert opened.ledger.events("gate", last=1)[0].data["odds"] == {}
+    said = [(event.data["action"], event.data["by"]) for event in opened.ledger.events("rule_change")]
+    assert said == [(action, "person") for action in ("approve", "pin", "unpin", "reject")]
+    with pytest.raises(NotFoundError, match="no rule 'other'"):
+        rule_that(opened, "other", "pin")
+
+
+def test_what_a_person_approves_ends_its_trial(opened: App) -> None:
+    write_rule(opened, "rule")
+    judge(opened)
+    assert not rule_that(opened, "rule", "approve").mine
+    judge(opened)
+    assert list(opened.ledger.events("gate", last=1)[0].data["odds"].values()) == [0.8]
+
+
+def test_under_human_approval_nothing_becomes_active_by_itself(workspace: Workspace, clock: SteppingClock) -> None:
+    environ = LEXICAL | {"LEARNING_LOOP_RULES_APPROVAL": "human"}
+    with App.open(workspace, environ=environ, clock=clock, rng=random.Random(3)) as app:
+        write_rule(app, "good")
+        judge(app)
+        with LearningOrchestrator(
+            runner({"good": 0.4}, 1), workspace=workspace.root, environ=environ, clock=clock, rng=random.Random(5)
+        ) as loop:
+            run_many(loop, 250)
+        judge(app)
+        assert status_of(app, "good") == "trial"
+        (found,) = rule_lifts(app)
+        assert (found.verdict, found.status) == ("helps", "trial")
+
+
+def test_an_excluded_run_is_no_evidence_and_what_it_fed_begins_anew(opened: App) -> None:
+    write_rule(opened, "rule")
+    judge(opened)
+    with loop_of(opened, runner({"rule": 0.1}, 7)) as loop:
+        run_many(loop, 210)
+    judge(opened)
+    before = rule_lifts(opened)[0].lift
+    gone = next(run for run in opened.ledger.exposed() if any(unit.startswith("rule") for unit in run.shown))
+    exclude(opened, gone.id, reason="the network was down")
+    judge(opened)
+    after = rule_lifts(opened)[0].lift
+    assert (before.shown - after.shown, before.withheld - after.withheld) == (1, 0)
+    (kept,) = opened.ledger.events("gate", last=1)[0].data["trials"]["units"].values()
+    assert sum(kept["gate"]["evidence"]["runs"]) < 20, "begun anew"
+    assert opened.ledger.execution(gone.id).execution.id == gone.id, "it stays on record"
+    with pytest.raises(UsageError, match="excluded already"):
+        exclude(opened, gone.id, reason="again")
+
+
+def test_rules_go_back_to_what_they_were_after_a_week(opened: App, clock: SteppingClock) -> None:
+    for name in ("good", "bad"):
+        write_rule(opened, name)
+    judge(opened)
+    week = week_of(clock.now)
+    assert week.end is not None
+    clock.now = week.end + timedelta(hours=1)
+    with loop_of(opened, runner({"good": 0.35, "bad": -0.35}, 1)) as loop:
+        run_many(loop, 420)
+    judge(opened)
+    assert (status_of(opened, "good"), status_of(opened, "bad")) == ("active", "retired")
+    found = roll_back(opened, week, reason="we changed the runner")
+    assert sorted(found.changed) == ["bad", "good"]
+    assert (status_of(opened, "good"), status_of(opened, "bad")) == ("trial", "trial")
+    assert (opened.workspace.memory / "rules" / "bad.md").is_file()
+    assert roll_back(opened, week).changed == found.changed, "it may be said again"
+    with pytest.raises(UsageError, match="is not over"):
+        roll_back(opened, week_of(clock.now))
+
+
+def test_lifts_of_memory_and_its_kinds_are_told(opened: App) -> None:
+    with loop_of(opened, runner({}, 9), HOLDOUT="0.3") as loop:
+        run_many(loop, 80)
+    whole, *kinds = memory_lifts(opened)
+    assert whole.title == "memory as a whole"
+    assert whole.lift.withheld > 5
+    assert whole.lift.low is not None
+    assert whole.lift.low < 0 < (whole.lift.high or 0)
+    assert [item.id for item in kinds] == ["kind:reflection"]
+
+
+def test_an_ignored_rule_is_told_from_a_bad_one(opened: App) -> None:
+    write_rule(opened, "rule", then={"advise": "use the small model", "check": "cost_usd < 1"})
+    judge(opened)
+    rng = random.Random(1)
+
+    def work(_task: Any, run: Any) -> dict[str, Any]:
+        follows = "small model" in run.briefing.markdown and rng.random() < 0.5
+        run.usage("small" if follows else "large", cost_usd=0.1 if follows else 2.0)
+        return {"success": rng.random() < (0.9 if follows else 0.4)}
+
+    with loop_of(opened, work) as loop:
+        run_many(loop, 200)
+    lift = rule_lifts(opened)[0].lift
+    assert lift.followed == pytest.approx(0.5, abs=0.12)
+    assert lift.effect is not None
+    assert lift.as_followed == pytest.approx(lift.effect / (lift.followed or 1))

@@ -139,6 +139,25 @@ def show(ctx: click.Context, execution_id: str, as_json: bool) -> None:
         click.echo(f"note        {path}")
 
 
+@executions.command()
+@click.argument("execution_id")
+@click.option("--reason", required=True, help="Why it is no evidence; it is kept with the execution.")
+@json_option
+@click.pass_context
+def exclude(ctx: click.Context, execution_id: str, reason: str, as_json: bool) -> None:
+    """Take an execution out of all evidence; it stays on record."""
+    from learning_loop.flows.judging import judge
+    from learning_loop.flows.ruling import exclude as carry_out
+
+    with opened(ctx) as app:
+        event = carry_out(app, execution_id, reason=reason)
+        judge(app)
+    if as_json:
+        print_json({"id": event.subject, "reason": reason, "restarted": event.data["units"]})
+    else:
+        click.echo(f"excluded: {event.subject}; `learning-loop synthesize` writes the report of its week again")
+
+
 def _show_decision(decision: Decision) -> None:
     if decision.point == OWN:
         for unit, odds in zip(decision.alternatives, decision.probabilities or (), strict=True):

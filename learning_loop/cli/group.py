@@ -23,6 +23,8 @@ COMMANDS = {  # name: (module, attribute, help): the help stands here too, so th
     "synthesize": ("learning", "synthesize", "Learn from a week: patterns, rules, the report."),
     "schedule": ("learning", "schedule", "Have synthesis carried out when it is due."),
     "metrics": ("learning", "metrics", "Key figures of learning."),
+    "rules": ("rules", "rules", "What each rule does, whether it helps, and what you say about it."),
+    "blame": ("rules", "blame", "What an execution was shown, and what was withheld from it."),
     "alerts": ("learning", "alerts", "List, acknowledge or resolve alerts."),
     "executions": ("executions", "executions", "List past executions, or show one."),
     "feedback": ("executions", "feedback", "Add a measure to a past execution."),

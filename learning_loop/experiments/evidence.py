@@ -100,11 +100,12 @@ class Evidence:
 
     def restart(self, rows: Sequence[int] | Rows, benefit_at: ArrayLike, harm_at: ArrayLike) -> None:
         """Begin the e-processes of these rows anew; what is known of how outcomes vary is kept."""
-        self.benefit.restart(rows, benefit_at)
+        chosen = np.asarray(rows, np.intp)
+        self.benefit.restart(chosen, benefit_at)
         for process in self.harm:
-            process.restart(rows, harm_at)
+            process.restart(chosen, harm_at)
         for counts in (self.runs, self.change, self._precision, self._weighted):
-            counts[rows] = 0.0
+            counts[chosen] = 0.0
 
     def pack(self, row: int) -> dict[str, Any]:
         """Return one row as JSON keeps it; `unpack` takes it."""

@@ -33,11 +33,15 @@ class Verdict:
 class Trials:
     """Evidence and statuses of named `units`; `kept` is what `plain` gave before, in this process or another one.
 
-    Of units that are not asked for any more nothing is kept, but that they were tried.
+    Of units that are not asked for any more nothing is kept, but that they were tried. Where it promotes nothing, a person
+    does.
     """
 
-    def __init__(self, units: Sequence[str], limits: Limits, kept: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, units: Sequence[str], limits: Limits, kept: Mapping[str, Any] | None = None, *, promotes: bool = True
+    ) -> None:
         kept = kept or {}
+        self._promotes = promotes
         self.units = tuple(dict.fromkeys(units))
         self.gate = Gate(len(self.units), limits=limits, metrics=len(METRICS))
         self.gate.begun[0], self.gate.discoveries[0] = kept.get("begun", 0), kept.get("discoveries", 0)
@@ -137,6 +141,8 @@ class Trials:
 
     def _blocked(self) -> NDArray[np.bool_]:
         strata, limits = self._strata, self.gate.limits
+        if not self._promotes:
+            return np.ones(len(self.units), bool)
         runs = strata.runs.sum(axis=1).reshape(-1, STRATA)
         harmed = (strata.log_harm >= np.log(STRATA / limits.harm_level)).reshape(-1, STRATA)
         large = runs >= np.maximum(LARGE * runs.sum(axis=1, keepdims=True), 2 * limits.least_runs)

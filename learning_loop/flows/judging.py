@@ -10,9 +10,9 @@ from typing import Any
 from learning_loop.app import App
 from learning_loop.experiments.gate import Limits, Status
 from learning_loop.experiments.trials import Trials, Verdict
-from learning_loop.flows.indexing import Indexing
 from learning_loop.flows.plan import ARCHIVE, Plan
 from learning_loop.flows.rules import RuleBook
+from learning_loop.ledger.selection import EXCLUDED
 from learning_loop.records import Event, Exposed
 from learning_loop.rules import Rule
 
@@ -54,7 +54,9 @@ class _Look:
         self.rules: dict[str, Rule] = {rule.unit: rule for rule in shown}
         newest = app.ledger.events("gate", last=1)
         self.kept: Mapping[str, Any] = newest[0].data if newest and newest[0].data["made"] == self._made() else {}
-        self.trials = Trials(list(self.rules), self.limits, self.kept.get("trials") or self._tried(newest))
+        tried = self.kept.get("trials") or self._tried(newest)
+        self.trials = Trials(list(self.rules), self.limits, tried, promotes=app.settings.rules.approval != "human")
+        self.excluded = int(self.kept.get("excluded", 0))
         self.place = int(self.kept["place"]) if self.kept else app.ledger.last_place() if newest else 0
 
     def _made(self) -> str:
@@ -68,7 +70,8 @@ class _Look:
         return {name: trials.get(name, 0) for name in ("begun", "discoveries")}
 
     def carry_out(self) -> list[Verdict]:
-        before = self.kept.get("odds")
+        before = self.kept.get("odds", {})
+        again = self._restart_what_was_fed()
         self._admit()
         verdicts, taken = [], 0
         for run in self._runs():
@@ -77,9 +80,18 @@ class _Look:
         if verdicts:
             self._admit()
         odds = {unit: self._odds(unit, chance) for unit, chance in self.trials.odds().items()}
-        if verdicts or odds != before or taken >= KEEP_EVERY:
+        if verdicts or again or odds != before or taken >= KEEP_EVERY:
             self._keep(verdicts, odds)
         return verdicts
+
+    def _restart_what_was_fed(self) -> list[str]:
+        """Begin anew what rests on runs that a person has excluded since the last look."""
+        excluded = self.app.ledger.events(EXCLUDED)
+        fed = {unit for event in excluded[self.excluded :] for unit in event.data["units"]}
+        again = [unit for unit in self.rules if unit in fed]
+        self.trials.restart(again)
+        self.excluded = len(excluded)
+        return again
 
     def _runs(self) -> list[Exposed]:
         """Return the mature runs since the last look, up to the first that is not: it is waited for."""
@@ -103,7 +115,12 @@ class _Look:
 
     def _admit(self) -> None:
         waiting = [self.rules[unit] for unit in self.trials.waiting if not self.rules[unit].pinned]
-        self.trials.activate(rule.unit for rule in waiting if rule.status == "active")
+        approved = [
+            rule
+            for rule in self.rules.values()
+            if rule.status == "active" and not rule.mine and self.trials.status(rule.unit) == Status.TRIAL
+        ]
+        self.trials.activate(rule.unit for rule in (*approved, *(rule for rule in waiting if rule.status == "active")))
         self.trials.admit(rule.unit for rule in self._in_order([rule for rule in waiting if rule.status == "trial"]))
 
     def _in_order(self, rules: Sequence[Rule]) -> list[Rule]:
@@ -123,14 +140,15 @@ class _Look:
         plan = Plan(self.app)
         for verdict in verdicts:
             self._move(plan, verdict)
-        data = {"made": self._made(), "place": self.place, "odds": dict(odds), "trials": self.trials.plain()}
+        data = {
+            "made": self._made(),
+            "place": self.place,
+            "excluded": self.excluded,
+            "odds": dict(odds),
+            "trials": self.trials.plain(),
+        }
         plan.rows.append(Event(kind="gate", subject="rules", at=self.now, data=data))
-        name = self.app.ids()
-        self.app.journal.prepare(name, list(plan.files.values()))
-        self.app.ledger.append(*plan.rows, Event(kind="files", subject=name, at=self.now, data={"for": "gate"}))
-        self.app.journal.carry_out(name)
-        if plan.files:
-            Indexing(self.app).sync_notes()
+        plan.commit("gate")
 
     def _move(self, plan: Plan, verdict: Verdict) -> None:
         rule = self.rules[verdict.unit]
@@ -152,6 +170,7 @@ class _Look:
             "by": "loop",
             "verdict": verdict.reason,
             "moved": note is not None,
+            "was": rule.plain(),
         }
         plan.rows.append(Event(kind="rule_change", subject=rule.id, at=self.now, data=data))
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from learning_loop.app import App
 from learning_loop.errors import NoteError
+from learning_loop.flows.indexing import Indexing
 from learning_loop.flows.remember import composed, place_of
-from learning_loop.records import NoteVersion
+from learning_loop.records import Event, NoteVersion
 from learning_loop.workspace import Note
 from learning_loop.workspace.journal import FileChange
 from learning_loop.workspace.notes import digest_of
@@ -89,6 +90,15 @@ class Plan:
             return None
         known = {version.digest for version in self._app.ledger.note_versions(note_id=note.id)}
         return note if note.digest in known else None
+
+    def commit(self, what: str) -> None:
+        """Carry it all out: the rows and the files, or, whenever the process dies, nothing. The journal must be held."""
+        name = self._app.ids()
+        self._app.journal.prepare(name, list(self.files.values()))
+        self._app.ledger.append(*self.rows, Event(kind="files", subject=name, at=self._now, data={"for": what}))
+        self._app.journal.carry_out(name)
+        if self.files:
+            Indexing(self._app).sync_notes()
 
     def path_of(self, subject: str) -> str | None:
         """Return where the note that is planned on a subject will lie; None where none is."""

@@ -12,7 +12,6 @@ from learning_loop.app import App
 from learning_loop.features import parse, show
 from learning_loop.features.conditions import AllOf, Comparison
 from learning_loop.flows.alerts import RESOLVED, Alert, alerts, check_alerts, event_of, note_of
-from learning_loop.flows.indexing import Indexing
 from learning_loop.flows.judging import DECIDED, judge, judged
 from learning_loop.flows.plan import ARCHIVE, Plan
 from learning_loop.flows.remember import note_name
@@ -20,6 +19,7 @@ from learning_loop.flows.reporting import Findings, report_of
 from learning_loop.flows.rules import FOLDER as RULES
 from learning_loop.flows.rules import RuleBook
 from learning_loop.ledger import Filter
+from learning_loop.ledger.selection import EXCLUDED
 from learning_loop.patterns.candidates import Limits
 from learning_loop.patterns.find import Found, find_patterns, review_patterns
 from learning_loop.records import ByKey, Event, Observation, Pattern
@@ -78,11 +78,7 @@ def synthesize(app: App, period: Period | None = None, *, dry_run: bool = False)
         result, plan = _Week(app, chosen, zone, inputs).carry_out()
         if dry_run:
             return result
-        name = app.ids()
-        app.journal.prepare(name, list(plan.files.values()))
-        app.ledger.append(*plan.rows, Event(kind="files", subject=name, at=app.clock(), data={"for": chosen.label}))
-        app.journal.carry_out(name)
-    Indexing(app).sync_notes()
+        plan.commit(chosen.label)
     return result
 
 
@@ -116,14 +112,17 @@ def _filter(period: Period) -> Filter:
 
 
 def kept_counts(app: App, weeks: Sequence[Period]) -> dict[str, WeekCounts]:
-    """Return the counts that are kept of weeks, by label; not of those that runs have come to since.
+    """Return the counts that are kept of weeks, by label; not of those that runs have come to since, or were excluded from.
 
     What was written after a week was counted, or after a later synthesis looked at it, is all that is read for that.
     """
     found = {}
+    excluded = [(event.at, datetime.fromisoformat(event.data["started_at"])) for event in app.ledger.events(EXCLUDED)]
     for week in weeks:
         event = app.ledger.events("week", week.label, last=1)
-        if event and event[0].data.get("place") is not None:
+        if not event or event[0].data.get("place") is None or week.start is None or week.end is None:
+            continue
+        if not any(at >= event[0].at and week.start <= started < week.end for at, started in excluded):
             found[week.label] = dict(event[0].data)
     newest = app.ledger.events("synthesis", last=1)
     checked = newest[0].data.get("checked", {}) if newest else {}
@@ -369,7 +368,8 @@ class _Week:
             self.rule_paths[change.key] = path
             effect = change.proposal.effect if change.proposal else 0.0
             said_of = {name: getattr(change, name) for name in ("action", "key", "reason", "title", "before", "after")}
-            data = {**said_of, "week": self.period.label, "path": path, "effect": effect, "by": "loop"}
+            was = change.rule.plain() if change.rule is not None else None
+            data = {**said_of, "week": self.period.label, "path": path, "effect": effect, "by": "loop", "was": was}
             self.plan.rows.append(Event(kind="rule_change", subject=rule_id, at=self.now, data=data))
         return planned
 

@@ -6,14 +6,14 @@ import sqlalchemy as sa
 
 from learning_loop.features.encoding import OWN
 from learning_loop.ledger import tables
-from learning_loop.ledger.selection import verdict
+from learning_loop.ledger.selection import counted, verdict
 from learning_loop.records import Exposed, Kind
 
 _E, _O, _S, _D, _F = tables.executions.c, tables.outcomes.c, tables.scores.c, tables.decisions.c, tables.feedback.c
 
 
 def exposed(connection: sa.Connection, after: int, limit: int) -> Iterator[Exposed]:
-    """Yield ended runs that something was drawn for, in the order they ended, from a place on; those interrupted are none."""
+    """Yield ended runs that something was drawn for, in the order they ended, from a place on, as far as they count."""
     success, _ = verdict()
     score = sa.select(_S.overall).where(_S.execution_id == _O.execution_id).order_by(_S.seq.desc()).limit(1)
     said = sa.select(_F.value).where(_F.execution_id == _O.execution_id, _F.metric == "safety").order_by(_F.seq.desc()).limit(1)
@@ -23,7 +23,7 @@ def exposed(connection: sa.Connection, after: int, limit: int) -> Iterator[Expos
         success.label("succeeded"), score.scalar_subquery().label("overall"), said.scalar_subquery().label("safety"),
     )  # fmt: skip
     joined = tables.outcomes.join(tables.decisions, sa.and_(_D.execution_id == _O.execution_id, _D.point == OWN))
-    chosen = sa.select(*columns).select_from(joined).where(_O.seq > after, _O.status != "interrupted")
+    chosen = sa.select(*columns).select_from(joined).where(_O.seq > after, *counted())
     for row in connection.execution_options(yield_per=1_000).execute(chosen.order_by(_O.seq).limit(limit)):
         yield Exposed(
             place=row.seq,

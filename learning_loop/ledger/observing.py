@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from learning_loop.features import declared, features_from
 from learning_loop.ledger import tables
-from learning_loop.ledger.selection import Filter, conditions, verdict
+from learning_loop.ledger.selection import Filter, conditions, counted, verdict
 from learning_loop.records import Kind, Observation
 
 _E, _O, _S, _P, _D = tables.executions.c, tables.outcomes.c, tables.scores.c, tables.phases.c, tables.decisions.c
@@ -21,7 +21,7 @@ def observations(connection: sa.Connection, wanted: Filter, most: int, *, featur
 
     What a person said later of how a run went counts; those interrupted do not.
     """
-    chosen = [*conditions(wanted), _O.status != "interrupted"]
+    chosen = [*conditions(wanted), *counted()]
     newest = sa.select(_E.id).select_from(_ENDED).where(*chosen).order_by(_E.started_at.desc(), _E.seq.desc()).limit(most)
     runs = newest.cte("runs")
     scores = {row[0]: row[1:] for row in connection.execute(_scores(runs))}

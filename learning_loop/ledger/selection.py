@@ -40,6 +40,7 @@ class Filter:
     ids: tuple[str, ...] | None = None
 
 
+EXCLUDED = "excluded"  # the kind of event by which a person takes an execution out of the evidence
 GROUPS = {"component": _E.component, "agent": _E.agent, "type": _E.task_type, "error": _O.error_fingerprint}
 
 
@@ -92,6 +93,12 @@ def conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     return found
 
 
+def counted() -> list[sa.ColumnElement[bool]]:
+    """Return what an ended execution must be to count as evidence: neither interrupted nor excluded by a person."""
+    e = tables.events.c
+    return [_O.status != "interrupted", _O.execution_id.not_in(sa.select(e.subject).where(e.kind == EXCLUDED))]
+
+
 def of_kind(task_type: Any, component: Any, project: Any) -> list[sa.ColumnElement[bool]]:
     found = [_O.task_type == task_type, _O.project.is_not_distinct_from(project)]
     return found if component is None else [*found, _O.component == component]
@@ -103,7 +110,7 @@ def tally(wanted: Filter, by: str | None) -> sa.Select[Any]:
     judged = (
         sa.select((GROUPS[by] if by else sa.literal(None)).label("value"), _E.seq.label("seq"), success.label("success"))
         .select_from(tables.executions.join(tables.outcomes, _O.execution_id == _E.id))
-        .where(*conditions(wanted), _O.status != "interrupted")
+        .where(*conditions(wanted), *counted())
         .subquery()
     )
     count = sa.func.count().label("runs")
@@ -125,6 +132,6 @@ def course(wanted: Filter) -> sa.Select[Any]:
     return (
         sa.select(success, _O.duration_s, _O.cost_usd)
         .select_from(tables.executions.join(tables.outcomes, _O.execution_id == _E.id))
-        .where(*conditions(wanted), _O.status != "interrupted")
+        .where(*conditions(wanted), *counted())
         .order_by(_E.started_at, _E.seq)
     )

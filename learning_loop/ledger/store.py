@@ -19,7 +19,7 @@ from learning_loop.errors import LedgerError, NotFoundError
 from learning_loop.ledger import tables
 from learning_loop.ledger.exposing import exposed
 from learning_loop.ledger.observing import observations
-from learning_loop.ledger.selection import Filter, conditions, course, of_kind, tally, verdict
+from learning_loop.ledger.selection import Filter, conditions, counted, course, of_kind, tally, verdict
 from learning_loop.records import (
     FORGOTTEN,
     Checkpoint,
@@ -329,6 +329,13 @@ class Ledger:
         with self._read() as connection:
             return list(exposed(connection, after, limit))
 
+    def measured(self, metric: str) -> dict[str, float]:
+        """Return the newest value of a measure by execution, of those that have it as a number."""
+        f = tables.feedback.c
+        chosen = sa.select(f.execution_id, f.value).where(f.metric == metric, f.value.is_not(None)).order_by(f.seq)
+        with self._read() as connection:
+            return {row[0]: float(row[1]) for row in connection.execute(chosen)}
+
     def status_of(self, record: ExecutionRecord) -> str:
         """Return how an execution went as it stands now: what a person said later outranks what the run said."""
         f = tables.feedback.c
@@ -541,7 +548,7 @@ class Ledger:
         """
         e, o, f = tables.executions.c, tables.outcomes.c, tables.feedback.c
         ended = tables.executions.join(tables.outcomes, o.execution_id == e.id)
-        chosen = [*conditions(wanted), o.status != "interrupted"]
+        chosen = [*conditions(wanted), *counted()]
         said = ended.join(tables.feedback, f.execution_id == e.id)
         with self._read() as connection:
             count, last, newest = connection.execute(
@@ -674,7 +681,7 @@ def _past(component: Any) -> sa.Select[Any]:
     columns = [judged[name].label(name) if name in judged else o[name] for name in _PAST_FIELDS]
     return (
         sa.select(o.seq, *columns)
-        .where(*of_kind(sa.bindparam("type"), component, sa.bindparam("project")), o.status != "interrupted")
+        .where(*of_kind(sa.bindparam("type"), component, sa.bindparam("project")), *counted())
         .where(o.seq > sa.bindparam("after"))
         .order_by(o.seq.desc())
         .limit(sa.bindparam("most"))

@@ -107,6 +107,10 @@ class Rule:
     def matches(self, facts: Facts) -> bool:
         return self.when is None or holds(self.when, facts)
 
+    def plain(self) -> dict[str, Any]:
+        """Return what of a rule may change, as its note has it."""
+        return {"when": None if self.when is None else show(self.when), "then": self.then.plain(), "status": self.status}
+
     @property
     def says(self) -> str:
         """Return the rule as one line; two rules that say the same are one."""

@@ -74,7 +74,7 @@ class EProcess:
 
     def add(self, rows: ArrayLike, observed: Floats, *, variance: Floats, worst: Floats) -> None:
         """Take one observation of each of these rows; `variance` and `worst` as `Bets.stakes` takes them, known before."""
-        chosen = np.asarray(rows)
+        chosen = np.asarray(rows, np.intp)
         wealth = self.log_wealth[chosen]
         stakes = self.bets.stakes(wealth, self.seen[chosen], variance, worst, self.target[chosen])
         self.log_wealth[chosen] = wealth + np.log1p(stakes * observed[:, None])
@@ -82,7 +82,7 @@ class EProcess:
 
     def restart(self, rows: ArrayLike, target: ArrayLike) -> None:
         """Begin these rows anew, with a wealth of 1."""
-        chosen = np.asarray(rows)
+        chosen = np.asarray(rows, np.intp)
         self.log_wealth[chosen], self.seen[chosen], self.target[chosen] = 0.0, 0.0, target
 
 
@@ -108,7 +108,8 @@ def confidence_sequence(
 
 
 SIZES = (150.0, 600.0, 2_400.0)  # numbers of observations that a bound is made narrow for
-STEPS = 30
+_EVENLY = np.full(len(SIZES), -math.log(len(SIZES)))
+STEPS, PRECISION = 60, 1e-5
 
 
 def log_wealth_against(mean: float, observed: Floats, *, variance: Floats, worst: Floats, level: float = 0.95) -> Floats:
@@ -117,26 +118,48 @@ def log_wealth_against(mean: float, observed: Floats, *, variance: Floats, worst
     `worst` is how far below `mean` each may lie. Where it reaches log(2 / (1 - level)), `mean` is refuted at that level from
     this side, the other half being for the other side.
     """
+    won = [np.cumsum(np.log1p(stake * (observed - mean))) for stake in _stakes(variance, worst, level)]
+    return _log_mean(np.stack(won, axis=1), _EVENLY)
+
+
+def _stakes(variance: Floats, worst: Floats, level: float) -> list[Floats]:
+    """Return the stakes of the bettors that an interval is made from: each is best for one number of observations."""
     spread = np.sqrt(np.maximum(variance, LEAST_VARIANCE))
     needed = math.log(2 / (1 - level))
-    wealth = np.empty((observed.size, len(SIZES)))
-    for place, size in enumerate(SIZES):
-        stake = np.minimum(math.sqrt(2 * needed / size) / spread, STAKE / worst)
-        wealth[:, place] = np.cumsum(np.log1p(stake * (observed - mean)))
-    return _log_mean(wealth, np.full(len(SIZES), -math.log(len(SIZES))))
+    return [np.minimum(math.sqrt(2 * needed / size) / spread, STAKE / worst) for size in SIZES]
 
 
 def _refuted(observed: Floats, variance: Floats, worst: Floats, span: tuple[float, float], level: float) -> float:
-    """Return the largest mean that is refuted from below, to a billionth of the span."""
+    """Return the largest mean that is refuted from below: the root of a falling function, by the Illinois rule.
+
+    Of the two ends that the root lies between, the lower one is returned: it is refuted.
+    """
+    stakes, needed = _stakes(variance, worst, level), math.log(2 / (1 - level))
+
+    def excess(mean: float) -> float:
+        won = np.array([float(np.log1p(stake * (observed - mean)).sum()) for stake in stakes])
+        return float(_log_mean(won, _EVENLY)) - needed
+
     low, high = span
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        wealth = log_wealth_against(middle, observed, variance=variance, worst=worst, level=level)
-        low, high = (middle, high) if wealth[-1] >= math.log(2 / (1 - level)) else (low, middle)
+    above, below = excess(low), excess(high)
+    if above < 0 or below >= 0:
+        return low if above < 0 else high
+    side = 0
+    for step in range(STEPS):
+        cut = (low * below - high * above) / (below - above)
+        middle = cut if step % 3 < 2 and low < cut < high else (low + high) / 2
+        if (value := excess(middle)) >= 0:
+            low, above = middle, value
+            below, side = below / 2 if side > 0 else below, 1
+        else:
+            high, below = middle, value
+            above, side = above / 2 if side < 0 else above, -1
+        if high - low < PRECISION:
+            break
     return low
 
 
 def _log_mean(logs: Floats, log_weights: Floats) -> Floats:
     weighted = logs + log_weights
-    most = weighted.max(axis=-1)
-    return most + np.log(np.exp(weighted - most[..., None]).sum(axis=-1))  # type: ignore[no-any-return]
+    most = weighted.max(axis=-1, keepdims=True)
+    return most[..., 0] + np.log(np.exp(weighted - most).sum(axis=-1))  # type: ignore[no-any-return]
