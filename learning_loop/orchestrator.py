@@ -203,7 +203,8 @@ class LearningOrchestrator:
         with self._guard("rules", run.warnings):
             run.briefing, run.rules = parts.expose(run)
             if sets:
-                run.parameters = {**run.parameters, **run.rules.parameters}
+                settings = run.rules.parameters
+                run.parameters, run.set_by_rules = {**run.parameters, **settings}, tuple(settings)
 
     def _read_task(self, task: Any, warnings: list[str]) -> Task:
         read: Task | None = self._guard.attempt("task", warnings, lambda: Task.of(task))
@@ -221,6 +222,7 @@ class LearningOrchestrator:
             if app.settings.capture.git:
                 captured["initial_state"] = {**captured["initial_state"], **parts.git.state}
             captured |= {"predicted": predicted(run.prediction), "briefing": [hit.source for hit in run.briefing.notes]}
+            captured["set_by_rules"] = sorted(run.set_by_rules)
             rows.append(Phase(execution_id=run.id, phase="pre", at=run.started_at, data=captured))
         decided = [run.rules.decision] if run.rules.decision is not None else []
         app.ledger.start(execution, *rows, *decided)

@@ -13,6 +13,7 @@ from learning_loop.stats.betting import Bets, EProcess, confidence_sequence, log
 from learning_loop.stats.change import bar_of, next_sum
 from learning_loop.stats.effects import effect_scores
 from learning_loop.stats.online import level_of
+from learning_loop.stats.ratio import log_ratio_evidence
 
 Rng = np.random.Generator
 
@@ -96,6 +97,15 @@ def test_an_interval_is_where_bets_refute_nothing() -> None:
     wider = confidence_sequence(scores.value, variance=variance, lowest=scores.lowest, highest=scores.highest, level=0.99)
     assert wider[0] < low < high < wider[1]
     assert confidence_sequence(np.array([]), variance=np.array([]), lowest=np.array([]), highest=np.array([])) == (-1, 1)
+
+
+def test_lost_outcomes_are_noticed_and_chance_is_not() -> None:
+    rng = np.random.default_rng(10)
+    draws = [(odds, bool(rng.random() < odds)) for odds in (0.5, 0.9) for _ in range(2_000)]
+    assert max(log_ratio_evidence(draws[:number]) for number in range(0, 4_000, 50)) < math.log(1_000)
+    kept = [(odds, shown) for odds, shown in draws if not shown or rng.random() < 0.7]
+    assert log_ratio_evidence(kept) > math.log(1_000)
+    assert log_ratio_evidence([]) == 0
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60))

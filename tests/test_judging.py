@@ -17,6 +17,8 @@ from learning_loop.experiments.trials import Trials
 from learning_loop.flows.judging import judge
 from learning_loop.flows.lifts import memory_lifts, rule_lifts
 from learning_loop.flows.ruling import exclude, roll_back, rule_that
+from learning_loop.flows.synthesis import synthesize
+from learning_loop.ledger import Filter
 from learning_loop.records import NoteVersion
 from learning_loop.synthesis import week_of
 from learning_loop.workspace import Workspace, with_front_matter
@@ -342,3 +344,29 @@ def test_an_ignored_rule_is_told_from_a_bad_one(opened: App) -> None:
     assert lift.followed == pytest.approx(0.5, abs=0.12)
     assert lift.effect is not None
     assert lift.as_followed == pytest.approx(lift.effect / (lift.followed or 1))
+
+
+def test_what_rules_set_is_no_feature_that_is_learned_from(opened: App) -> None:
+    write_rule(opened, "retries")
+    judge(opened)
+    with loop_of(opened, runner({"retries": 0.4}, 1), HOLDOUT="0") as loop:
+        run_many(loop, 60, parameters={"level": 1})
+    runs = opened.ledger.observations(Filter(ended=True), most=100)
+    assert {name for run in runs for name in run.features if name.startswith("parameter:")} == {"parameter:level"}
+    assert any(opened.ledger.execution(run.id).execution.parameters == {"level": 1, "retries": 1} for run in runs)
+
+
+def test_the_report_says_what_helps(opened: App, clock: SteppingClock) -> None:
+    for name in ("good", "bad", "none"):
+        write_rule(opened, name)
+    judge(opened)
+    with loop_of(opened, runner({"good": 0.35, "bad": -0.35}, 1)) as loop:
+        run_many(loop, 420)
+    found = synthesize(opened, week_of(clock.now))
+    text = (opened.workspace.root / found.report).read_text(encoding="utf-8")
+    assert "**rule promoted:** [good](../../../memory/rules/good.md), it helps: shown" in text
+    assert "**rule retired:** [bad](../../../memory/archive/bad.md), it harms: shown" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| [good]")]
+    assert "| helps since" in line
+    assert "| memory as a whole |" in text
+    assert found.patterns_identified == 0, "what rules do is no pattern of the work"

@@ -1,7 +1,9 @@
 """What showing something did to the outcome, with an interval that holds however often one looks."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +11,13 @@ from numpy.typing import NDArray
 from learning_loop.records import Exposed, Kind
 from learning_loop.stats.betting import confidence_sequence
 from learning_loop.stats.effects import effect_scores
+from learning_loop.stats.ratio import log_ratio_evidence
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 PRIOR_RUNS, PRIOR_VARIANCE = 4.0, 0.25
+SKEWED = math.log(1_000)  # once in a thousand, over all looks, where nothing is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Lift:
     high: float | None = None
     followed: float | None = None
     as_followed: float | None = None
+    skewed: bool = False
 
 
 def lifts(runs: Sequence[Exposed], checks: Mapping[str, Mapping[str, bool]], *, level: float = 0.95) -> dict[str, Lift]:
@@ -60,15 +65,16 @@ def lifts(runs: Sequence[Exposed], checks: Mapping[str, Mapping[str, bool]], *, 
 
 
 def _lift(unit: str, shown: Flags, odds: Floats, outcome: Floats, expected: Floats, level: float) -> Lift:
-    counts = {"shown": int(shown.sum()), "withheld": int((~shown).sum())}
+    skewed = log_ratio_evidence(zip(odds.tolist(), shown.tolist(), strict=True)) >= SKEWED
+    counts: dict[str, Any] = {"shown": int(shown.sum()), "withheld": int((~shown).sum())}
     if not all(counts.values()):
-        return Lift(unit, **counts)
+        return Lift(unit, **counts, skewed=skewed)
     scores = effect_scores(shown, odds, outcome, expected)
     squares = np.concatenate([[0.0], np.cumsum((outcome - expected) ** 2)[:-1]])
     variance = (squares + PRIOR_RUNS * PRIOR_VARIANCE) / (np.arange(shown.size) + PRIOR_RUNS) * scores.spread
     low, high = confidence_sequence(scores.value, variance=variance, lowest=scores.lowest, highest=scores.highest, level=level)
     effect = float(np.average(scores.value, weights=1 / scores.spread))
-    return Lift(unit, **counts, effect=100 * min(max(effect, low), high), low=100 * low, high=100 * high)
+    return Lift(unit, **counts, skewed=skewed, effect=100 * min(max(effect, low), high), low=100 * low, high=100 * high)
 
 
 def _followed(lift: Lift, checks: Mapping[str, bool]) -> Lift:

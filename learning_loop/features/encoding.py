@@ -36,8 +36,14 @@ def features_from(
     tags: Iterable[str],
     agent: str | None,
 ) -> dict[str, str]:
-    """Return the same of a run's parts; `before` is the data captured before it ran."""
-    found = {f"parameter:{name}": _value(value) for name, value in _flat(parameters)}
+    """Return the same of a run's parts; `before` is the data captured before it ran.
+
+    A parameter that a rule set is none: the loop would learn from what it did itself.
+    """
+    before = list(before)
+    own = {name for data in before for name in data.get("set_by_rules") or ()}
+    given = {name: value for name, value in parameters.items() if name not in own} if own else parameters
+    found = {f"parameter:{name}": _value(value) for name, value in _flat(given)}
     for data in before:
         found |= {f"state:{name}": _value(value) for name, value in _flat(data.get("initial_state") or {})}
         for name, check in (data.get("dependencies") or {}).items():

@@ -30,7 +30,7 @@ class RuleLift:
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        names = ("shown", "withheld", "effect", "low", "high", "followed", "as_followed")
+        names = ("shown", "withheld", "effect", "low", "high", "followed", "as_followed", "skewed")
         known = {"id": self.id, "title": self.title, "status": self.status, "verdict": self.verdict, "since": self.since}
         return known | {name: getattr(self.lift, name) for name in names}
 

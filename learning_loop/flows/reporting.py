@@ -7,9 +7,10 @@ from itertools import chain
 from typing import Any
 
 from learning_loop.flows.alerts import Alert
+from learning_loop.flows.lifts import HARMS, RuleLift
 from learning_loop.patterns.anti import NAMES
 from learning_loop.patterns.find import Found
-from learning_loop.records import Kind, Observation, Pattern
+from learning_loop.records import Event, Kind, Observation, Pattern
 from learning_loop.rules import Rule
 from learning_loop.rules.changes import Plan
 from learning_loop.stats.contingency import Z95, risk_difference, wilson
@@ -23,6 +24,7 @@ LIKELY = 0.5
 MEMORY, MUCH, RISE = 8, 10, 2  # an error rises with so many runs, and more than twice what any of the last eight weeks had
 SHARE_NAMED = 0.5  # where most of the known errors are likely, to name them says nothing
 FEW_WEEKS = 4  # before which a trend is none
+STARVING = 20  # runs, shown and withheld, below which nothing is known of a rule
 FEW_NEW = 3  # runs that make a new error worth a look
 
 
@@ -32,7 +34,9 @@ class Findings:
 
     `weeks` are the counts up to the period, the oldest first; `state` and `fallen` the patterns that are kept and that fell,
     by their keys; `notes` and `paths` where the notes of patterns and rules lie, by their keys; `needs` lines for people;
-    `looked_at` how many runs patterns were looked for in; `named` looks up the runs that the report points to.
+    `looked_at` how many runs patterns were looked for in; `named` looks up the runs that the report points to; `lifts` are
+    what is known of rules and memory, `moved` the changes of rules by the gate and by people in the period, `level` the
+    share of useless rules that the gate allows.
     """
 
     period: Period
@@ -54,6 +58,9 @@ class Findings:
     looked_at: int
     reviews: bool
     named: Callable[[Sequence[str]], Sequence[Mapping[str, Any]]]
+    lifts: Sequence[RuleLift]
+    moved: Sequence[Event]
+    level: float
 
     @property
     def week(self) -> WeekCounts | None:
@@ -98,6 +105,12 @@ def report_of(given: Findings, zone: tzinfo) -> dict[str, Any]:
             for change in given.planned.changes
         ],
         "held_back": list(given.planned.held_back),
+        "moved": [
+            {name: event.data[name] for name in ("action", "title", "reason", "path", "by")} | {"at": event.at.astimezone(zone)}
+            for event in given.moved
+        ],
+        "lifts": [item.plain() | {"path": item.rule.path if item.rule else None} for item in given.lifts],
+        "level": given.level,
         "rules_in_force": sum(rule.shown for rule in given.rules),
         "errors": errors,
         "outlook": _outlook(given.outlook, given.weeks),
@@ -108,7 +121,7 @@ def report_of(given: Findings, zone: tzinfo) -> dict[str, Any]:
             for agent in given.figures.agent_effectiveness
         ],
         "suggestions": [asdict(item) | {"text": item.text} for item in given.suggestions],
-        "unknown": _unknown(runs, found, counts, given.looked_at),
+        "unknown": [*_unknown(runs, found, counts, given.looked_at), *_starving(given.lifts)],
         "metrics": given.figures.plain(),
     }
     return report | {"runs": list(given.named(_pointed_to(report)))}
@@ -184,6 +197,16 @@ def _compared(runs: Sequence[Observation], before: WeekCounts | None) -> dict[st
 def _decide(given: Findings, errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str | None]]:
     """Return what needs a person, the most pressing first, each with the command that deals with it where there is one."""
     decisions: list[tuple[str, str | None]] = [(line, None) for line in given.needs]
+    decisions += [
+        (f"find out why runs go without an outcome depending on “{item.title}”: its effect is not to be trusted", None)
+        for item in given.lifts
+        if item.lift.skewed
+    ]
+    decisions += [
+        (f"“{item.title}” is yours and harms: change it or reject it", f"learning-loop rules reject {item.id}")
+        for item in given.lifts
+        if item.rule is not None and item.rule.mine and item.verdict == HARMS
+    ]
     for error in errors:
         text = " ".join(str(error["error"]).split())[:120]
         if error["rises"]:
@@ -310,3 +333,10 @@ def _unknown(runs: Sequence[Observation], found: Found, counts: Mapping[str, Any
     elif counts["scored"]:
         lines.append("any pattern: too few scored runs, or nothing that varies between them")
     return lines
+
+
+def _starving(lifts: Sequence[RuleLift]) -> list[str]:
+    """Return the rules on trial that hardly any run was eligible for."""
+    few = [item for item in lifts if item.status == "trial" and item.lift.shown + item.lift.withheld < STARVING]
+    told = [f"“{item.title}” ({item.lift.shown + item.lift.withheld} runs so far)" for item in few]
+    return [f"whether these rules on trial help, for hardly a run was eligible: {', '.join(told)}"] if told else []

@@ -79,6 +79,7 @@ class Run:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     briefing: Briefing = field(default_factory=Briefing)
     rules: Applied = field(default_factory=Applied)
+    set_by_rules: tuple[str, ...] = ()
     prediction: Prediction | None = None
     execution: Execution | None = None
     result: Any = None

@@ -13,6 +13,7 @@ from learning_loop.features import parse, show
 from learning_loop.features.conditions import AllOf, Comparison
 from learning_loop.flows.alerts import RESOLVED, Alert, alerts, check_alerts, event_of, note_of
 from learning_loop.flows.judging import DECIDED, judge, judged
+from learning_loop.flows.lifts import RuleLift, memory_lifts, rule_lifts
 from learning_loop.flows.plan import ARCHIVE, Plan
 from learning_loop.flows.remember import note_name
 from learning_loop.flows.reporting import Findings, report_of
@@ -31,12 +32,13 @@ from learning_loop.synthesis.periods import parse_week, weeks_before, weeks_betw
 from learning_loop.synthesis.thresholds import suggestions
 from learning_loop.workspace.notes import digest_of
 
-FORMAT = 2  # of what is kept of a week; raised when the same runs would come to something else
+FORMAT = 3  # of what is kept of a week; raised when the same runs would come to something else
 MOST_RUNS = 100_000  # of one period that are looked at one by one, the newest
 WAIT_S = 30.0
 PLACES = {"dependency": "memory/long-term/integration-gotchas"}
 COMPONENT_PATTERNS = "memory/long-term/component-patterns"
 VEGA_LITE = "5.21"
+MOST_LIFTS = 20  # rules in a report; `learning-loop rules list` has them all
 HISTORY = 26  # weeks of counts that trends and the outlook look at
 
 
@@ -232,6 +234,9 @@ class _Week:
             looked_at=len(evidence),
             reviews=self.reviews,
             named=self._named,
+            lifts=self._lifts(),
+            moved=self._moved(),
+            level=app.settings.evidence.level,
         )
         report = report_of(findings, self.zone)
         self._write_report(folder, report, charts(weeks) if runs else {})
@@ -459,6 +464,22 @@ class _Week:
             path.relative_to(root).as_posix() for path in self.app.notes.paths() if path.name.endswith(".proposal.md")
         )
         return found + [f"a note you changed has a proposal beside it: {path}" for path in beside]
+
+    def _lifts(self) -> list[RuleLift]:
+        """Return what is known by now of the rules in force, the best known first, and of memory."""
+        known = [
+            item for item in rule_lifts(self.app) if item.lift.shown + item.lift.withheld or (item.rule and item.rule.shown)
+        ]
+        return [*known[:MOST_LIFTS], *memory_lifts(self.app)]
+
+    def _moved(self) -> list[Event]:
+        """Return what the gate and people did to rules in this period; what is done by synthesis is told by itself."""
+        start, end = self.period.start, self.period.end
+        return [
+            event
+            for event in self.app.ledger.events("rule_change")
+            if "week" not in event.data and (start is None or event.at >= start) and (end is None or event.at < end)
+        ]
 
     def _named(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return what a reader asks first of runs that are pointed to: which task, when, how it went, what was learned."""
