@@ -4,21 +4,31 @@
 alone      one rule: null, +10 and -10 points on a success rate of .6, beside four rules of thumb that are in use elsewhere
 together   twenty rules in every run: all null, one of them good, five good and five harmful
 change     a rule of +10 points that turns to -10 or to 0 while active, and one that goes on
+cost       what fifty eligible rules add to a run, and how long the lifts of five hundred rules over a ledger take
 intervals  confidence sequences: jointly over all looks, and their width beside a t interval for a fixed number of runs
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 
 import _harness
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_loop import LearningOrchestrator
 from learning_loop.experiments.gate import Gate, Limits, Status
+from learning_loop.experiments.lift import lifts
+from learning_loop.records import Exposed, Kind
 from learning_loop.stats.betting import confidence_sequence, log_wealth_against
 from learning_loop.stats.contingency import wilson
 from learning_loop.stats.effects import Scores, effect_scores
+from learning_loop.workspace import Workspace, with_front_matter
 
 BASE = 0.6
 NEVER = 10**9
@@ -246,11 +256,60 @@ def outcomes(
     return scores, squares * scores.spread
 
 
+def cost(bench: _harness.Bench) -> None:
+    runs = 300 if bench.quick else 1_500
+    spent: dict[int, float] = {}
+    for rules in (0, 50):  # each in a workspace of its own; the least of three medians, as the rest is the machine's
+        spent[rules] = min(per_run(rules, runs) for _ in range(3))
+    bench.row(part="cost", what="50 eligible rules", ms=spent[50], without_ms=spent[0])
+    bench.goal("ms that 50 eligible rules add to a run, p50", spent[50] - spent[0], 1.0)
+    count, rules = (20_000 if bench.quick else 100_000), 500
+    exposures = list(exposed(random.Random(bench.seed), count, rules))
+    started = time.perf_counter()
+    found = lifts(exposures, {})
+    took = time.perf_counter() - started
+    bench.row(part="cost", what=f"lifts of {len(found) - 1} rules, 50 a run", runs=count, seconds=took)
+    bench.goal(f"seconds for the lifts of {rules} rules over {count} executions", took, 10.0)
+
+
+def per_run(rules: int, runs: int) -> float:
+    """Return the median time of a run of a runner that does nothing, in ms, with so many rules that hold for it."""
+    with tempfile.TemporaryDirectory() as name:
+        workspace, _ = Workspace.init(Path(name))
+        for number in range(rules):
+            meta = {"id": f"r{number}", "kind": "rule", "title": f"rule {number}", "when": "type = build", "status": "trial"}
+            note = with_front_matter(f"memory/rules/r{number}.md", {**meta, "then": {"advise": f"do {number}"}}, "why\n")
+            (workspace.root / note.path).write_bytes(note.content)
+        environ = {"LEARNING_LOOP_MEMORY_EMBEDDER": "lexical"}
+        with LearningOrchestrator(lambda _task: {"success": True}, workspace=name, environ=environ) as loop:
+            times = []
+            for number in range(runs):
+                started = time.perf_counter()
+                loop.execute_with_learning({"id": f"t{number}", "type": "build", "component": "api"})
+                times.append((time.perf_counter() - started) * 1000)
+    return _harness.percentile(times[50:], 0.5)
+
+
+def exposed(rng: random.Random, count: int, rules: int) -> Iterator[Exposed]:
+    """Yield runs that fifty of the rules were eligible for."""
+    kind, at = Kind(type="build", component="api"), datetime(2026, 1, 1, tzinfo=UTC)
+    for number in range(count):
+        units = ("memory", *(f"rule:{name}" for name in rng.sample(range(rules), 50)))
+        odds = (0.95, *[0.5] * 50)
+        shown = frozenset(unit for unit, chance in zip(units, odds, strict=True) if rng.random() < chance)
+        success = rng.random() < BASE
+        yield Exposed(
+            place=number, id=str(number), kind=kind, ended_at=at, units=units, odds=odds, shown=shown,
+            score=100.0 * success, success=success, duration_s=1.0, cost_usd=None, safety=None,
+        )  # fmt: skip
+
+
 def work(bench: _harness.Bench) -> None:
     alone(bench)
     rivals(bench)
     together(bench)
     change(bench)
+    cost(bench)
     intervals(bench)
 
 
