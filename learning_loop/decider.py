@@ -3,18 +3,27 @@
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from learning_loop.errors import UsageError
+from learning_loop.protocols import Policy
 from learning_loop.records import Clock, Decision
 
 
-class Decider:
-    """Draws one of several options. Its policy is to take the first, with certainty: the caller's order is the rule."""
+class First:
+    """Takes the first option, with certainty: the caller's order is the rule."""
 
-    policy = "first/1"
+    version = "first/1"
+
+    def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:  # noqa: ARG002
+        return (1.0, *(0.0 for _ in options[1:]))
+
+
+class Decider:
+    """Draws one of several options from the distribution of a policy, or which of several things are shown."""
+
     exposing = "odds/1"
 
     def __init__(self, *, clock: Clock, ids: Callable[[], str]) -> None:
@@ -22,17 +31,29 @@ class Decider:
         self._ids = ids
 
     def decide(
-        self, point: str, options: Sequence[str], *, context: Mapping[str, Any], execution_id: str | None = None
+        self,
+        point: str,
+        options: Sequence[str],
+        *,
+        context: Mapping[str, Any],
+        execution_id: str | None = None,
+        policy: Policy | None = None,
+        mask: Collection[str] = (),
+        floor: float = 0.0,
     ) -> Decision:
-        """Return a decision among `options`; raise UsageError where there are none or two are the same.
+        """Return a decision among `options`, drawn from the distribution of a policy, by default that of the first one.
 
-        The draw is repeatable: its randomness is seeded by the decision's id.
+        What is in the `mask` is never chosen; all else has at least the probability `floor`, as far as that is possible. The
+        draw is repeatable: its randomness is seeded by the decision's id. Raise UsageError where there is nothing to choose
+        from, two options are the same, or the policy's weights are none.
         """
         started = time.perf_counter_ns()
+        chosen_by = policy or First()
         if not options or len(set(options)) != len(options):
             raise UsageError(f"decision {point!r} needs one or more different options, not {list(options)}")
+        weights = chosen_by.distribution(context, options)
+        probabilities = _probabilities(point, options, weights, mask, floor)
         decision_id = self._ids()
-        probabilities = self.distribution(context, options)
         place = _rng(decision_id).choices(range(len(options)), weights=probabilities)[0]
         return Decision(
             id=decision_id,
@@ -42,7 +63,7 @@ class Decider:
             probabilities=probabilities,
             chosen=options[place],
             propensity=probabilities[place],
-            policy=self.policy,
+            policy=chosen_by.version,
             context=context,
             at=self._clock(),
             latency_us=(time.perf_counter_ns() - started) / 1000,
@@ -75,10 +96,6 @@ class Decider:
             latency_us=(time.perf_counter_ns() - started) / 1000,
         )
 
-    def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> tuple[float, ...]:  # noqa: ARG002
-        """Return the probability of each option; they sum to one."""
-        return (1.0, *(0.0 for _ in options[1:]))
-
     def observed(
         self, point: str, chosen: str, options: Sequence[str], *, context: Mapping[str, Any], execution_id: str | None = None
     ) -> Decision:
@@ -96,6 +113,23 @@ class Decider:
             at=self._clock(),
             latency_us=None,
         )
+
+
+def _probabilities(
+    point: str, options: Sequence[str], weights: Sequence[float], mask: Collection[str], floor: float
+) -> tuple[float, ...]:
+    """Return the weights without what is masked, as probabilities none of which is below the floor."""
+    if len(weights) != len(options) or not all(math.isfinite(weight) and weight >= 0 for weight in weights):
+        raise UsageError(f"decision {point!r}: its policy gave {list(weights)} for {len(options)} options")
+    allowed = [option not in mask for option in options]
+    if not any(allowed):
+        raise UsageError(f"decision {point!r}: every option is masked, so that none may be taken")
+    kept = [weight if free else 0.0 for weight, free in zip(weights, allowed, strict=True)]
+    if not sum(kept):  # all that the policy wants is masked
+        kept = [float(free) for free in allowed]
+    least = min(floor, 1 / sum(allowed))
+    left = (1 - least * sum(allowed)) / sum(kept)
+    return tuple(least + left * weight if free else 0.0 for weight, free in zip(kept, allowed, strict=True))
 
 
 def _rng(decision_id: str) -> random.Random:

@@ -1,9 +1,22 @@
 """Extension points: what a collaborator of ours must do, in the docstring of its protocol."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 Vectors = Any  # a numpy array, float32: numpy is not imported where no vector is made
+
+
+class Policy(Protocol):
+    """Says how likely each option at a decision point is to be chosen. It chooses nothing: the Decider draws.
+
+    `version` names it and what it has learned: two policies of one version give the same distribution.
+    """
+
+    version: str
+
+    def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:
+        """Return a weight for each option, none negative and not all zero. Pure: the same arguments give the same weights."""
+        ...
 
 
 class Embedder(Protocol):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,7 @@ class _Look:
     def __init__(self, app: App) -> None:
         self.app, self.now = app, app.clock()
         given = app.settings.evidence
-        names = ("level", "harm_level", "trial", "active_first", "active", "active_doubtful", "false_alarm_runs")
-        counts = ("first_runs", "least_runs", "most_runs", "at_once")
-        self.limits = Limits(**{name: getattr(given, name) for name in (*names, *counts)})
+        self.limits = Limits(**{field.name: getattr(given, field.name) for field in fields(Limits)})
         book = RuleBook(app)
         shown = [rule for rule in book.rules(fresh=True) if rule.shown]
         self.rules: dict[str, Rule] = {rule.unit: rule for rule in shown}
