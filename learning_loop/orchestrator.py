@@ -380,6 +380,42 @@ class LearningOrchestrator:
         parts.app.drain()
         return list(alerts(parts.app))
 
+    def rules(self) -> list[Any]:
+        """Return every rule with its lift and verdict, those with most evidence first."""
+        from learning_loop.flows.judging import judge
+        from learning_loop.flows.lifts import rule_lifts
+
+        app = self.app
+        app.drain()
+        judge(app)
+        return list(rule_lifts(app))
+
+    def rule(self, name: str, action: str, *, reason: str = "") -> Any:
+        """Approve, reject, pin or unpin a rule, named by its id, path or title, and return it as it is now."""
+        from learning_loop.flows.ruling import rule_that
+
+        return rule_that(self.app, name, action, reason=reason)
+
+    def rollback(self, week: str, *, reason: str = "") -> Any:
+        """Make the loop's own rules what they were after a week's synthesis, as 2026-W47."""
+        from learning_loop.flows.ruling import roll_back
+        from learning_loop.flows.synthesis import week_named
+
+        return roll_back(self.app, week_named(self.app, week), reason=reason)
+
+    def exclude(self, execution_id: str, *, reason: str) -> None:
+        """Take an execution out of all evidence; it stays on record."""
+        from learning_loop.flows.ruling import exclude
+
+        exclude(self.app, execution_id, reason=reason)
+        self._must().histories.forget()
+
+    def blame(self, execution_id: str) -> list[Any]:
+        """Return what an execution was shown of notes and rules, and what was withheld: (unit, title, odds, shown)."""
+        from learning_loop.flows.lifts import shown_to
+
+        return list(shown_to(self.app, execution_id))
+
     def feedback(self, execution_id: str, metric: str, value: Any, *, source: str = "person") -> Score | None:
         """Add a measure to a past execution; return its new score where accuracy rests on that metric."""
         parts = self._must()

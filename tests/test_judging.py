@@ -4,7 +4,7 @@ import json
 import math
 import random
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from learning_loop.flows.lifts import memory_lifts, rule_lifts
 from learning_loop.flows.ruling import exclude, roll_back, rule_that
 from learning_loop.flows.synthesis import synthesize
 from learning_loop.ledger import Filter
-from learning_loop.records import NoteVersion
+from learning_loop.records import Exposed, Kind, NoteVersion
 from learning_loop.synthesis import week_of
 from learning_loop.workspace import Workspace, with_front_matter
 from tests.conftest import SteppingClock
@@ -436,3 +436,38 @@ def test_what_ends_active_is_what_is_true_and_the_work_is_better_for_it(
     gain = last["production"].mean() - last["disabled"].mean()
     error = math.sqrt(sum(found.var(ddof=1) / found.size for found in last.values()))
     assert gain - 1.96 * error > 0
+
+
+def drawn(number: int, rng: random.Random, effect: float, task_type: str) -> Exposed:
+    shown = rng.random() < 0.5
+    success = rng.random() < 0.5 + effect * shown
+    return Exposed(
+        place=number,
+        id=str(number),
+        kind=Kind(type=task_type),
+        ended_at=datetime(2026, 3, 2, tzinfo=UTC),
+        units=("memory", "rule:x@1"),
+        odds=(0.95, 0.5),
+        shown=frozenset({"memory", *(["rule:x@1"] if shown else [])}),
+        score=100.0 * success,
+        success=success,
+        duration_s=1.0,
+        cost_usd=None,
+        safety=None,
+    )
+
+
+def test_harm_in_a_large_kind_of_task_holds_up_a_promotion() -> None:
+    """It helps in the mean, and harms three of ten runs."""
+    rng = random.Random(1)
+    mixed, even = Trials(["rule:x@1"], Limits()), Trials(["rule:x@1"], Limits())
+    for trials in (mixed, even):
+        trials.admit(["rule:x@1"])
+    moves: dict[str, list[str]] = {"mixed": [], "even": []}
+    for number in range(600):
+        task_type = "build" if number % 10 < 7 else "deploy"
+        effect = 0.45 if task_type == "build" else -0.45
+        moves["mixed"] += [verdict.reason for verdict in mixed.take(drawn(number, rng, effect, task_type))]
+        moves["even"] += [verdict.reason for verdict in even.take(drawn(number, rng, 0.2, task_type))]
+    assert mixed.gate.evidence.effect[0] > 0.05
+    assert moves == {"mixed": [], "even": ["benefit"]}

@@ -80,10 +80,13 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
 
 def _say_effect(item: Any) -> None:
     click.echo(f"shown       {item.lift.shown} times, withheld {item.lift.withheld}")
-    click.echo(f"effect      {_effect(item)} points on the score, as assigned, with 95 % over all looks")
+    click.echo(f"effect      {_effect(item)} points on the score, as assigned (95 %, over all looks)")
     if item.lift.followed is not None:
         said = "unknown" if item.lift.as_followed is None else f"{item.lift.as_followed:+.0f} points"
         click.echo(f"followed    {100 * item.lift.followed:.0f} % of the runs it was shown to; effect as followed {said}")
+    for name, lift in item.by_type.items():
+        known = "unknown" if lift.effect is None else f"{lift.effect:+.0f} ({lift.low:+.0f} to {lift.high:+.0f})"
+        click.echo(f"  {name:10}{known}, {lift.shown} of {lift.shown + lift.withheld}")
     since = f" since {item.since.astimezone():%Y-%m-%d}" if item.since else ""
     click.echo(f"verdict     {item.verdict}{since}")
 
@@ -106,17 +109,21 @@ def effect(ctx: click.Context, name: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def why(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Say what a rule rests on: its pattern, the executions behind it, and every change to it."""
-    item, rule = _one(ctx, name)
-    reasons = [event.data for event in item.moves]
+    """Say what a rule rests on: its pattern, every change to it, the executions behind it and what was written of them."""
+    from learning_loop.flows.lifts import reasons
+
+    with opened(ctx) as app:
+        found = reasons(app, name)
     if as_json:
-        print_json({"id": rule.id, "pattern": rule.pattern, "executions": rule.evidence, "changes": reasons})
+        print_json(found)
         return
-    click.echo(f"{rule.title}: {rule.says}")
-    click.echo(f"pattern     {rule.pattern or 'none: a person wrote it'}")
-    for data in reasons:
+    click.echo(f"{found['title']}: {found['says']}")
+    click.echo(f"pattern     {found['pattern'] or 'none: a person wrote it'}")
+    for data in found["changes"]:
         click.echo(f"{data['action']:12}{data['reason']}")
-    for execution in rule.evidence:
+    for path in found["notes"]:
+        click.echo(f"note        {path}")
+    for execution in found["executions"]:
         click.echo(f"execution   {execution}")
 
 

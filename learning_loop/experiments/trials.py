@@ -14,7 +14,8 @@ from learning_loop.stats.betting import Bets
 
 METRICS = ("score", "success", "duration", "cost", "safety")  # the first is what is to get better, harm to any demotes
 STRATA = 8  # kinds of task that harm is looked for in by themselves; what comes after them shares the last
-LARGE = 0.2  # share of the runs from which on a kind of task has a say
+LARGE = 0.2  # share of the runs from which on a kind of task has a say: at most five at once have
+SOONER = Bets(effects=(0.2,), horizons=(100.0, 400.0), weights=(0.2, 0.4, 0.4))  # there are fewer runs of one kind
 SHRUNK = 4.0  # runs of all kinds that what is expected of one kind starts from
 
 
@@ -46,7 +47,8 @@ class Trials:
         self.gate = Gate(len(self.units), limits=limits, metrics=len(METRICS))
         self.gate.begun[0], self.gate.discoveries[0] = kept.get("begun", 0), kept.get("discoveries", 0)
         self._row = {unit: row for row, unit in enumerate(self.units)}
-        self._strata = Evidence(len(self.units) * STRATA, 1, benefit_at=1.0, harm_at=STRATA / limits.harm_level, bets=Bets())
+        self._harmed_at = 1 / LARGE / limits.harm_level
+        self._strata = Evidence(len(self.units) * STRATA, 1, benefit_at=1.0, harm_at=self._harmed_at, bets=SOONER)
         self._slots: dict[str, dict[str, int]] = {unit: {} for unit in self.units}
         self._means: dict[str, list[list[float]]] = {
             kind: [list(item) for item in of] for kind, of in kept.get("means", {}).items()
@@ -123,7 +125,7 @@ class Trials:
         rows = [self._row[unit] for unit in units if unit in self._row]
         self.gate.evidence.restart(rows, self.gate.evidence.benefit.target[rows], 1 / self.gate.limits.harm_level)
         strata = [row * STRATA + slot for row in rows for slot in range(STRATA)]
-        self._strata.restart(strata, 1.0, STRATA / self.gate.limits.harm_level)
+        self._strata.restart(strata, 1.0, self._harmed_at)
 
     def _begin(self, rows: Sequence[int]) -> None:
         """Part harm evenly between the metrics that runs have had so far."""
@@ -144,7 +146,7 @@ class Trials:
         if not self._promotes:
             return np.ones(len(self.units), bool)
         runs = strata.runs.sum(axis=1).reshape(-1, STRATA)
-        harmed = (strata.log_harm >= np.log(STRATA / limits.harm_level)).reshape(-1, STRATA)
+        harmed = (strata.log_harm >= np.log(self._harmed_at)).reshape(-1, STRATA)
         large = runs >= np.maximum(LARGE * runs.sum(axis=1, keepdims=True), 2 * limits.least_runs)
         return np.asarray((harmed & large).any(axis=1))
 

@@ -1,14 +1,16 @@
 """What is known of each rule, and of memory as a whole: how often it was shown, its effect, and the gate's verdict."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from learning_loop.app import App
 from learning_loop.experiments.lift import Lift, lifts
 from learning_loop.features.encoding import OWN
+from learning_loop.flows.remember import place_of
 from learning_loop.flows.rules import RuleBook
+from learning_loop.flows.ruling import find_rule
 from learning_loop.records import Event
 from learning_loop.rules import Rule
 
@@ -27,22 +29,38 @@ class RuleLift:
     since: datetime | None
     moves: tuple[Event, ...] = ()
     rule: Rule | None = None
+    by_type: Mapping[str, Lift] = field(default_factory=dict)
+
+    @property
+    def harms_in(self) -> list[str]:
+        """The types of task in which it does harm, beyond doubt."""
+        return [name for name, lift in self.by_type.items() if lift.high is not None and lift.high < 0]
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         names = ("shown", "withheld", "effect", "low", "high", "followed", "as_followed", "skewed")
         known = {"id": self.id, "title": self.title, "status": self.status, "verdict": self.verdict, "since": self.since}
-        return known | {name: getattr(self.lift, name) for name in names}
+        by_type = {name: {part: getattr(lift, part) for part in names[:5]} for name, lift in self.by_type.items()}
+        return known | {name: getattr(self.lift, name) for name in names} | {"by_type": by_type, "harms_in": self.harms_in}
 
 
 def rule_lifts(app: App) -> list[RuleLift]:
     """Return every rule that can be read, those with evidence first."""
     rules = RuleBook(app).rules(fresh=True)
-    known = _lifts(app, {rule.unit: f"rule_check:{rule.id}" for rule in rules if rule.then.check is not None})
+    metrics = {rule.unit: f"rule_check:{rule.id}" for rule in rules if rule.then.check is not None}
+    passed = {unit: {run: value > 0 for run, value in app.ledger.measured(metric).items()} for unit, metric in metrics.items()}
+    runs = app.ledger.exposed()
+    known = lifts(runs, passed)
+    types = sorted({run.kind.type for run in runs})
+    split = {name: lifts([run for run in runs if run.kind.type == name], {}) for name in types} if len(types) > 1 else {}
     moves: dict[str, list[Event]] = {}
     for event in app.ledger.events("rule_change"):
         moves.setdefault(event.subject, []).append(event)
-    found = [_of_rule(rule, known.get(rule.unit) or Lift(rule.unit, 0, 0), moves.get(rule.id, [])) for rule in rules]
+    found = []
+    for rule in rules:
+        by_type = {name: of[rule.unit] for name, of in split.items() if rule.unit in of}
+        lift = known.get(rule.unit) or Lift(rule.unit, 0, 0)
+        found.append(_of_rule(rule, lift, moves.get(rule.id, []), by_type if len(by_type) > 1 else {}))
     return sorted(found, key=lambda item: (-(item.lift.shown + item.lift.withheld), item.title))
 
 
@@ -58,29 +76,46 @@ def memory_lifts(app: App) -> list[RuleLift]:
             verdict=_said(lift),
             since=None,
         )
-        for unit, lift in sorted(_lifts(app, {}).items(), key=lambda item: (item[0] != "memory", item[0]))
+        for unit, lift in sorted(lifts(app.ledger.exposed(), {}).items(), key=lambda item: (item[0] != "memory", item[0]))
         if not unit.startswith("rule:")
     ]
 
 
 def shown_to(app: App, execution_id: str) -> list[tuple[str, str, float, bool]]:
-    """Return what was drawn for an execution: unit, title, how likely it was shown, whether it was. Raise NotFoundError."""
+    """Return what was drawn for an execution: unit, title, how likely it was shown, whether it was. Raise NotFoundError.
+
+    First the notes that it was shown, by their paths: of the kinds that were, these were found.
+    """
     record = app.ledger.execution(app.ledger.resolve(execution_id))
-    titles = {rule.unit: rule.title for rule in RuleBook(app).rules(fresh=True)}
-    return [
-        (unit, titles.get(unit, unit), float(odds), unit in decision.chosen.split())
+    titles = {event.subject: event.data["title"] for event in app.ledger.events("rule_change")}
+    titles |= {rule.id: rule.title for rule in RuleBook(app).rules(fresh=True)}
+    notes = [(path, path, 1.0, True) for path in record.noted("pre", "briefing") or ()]
+    return notes + [
+        (unit, titles.get(unit.removeprefix("rule:").partition("@")[0], unit), float(odds), unit in decision.chosen.split())
         for decision in record.decisions
         if decision.point == OWN
         for unit, odds in zip(decision.alternatives, decision.probabilities or (), strict=True)
     ]
 
 
-def _lifts(app: App, checks: Mapping[str, str]) -> dict[str, Lift]:
-    passed = {unit: {run: value > 0 for run, value in app.ledger.measured(metric).items()} for unit, metric in checks.items()}
-    return lifts(app.ledger.exposed(), passed)
+def reasons(app: App, name: str) -> dict[str, Any]:
+    """Return what a rule rests on: pattern, changes, executions, and the notes of both. Raise NotFoundError."""
+    rule = find_rule(app, name)
+    versions = app.ledger.note_versions(subject=f"pattern:{rule.pattern}")[:1] if rule.pattern else []
+    versions += [version for run in rule.evidence for version in app.ledger.note_versions(execution_id=run)]
+    notes = dict.fromkeys(place_of(app, version) for version in versions)
+    return {
+        "id": rule.id,
+        "title": rule.title,
+        "says": rule.says,
+        "pattern": rule.pattern,
+        "changes": [event.data for event in app.ledger.events("rule_change", rule.id)],
+        "notes": [path for path in notes if (app.workspace.root / path).is_file()],
+        "executions": list(rule.evidence),
+    }
 
 
-def _of_rule(rule: Rule, lift: Lift, moves: list[Event]) -> RuleLift:
+def _of_rule(rule: Rule, lift: Lift, moves: list[Event], by_type: Mapping[str, Lift]) -> RuleLift:
     said = [event for event in moves if event.data.get("verdict") in ("benefit", "harm", "change")]
     newest = said[-1] if said else None
     verdict = {"benefit": HELPS, "harm": HARMS, "change": UNKNOWN}[newest.data["verdict"]] if newest else _said(lift)
@@ -93,6 +128,7 @@ def _of_rule(rule: Rule, lift: Lift, moves: list[Event]) -> RuleLift:
         since=newest.at if newest else None,
         moves=tuple(moves),
         rule=rule,
+        by_type=by_type,
     )
 
 

@@ -203,6 +203,11 @@ def _decide(given: Findings, errors: Sequence[Mapping[str, Any]]) -> list[dict[s
         if item.lift.skewed
     ]
     decisions += [
+        (f"narrow “{item.title}”: it harms in {', '.join(item.harms_in)}, whatever it does elsewhere", None)
+        for item in given.lifts
+        if item.harms_in and item.verdict != HARMS
+    ]
+    decisions += [
         (f"“{item.title}” is yours and harms: change it or reject it", f"learning-loop rules reject {item.id}")
         for item in given.lifts
         if item.rule is not None and item.rule.mine and item.verdict == HARMS
