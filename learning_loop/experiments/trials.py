@@ -14,7 +14,7 @@ from learning_loop.stats.betting import Bets
 
 METRICS = ("score", "success", "duration", "cost", "safety")  # the first is what is to get better, harm to any demotes
 STRATA = 8  # kinds of task that harm is looked for in by themselves; what comes after them shares the last
-LARGE = 0.2  # share of the runs from which on a kind of task has a say: at most five at once have
+LARGE = 0.2  # share of the runs from which on a kind of task has a say
 SOONER = Bets(effects=(0.2,), horizons=(100.0, 400.0), weights=(0.2, 0.4, 0.4))  # there are fewer runs of one kind
 SHRUNK = 4.0  # runs of all kinds that what is expected of one kind starts from
 
@@ -47,7 +47,7 @@ class Trials:
         self.gate = Gate(len(self.units), limits=limits, metrics=len(METRICS))
         self.gate.begun[0], self.gate.discoveries[0] = kept.get("begun", 0), kept.get("discoveries", 0)
         self._row = {unit: row for row, unit in enumerate(self.units)}
-        self._harmed_at = 1 / LARGE / limits.harm_level
+        self._harmed_at = 1 / limits.harm_level  # for each kind: to hold a promotion up is no verdict
         self._strata = Evidence(len(self.units) * STRATA, 1, benefit_at=1.0, harm_at=self._harmed_at, bets=SOONER)
         self._slots: dict[str, dict[str, int]] = {unit: {} for unit in self.units}
         self._means: dict[str, list[list[float]]] = {
