@@ -201,7 +201,7 @@ class LearningOrchestrator:
     def _expose(self, parts: "_Parts", run: Run, *, sets: bool) -> None:
         """Draw what of the briefing and the rules this run is shown, and let the rules set what they set."""
         with self._guard("rules", run.warnings):
-            run.briefing, run.rules = parts.expose(run)
+            run.briefing, run.rules = parts.expose(run, sets=sets)
             if sets:
                 settings = run.rules.parameters
                 run.parameters, run.set_by_rules = {**run.parameters, **settings}, tuple(settings)
@@ -382,12 +382,12 @@ class LearningOrchestrator:
 
     def rules(self) -> list[Any]:
         """Return every rule with its lift and verdict, those with most evidence first."""
-        from learning_loop.flows.judging import judge
+        from learning_loop.flows.judging import catch_up
         from learning_loop.flows.lifts import rule_lifts
 
         app = self.app
         app.drain()
-        judge(app)
+        catch_up(app)
         return list(rule_lifts(app))
 
     def rule(self, name: str, action: str, *, reason: str = "") -> Any:
@@ -565,8 +565,9 @@ class _Parts:
             return found
         return replace(found, render=lambda briefing: self.guard.attempt("briefing", warnings, lambda: render(briefing), ""))
 
-    def expose(self, run: Run) -> tuple[Briefing, Applied]:
-        rules = self.rules.eligible(run.task)
+    def expose(self, run: Run, *, sets: bool) -> tuple[Briefing, Applied]:
+        """Draw what a run is shown; a rule that only sets is nothing to work that cannot see it."""
+        rules = [rule for rule in self.rules.eligible(run.task) if sets or not rule.then.only_sets]
         briefing = run.briefing if run.briefing.render else replace(run.briefing, render=self.query.render)
         return expose(self.app, run.task, run.id, briefing, rules, lambda rule: self.rules.odds(rule, run.task))
 
@@ -594,7 +595,7 @@ class _Parts:
     def judge(self) -> None:
         """Take the runs since the last look as evidence about the rules, where there are any."""
         self._judged_at = time.monotonic()
-        if any(rule.shown for rule in self.rules.rules()):
+        if self.rules.in_force():
             from learning_loop.flows.judging import judge
 
             judge(self.app, wait_s=1.0)

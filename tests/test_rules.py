@@ -49,7 +49,7 @@ def test_rules_reach_the_work(make_loop: MakeLoop, workspace: Workspace) -> None
     assert (seen["model"], seen["other"]) == ("large", "first")
     assert any("checking" in line for line in report.improvements)
     record = loop.app.ledger.execution(report.execution_id)
-    (decision,) = [item for item in record.decisions if item.point == "expose"]
+    (decision,) = [item for item in record.decisions if item.point == "loop:expose"]
     assert isinstance(decision, Decision)
     assert [unit.partition("@")[0] for unit in decision.alternatives] == [
         "memory",

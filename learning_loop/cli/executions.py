@@ -146,16 +146,18 @@ def show(ctx: click.Context, execution_id: str, as_json: bool) -> None:
 @click.pass_context
 def exclude(ctx: click.Context, execution_id: str, reason: str, as_json: bool) -> None:
     """Take an execution out of all evidence; it stays on record."""
-    from learning_loop.flows.judging import judge
+    from learning_loop.flows.judging import catch_up
     from learning_loop.flows.ruling import exclude as carry_out
 
     with opened(ctx) as app:
         event = carry_out(app, execution_id, reason=reason)
-        judge(app)
+        catch_up(app)
     if as_json:
         print_json({"id": event.subject, "reason": reason, "restarted": event.data["units"]})
     else:
         click.echo(f"excluded: {event.subject}; `learning-loop synthesize` writes the report of its week again")
+        for unit in event.data["units"]:
+            click.echo(f"begins anew: the evidence of {unit}")
 
 
 def _show_decision(decision: Decision) -> None:

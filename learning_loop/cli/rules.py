@@ -1,5 +1,6 @@
 """rules: what is known of each, and what people say about them; blame: what an execution was shown."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,16 +21,17 @@ def _effect(item: Any) -> str:
 
 
 @rules.command("list")
+@click.option("--all", "every", is_flag=True, help="Those in the archive, too.")
 @json_option
 @click.pass_context
-def list_(ctx: click.Context, as_json: bool) -> None:
+def list_(ctx: click.Context, every: bool, as_json: bool) -> None:
     """List rules, those with most evidence first; then memory as a whole and the kinds of notes in it."""
-    from learning_loop.flows.judging import judge
+    from learning_loop.flows.judging import catch_up
     from learning_loop.flows.lifts import memory_lifts, rule_lifts
 
     with opened(ctx) as app:
-        judge(app)
-        found, memory = rule_lifts(app), memory_lifts(app)
+        catch_up(app)
+        found, memory = rule_lifts(app, retired=every), memory_lifts(app)
     if as_json:
         print_json({"rules": [item.plain() for item in found], "memory": [item.plain() for item in memory]})
         return
@@ -37,10 +39,14 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         click.echo("no rules yet: `learning-loop synthesize` proposes them, or write one into memory/rules/")
         return
     rows = [
-        [item.id[-8:] if item.rule else "", item.status or "", _counts(item), _effect(item), item.verdict, item.title]
+        [_short(item) if item.rule else "", item.status or "", _counts(item), _effect(item), item.verdict, item.title]
         for item in (*found, *memory)
     ]
     table(["id", "status", "shown", "effect on the score", "verdict", "rule"], rows)
+
+
+def _short(item: Any) -> str:
+    return Path(item.id).stem if "/" in item.id else item.id[-8:]
 
 
 def _counts(item: Any) -> str:
@@ -48,14 +54,15 @@ def _counts(item: Any) -> str:
 
 
 def _one(ctx: click.Context, name: str) -> tuple[Any, Any]:
-    from learning_loop.flows.judging import judge
+    from learning_loop.flows.judging import catch_up
     from learning_loop.flows.lifts import rule_lifts
     from learning_loop.flows.ruling import find_rule
 
     with opened(ctx) as app:
-        judge(app)
+        catch_up(app)
         rule = find_rule(app, name)
-        return next(item for item in rule_lifts(app) if item.id == rule.id), rule
+        found = rule_lifts(app, retired=True)
+        return next(item for item in found if item.rule is not None and item.rule.path == rule.path), rule
 
 
 @rules.command()
@@ -80,7 +87,7 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
 
 def _say_effect(item: Any) -> None:
     click.echo(f"shown       {item.lift.shown} times, withheld {item.lift.withheld}")
-    click.echo(f"effect      {_effect(item)} points on the score, as assigned (95 %, over all looks)")
+    click.echo(f"effect      {_effect(item)} as assigned, in points of the score (95 % interval, valid at every look)")
     if item.lift.followed is not None:
         said = "unknown" if item.lift.as_followed is None else f"{item.lift.as_followed:+.0f} points"
         click.echo(f"followed    {100 * item.lift.followed:.0f} % of the runs it was shown to; effect as followed {said}")
@@ -146,7 +153,7 @@ def _saying(action: str, text: str, done: str) -> click.Command:
     return command
 
 
-_saying("approve", "Make a rule active; the gate goes on watching it.", "active")
+_saying("approve", "Put a rule on trial, or make one on trial active; the gate goes on watching it.", "approved")
 _saying("reject", "Reject a rule: it is shown no more, and not proposed again without new evidence.", "rejected")
 _saying("pin", "Never withhold a rule; then nothing more is learned about it.", "pinned")
 _saying("unpin", "Withhold a rule now and then again.", "no longer pinned")

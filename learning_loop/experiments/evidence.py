@@ -98,12 +98,12 @@ class Evidence:
                 )
         self.runs[chosen, assigned.astype(int)] += 1
 
-    def restart(self, rows: Sequence[int] | Rows, benefit_at: ArrayLike, harm_at: ArrayLike) -> None:
-        """Begin the e-processes of these rows anew; what is known of how outcomes vary is kept."""
+    def restart(self, rows: Sequence[int] | Rows, benefit_at: ArrayLike, harm_at: ArrayLike, *, carry: bool = False) -> None:
+        """Begin the e-processes of these rows anew, as `EProcess.restart` does; how outcomes vary is kept."""
         chosen = np.asarray(rows, np.intp)
-        self.benefit.restart(chosen, benefit_at)
+        self.benefit.restart(chosen, benefit_at, carry=carry)
         for process in self.harm:
-            process.restart(chosen, harm_at)
+            process.restart(chosen, harm_at, carry=carry)
         for counts in (self.runs, self.change, self._precision, self._weighted):
             counts[chosen] = 0.0
 

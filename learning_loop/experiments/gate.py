@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from learning_loop.experiments.evidence import Evidence, Floats, Rows
 from learning_loop.stats.betting import Bets
@@ -41,11 +41,14 @@ class Limits:
 
 
 class Move(NamedTuple):
-    """One row that moved, and why: `benefit`, `harm`, `futile` or `change`."""
+    """One row that moved, why (`benefit`, `harm`, `futile` or `change`), and what was known of it then."""
 
     row: int
     status: Status
     reason: str
+    withheld: int
+    shown: int
+    effect: float
 
 
 DOUBT = 0.3  # of the bar for a change, from which on an active thing is withheld more often
@@ -86,20 +89,23 @@ class Gate:
     def activate(self, rows: ArrayLike) -> None:
         """Take these rows as active, without a trial."""
         chosen = np.asarray(rows, np.intp)
-        self.status[chosen] = Status.ACTIVE
+        self.status[chosen], self.level[chosen] = Status.ACTIVE, 0.0
         self.active_runs[chosen] = 0
         self.evidence.restart(chosen, 1 / self.limits.level, 1 / self.limits.harm_level)
 
-    def room(self, family: int = 0) -> int:
-        """Return how many more may be in trial."""
-        return max(self.limits.at_once - int(((self.status == Status.TRIAL) & (self.family == family)).sum()), 0)
+    @property
+    def helps(self) -> NDArray[np.bool_]:
+        """Of which rows it is shown that they help, though nothing may have moved them."""
+        evidence = self.evidence
+        enough = evidence.runs.min(axis=1) >= self.limits.least_runs
+        with np.errstate(divide="ignore"):
+            return enough & (self.level > 0) & (evidence.log_benefit >= -np.log(self.level))  # type: ignore[no-any-return]
 
     def probabilities(self, rows: ArrayLike) -> Floats:
         """Return how likely each of these rows is shown in the next run that it is eligible for."""
         chosen, limits = np.asarray(rows, np.intp), self.limits
-        doubtful = (
-            self.evidence.change[chosen] >= DOUBT * self.evidence.change_bar(limits.false_alarm_runs, limits.active)[chosen]
-        )
+        bar = DOUBT * self.evidence.change_bar(limits.false_alarm_runs, limits.active)[chosen]
+        doubtful = (self.level[chosen] > 0) & (self.evidence.change[chosen] >= bar)
         active = np.where(doubtful, limits.active_doubtful, limits.active)
         active = np.where(self.active_runs[chosen] < limits.first_runs, np.minimum(active, limits.active_first), active)
         status = self.status[chosen]
@@ -127,19 +133,23 @@ class Gate:
             return []
         enough = evidence.runs.min(axis=1) >= limits.least_runs
         harms = looked & enough & (evidence.log_harm >= -np.log(limits.harm_level))
-        with np.errstate(divide="ignore"):
-            helps = trial & enough & ~harms & (evidence.log_benefit >= -np.log(self.level))
+        helps = trial & ~harms & self.helps
         if blocked is not None:
             helps &= ~np.asarray(blocked, bool)
         futile = trial & ~harms & ~helps & (evidence.runs.sum(axis=1) >= limits.most_runs)
         bar = evidence.change_bar(limits.false_alarm_runs, limits.active)
-        changed = active & ~harms & (evidence.change >= bar)
+        changed = active & ~harms & (self.level > 0) & (evidence.change >= bar)  # what was not promoted has no effect to lose
+        runs, effect = evidence.runs.copy(), evidence.effect
         self._retire(np.flatnonzero(harms | futile))
         self._promote(np.flatnonzero(helps))
         if changed.any():
             self.admit(np.flatnonzero(changed))
         masks = zip((harms, helps, futile, changed), REASONS, strict=True)
-        return [Move(int(row), Status(int(status[row])), reason) for mask, reason in masks for row in np.flatnonzero(mask)]
+        return [
+            Move(int(row), Status(int(status[row])), reason, int(runs[row, 0]), int(runs[row, 1]), float(effect[row]))
+            for mask, reason in masks
+            for row in np.flatnonzero(mask)
+        ]
 
     def pack(self, row: int) -> dict[str, Any]:
         """Return one row as JSON keeps it; `unpack` takes it."""

@@ -1,6 +1,5 @@
 """What showing something did to the outcome, with an interval that holds however often one looks."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,13 +10,12 @@ from numpy.typing import NDArray
 from learning_loop.records import Exposed, Kind
 from learning_loop.stats.betting import confidence_sequence
 from learning_loop.stats.effects import effect_scores
-from learning_loop.stats.ratio import log_ratio_evidence
+from learning_loop.stats.ratio import SKEWED, log_ratio_evidence
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 PRIOR_RUNS, PRIOR_VARIANCE = 4.0, 0.25
-SKEWED = math.log(1_000)  # once in a thousand, over all looks, where nothing is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,10 @@ def lifts(runs: Sequence[Exposed], checks: Mapping[str, Mapping[str, bool]], *, 
 
 
 def _lift(unit: str, shown: Flags, odds: Floats, outcome: Floats, expected: Floats, level: float) -> Lift:
-    skewed = log_ratio_evidence(zip(odds.tolist(), shown.tolist(), strict=True)) >= SKEWED
+    draws = {
+        repr(float(chance)): [int((~shown[odds == chance]).sum()), int(shown[odds == chance].sum())] for chance in set(odds)
+    }
+    skewed = log_ratio_evidence(draws) >= SKEWED
     counts: dict[str, Any] = {"shown": int(shown.sum()), "withheld": int((~shown).sum())}
     if not all(counts.values()):
         return Lift(unit, **counts, skewed=skewed)

@@ -8,12 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_loop.experiments.evidence import Evidence, Floats
-from learning_loop.experiments.gate import Gate, Limits, Move, Status
+from learning_loop.experiments.gate import Gate, Limits, Status
 from learning_loop.records import Exposed
 from learning_loop.stats.betting import Bets
+from learning_loop.stats.ratio import SKEWED, log_ratio_evidence
 
 METRICS = ("score", "success", "duration", "cost", "safety")  # the first is what is to get better, harm to any demotes
+TAKEN = (2, 3)  # those of them that are what a run took: less is better
+WEIGHTS = (0.4, 0.15, 0.15, 0.15, 0.15)  # of harm to each in the mean
 STRATA = 8  # kinds of task that harm is looked for in by themselves; what comes after them shares the last
+IDLE = 500  # runs without an eligible one, after which a trial starves
 LARGE = 0.2  # share of the runs from which on a kind of task has a say
 SOONER = Bets(effects=(0.2,), horizons=(100.0, 400.0), weights=(0.2, 0.4, 0.4))  # there are fewer runs of one kind
 SHRUNK = 4.0  # runs of all kinds that what is expected of one kind starts from
@@ -26,8 +30,8 @@ class Verdict:
     unit: str
     status: Status
     reason: str
-    shown: int
     withheld: int
+    shown: int
     effect: float
 
 
@@ -45,18 +49,22 @@ class Trials:
         self._promotes = promotes
         self.units = tuple(dict.fromkeys(units))
         self.gate = Gate(len(self.units), limits=limits, metrics=len(METRICS))
+        self.gate.evidence.weights[:] = WEIGHTS
         self.gate.begun[0], self.gate.discoveries[0] = kept.get("begun", 0), kept.get("discoveries", 0)
         self._row = {unit: row for row, unit in enumerate(self.units)}
         self._harmed_at = 1 / limits.harm_level  # for each kind: to hold a promotion up is no verdict
         self._strata = Evidence(len(self.units) * STRATA, 1, benefit_at=1.0, harm_at=self._harmed_at, bets=SOONER)
         self._slots: dict[str, dict[str, int]] = {unit: {} for unit in self.units}
+        self._idle = dict.fromkeys(self.units, 0)  # runs since one was eligible for it
+        self._draws: dict[str, dict[str, list[int]]] = {unit: {} for unit in self.units}  # withheld and shown, by odds
         self._means: dict[str, list[list[float]]] = {
             kind: [list(item) for item in of] for kind, of in kept.get("means", {}).items()
         }
         for unit, packed in kept.get("units", {}).items():
             if (row := self._row.get(unit)) is not None:
                 self.gate.unpack(row, packed["gate"])
-                self._slots[unit] = dict(packed["slots"])
+                self._slots[unit], self._idle[unit] = dict(packed["slots"]), packed["idle"]
+                self._draws[unit] = {odds: list(counts) for odds, counts in packed["draws"].items()}
                 for slot, evidence in enumerate(packed["strata"]):
                     self._strata.unpack(row * STRATA + slot, evidence)
 
@@ -66,22 +74,32 @@ class Trials:
         return [unit for unit in self.units if self.gate.status[self._row[unit]] == Status.CANDIDATE]
 
     def admit(self, units: Iterable[str]) -> list[str]:
-        """Begin the trial of as many of these as there is room for, the first ones first; return them."""
-        chosen = list(units)[: self.gate.room()]
+        """Begin the trial of as many of these as there is room for, the first ones first; return them.
+
+        One that no run was eligible for lately takes no evidence from the others, and so no room.
+        """
+        busy = [unit for unit in self.units if self.status(unit) == Status.TRIAL and self._idle[unit] < IDLE]
+        wanted = [unit for unit in units if unit not in busy]
+        chosen = wanted[: max(self.gate.limits.at_once - len(busy), 0)]
         if chosen:
-            rows = [self._row[unit] for unit in chosen]
-            self._begin(rows)
-            self.gate.admit(rows)
+            self.gate.admit([self._row[unit] for unit in chosen])
+            self._idle |= dict.fromkeys(chosen, 0)
+            self._draws |= {unit: {} for unit in chosen}
         return chosen
 
     def activate(self, units: Iterable[str]) -> None:
         """Watch these as active: a person says that they are."""
-        rows = [self._row[unit] for unit in units]
-        self._begin(rows)
-        self.gate.activate(rows)
+        chosen = list(units)
+        self.gate.activate([self._row[unit] for unit in chosen])
+        self._draws |= {unit: {} for unit in chosen}
 
     def status(self, unit: str) -> Status:
         return Status(int(self.gate.status[self._row[unit]]))
+
+    def helping(self) -> list[str]:
+        """Return the units on trial that are shown to help, and wait for a person to make them active."""
+        found = self.gate.helps
+        return [unit for unit, row in self._row.items() if found[row] and self.status(unit) == Status.TRIAL]
 
     def odds(self) -> dict[str, float]:
         """Return how likely each unit is shown from now on."""
@@ -95,17 +113,20 @@ class Trials:
             for unit, odds in zip(run.units, run.odds, strict=True)
             if unit in self._row and 0 < odds < 1 and self.status(unit) in (Status.TRIAL, Status.ACTIVE)
         ]
+        self._idle = {unit: 0 if unit in run.units else idle + 1 for unit, idle in self._idle.items()}
         outcome, predicted = self._read(run)
         nothing = run.units[0] not in run.shown  # all of memory was withheld, so that nothing else was drawn
         if not drawn or nothing or not np.isfinite(outcome[0]):
             return []
+        for row, was_shown, chance in drawn:
+            self._draws[self.units[row]].setdefault(repr(chance), [0, 0])[was_shown] += 1
         rows, shown, odds = (np.array(column) for column in zip(*drawn, strict=True))
         runs = np.zeros(len(rows), np.intp)
         outcomes, expected = np.tile(outcome, (len(rows), 1)), np.tile(predicted, (len(rows), 1))
         self.gate.learn(rows, runs, shown, odds, outcomes, expected)
         places = [row * STRATA + self._slot(self.units[row], run.kind.type) for row in rows]
         self._strata.learn(places, runs, shown, odds, outcomes[:, :1], expected[:, :1])
-        return [self._verdict(move) for move in self.gate.judge(self._blocked())]
+        return [Verdict(self.units[move.row], *move[1:]) for move in self.gate.judge(self._blocked())]
 
     def plain(self) -> dict[str, Any]:
         """Return all of it as JSON keeps it."""
@@ -113,6 +134,8 @@ class Trials:
             unit: {
                 "gate": self.gate.pack(row),
                 "slots": self._slots[unit],
+                "idle": self._idle[unit],
+                "draws": self._draws[unit],
                 "strata": [self._strata.pack(row * STRATA + slot) for slot in range(len(set(self._slots[unit].values())))],
             }
             for unit, row in self._row.items()
@@ -121,34 +144,22 @@ class Trials:
         return {"begun": begun, "discoveries": discoveries, "means": self._means, "units": units}
 
     def restart(self, units: Iterable[str]) -> None:
-        """Begin the evidence of these anew, where they are on trial or active: something they rested on is no evidence."""
+        """Begin the evidence of these anew, for something they rested on is none. What was lost of a wealth stays lost."""
         rows = [self._row[unit] for unit in units if unit in self._row]
-        self.gate.evidence.restart(rows, self.gate.evidence.benefit.target[rows], 1 / self.gate.limits.harm_level)
+        self.gate.evidence.restart(rows, self.gate.evidence.benefit.target[rows], 1 / self.gate.limits.harm_level, carry=True)
         strata = [row * STRATA + slot for row in rows for slot in range(STRATA)]
-        self._strata.restart(strata, 1.0, self._harmed_at)
-
-    def _begin(self, rows: Sequence[int]) -> None:
-        """Part harm evenly between the metrics that runs have had so far."""
-        counts = np.sum([[count for count, _ in metrics] for metrics in self._means.values()], axis=0)
-        known = counts > 0 if self._means else np.zeros(len(METRICS), bool)
-        known[0] = True
-        self.gate.evidence.weights[rows] = known / known.sum()
-
-    def _verdict(self, move: Move) -> Verdict:
-        evidence = self.gate.evidence
-        withheld, shown = evidence.runs[move.row]
-        return Verdict(
-            self.units[move.row], move.status, move.reason, int(shown), int(withheld), float(evidence.effect[move.row])
-        )
+        self._strata.restart(strata, 1.0, self._harmed_at, carry=True)
 
     def _blocked(self) -> NDArray[np.bool_]:
-        strata, limits = self._strata, self.gate.limits
+        """Say which are not to be promoted: all where people do that, and what harms somewhere or loses outcomes."""
         if not self._promotes:
             return np.ones(len(self.units), bool)
+        strata, limits = self._strata, self.gate.limits
         runs = strata.runs.sum(axis=1).reshape(-1, STRATA)
         harmed = (strata.log_harm >= np.log(self._harmed_at)).reshape(-1, STRATA)
         large = runs >= np.maximum(LARGE * runs.sum(axis=1, keepdims=True), 2 * limits.least_runs)
-        return np.asarray((harmed & large).any(axis=1))
+        skewed = [log_ratio_evidence(self._draws[unit]) >= SKEWED for unit in self.units]
+        return np.asarray((harmed & large).any(axis=1) | np.array(skewed))
 
     def _slot(self, unit: str, name: str) -> int:
         slots = self._slots[unit]
@@ -168,10 +179,10 @@ class Trials:
         )
         outcome, predicted = np.full(len(METRICS), np.nan), np.full(len(METRICS), np.nan)
         for place, value in enumerate(raw):
-            if value is None:
-                continue
+            if value is None or value < 0 or (place not in TAKEN and value > 1):
+                continue  # unknown, or no such measure
             count, total = means[place]
-            if METRICS[place] in ("duration", "cost"):  # of 0.5 where it takes what it takes in the mean, more where less
+            if place in TAKEN:  # 0.5 where it takes what it takes in the mean, more where less
                 usual = total / count if count else None
                 if usual:
                     outcome[place], predicted[place] = usual / (usual + value), 0.5

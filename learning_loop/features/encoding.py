@@ -7,7 +7,8 @@ from typing import Any
 from learning_loop.records import ExecutionRecord
 
 MOST_VALUE = 120
-OWN = "expose"  # the decision point of the loop's own: what it showed is no feature of the task
+RESERVED = "loop:"  # what decision points of the loop's own begin with
+OWN = f"{RESERVED}expose"  # what it showed a run is no feature of the task
 
 
 def features_of(record: ExecutionRecord) -> dict[str, str]:

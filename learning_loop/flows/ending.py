@@ -62,8 +62,14 @@ def outcome_of(run: Run, result: Any, error: BaseException | None, settings: Cap
         failed_attempts=used.failed_attempts,
         fallback_rotations=used.fallback_rotations,
         mean_latency_ms=used.mean_latency_ms,
-        shape=shape_of(run.execution.parameters, run.task.dependencies, done, points) if run.execution else (),
+        shape=shape_of(_own_parameters(run), run.task.dependencies, done, points) if run.execution else (),
     )
+
+
+def _own_parameters(run: Run) -> dict[str, Any]:
+    """Return the parameters without those that rules set: how reusable a run is built must not hang on what it was shown."""
+    given = run.execution.parameters if run.execution is not None else {}
+    return {name: value for name, value in given.items() if name not in run.set_by_rules}
 
 
 def bare_outcome(run: Run, error: BaseException | None, known: Outcome | None = None) -> Outcome:

@@ -1,16 +1,17 @@
 """What is known of each rule, and of memory as a whole: how often it was shown, its effect, and the gate's verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 from learning_loop.app import App
 from learning_loop.experiments.lift import Lift, lifts
 from learning_loop.features.encoding import OWN
 from learning_loop.flows.remember import place_of
 from learning_loop.flows.rules import RuleBook
-from learning_loop.flows.ruling import find_rule
+from learning_loop.flows.ruling import archived_rules, find_rule
 from learning_loop.records import Event
 from learning_loop.rules import Rule
 
@@ -44,9 +45,9 @@ class RuleLift:
         return known | {name: getattr(self.lift, name) for name in names} | {"by_type": by_type, "harms_in": self.harms_in}
 
 
-def rule_lifts(app: App) -> list[RuleLift]:
-    """Return every rule that can be read, those with evidence first."""
-    rules = RuleBook(app).rules(fresh=True)
+def rule_lifts(app: App, *, retired: bool = False) -> list[RuleLift]:
+    """Return every rule that can be read, those with evidence first; those in the archive too where they are wanted."""
+    rules = [*RuleBook(app).rules(fresh=True), *(archived_rules(app) if retired else ())]
     metrics = {rule.unit: f"rule_check:{rule.id}" for rule in rules if rule.then.check is not None}
     passed = {unit: {run: value > 0 for run, value in app.ledger.measured(metric).items()} for unit, metric in metrics.items()}
     runs = app.ledger.exposed()
@@ -56,11 +57,12 @@ def rule_lifts(app: App) -> list[RuleLift]:
     moves: dict[str, list[Event]] = {}
     for event in app.ledger.events("rule_change"):
         moves.setdefault(event.subject, []).append(event)
-    found = []
+    newest, found = app.ledger.events("odds", last=1), []
+    helping = newest[0].data["helping"] if newest else ()
     for rule in rules:
         by_type = {name: of[rule.unit] for name, of in split.items() if rule.unit in of}
         lift = known.get(rule.unit) or Lift(rule.unit, 0, 0)
-        found.append(_of_rule(rule, lift, moves.get(rule.id, []), by_type if len(by_type) > 1 else {}))
+        found.append(_of_rule(rule, lift, moves.get(rule.id, []), by_type if len(by_type) > 1 else {}, helping))
     return sorted(found, key=lambda item: (-(item.lift.shown + item.lift.withheld), item.title))
 
 
@@ -70,7 +72,7 @@ def memory_lifts(app: App) -> list[RuleLift]:
     return [
         RuleLift(
             id=unit,
-            title=names.get(unit, f"notes: {unit.removeprefix('kind:')}"),
+            title=names.get(unit, f"notes: {unquote(unit.removeprefix('kind:'))}"),
             status=None,
             lift=lift,
             verdict=_said(lift),
@@ -89,13 +91,13 @@ def shown_to(app: App, execution_id: str) -> list[tuple[str, str, float, bool]]:
     record = app.ledger.execution(app.ledger.resolve(execution_id))
     titles = {event.subject: event.data["title"] for event in app.ledger.events("rule_change")}
     titles |= {rule.id: rule.title for rule in RuleBook(app).rules(fresh=True)}
-    notes = [(path, path, 1.0, True) for path in record.noted("pre", "briefing") or ()]
-    return notes + [
-        (unit, titles.get(unit.removeprefix("rule:").partition("@")[0], unit), float(odds), unit in decision.chosen.split())
-        for decision in record.decisions
-        if decision.point == OWN
-        for unit, odds in zip(decision.alternatives, decision.probabilities or (), strict=True)
-    ]
+    found = [(path, path, 1.0, True) for path in record.noted("pre", "briefing") or ()]
+    for decision in (item for item in record.decisions if item.point == OWN):
+        shown = decision.chosen.split()
+        for unit, odds in zip(decision.alternatives, decision.probabilities or (), strict=True):
+            title = titles.get(unquote(unit.removeprefix("rule:").rpartition("@")[0]), unit)
+            found.append((unit, title, float(odds), unit in shown))
+    return found
 
 
 def reasons(app: App, name: str) -> dict[str, Any]:
@@ -115,17 +117,18 @@ def reasons(app: App, name: str) -> dict[str, Any]:
     }
 
 
-def _of_rule(rule: Rule, lift: Lift, moves: list[Event], by_type: Mapping[str, Lift]) -> RuleLift:
-    said = [event for event in moves if event.data.get("verdict") in ("benefit", "harm", "change")]
+def _of_rule(rule: Rule, lift: Lift, moves: list[Event], by_type: Mapping[str, Lift], helping: Collection[str]) -> RuleLift:
+    """Return a rule with the gate's newest verdict on what it says now; what was said of it before it was edited is no more."""
+    said = [event for event in moves if event.data.get("unit") == rule.unit and event.data["verdict"] != "futile"]
     newest = said[-1] if said else None
-    verdict = {"benefit": HELPS, "harm": HARMS, "change": UNKNOWN}[newest.data["verdict"]] if newest else _said(lift)
+    verdict = {"benefit": HELPS, "harm": HARMS, "change": UNKNOWN}[newest.data["verdict"]] if newest else UNKNOWN
     return RuleLift(
         id=rule.id,
         title=rule.title,
         status=rule.status,
         lift=lift,
-        verdict=verdict,
-        since=newest.at if newest else None,
+        verdict=HELPS if rule.unit in helping else verdict,
+        since=newest.at if newest and rule.unit not in helping else None,
         moves=tuple(moves),
         rule=rule,
         by_type=by_type,

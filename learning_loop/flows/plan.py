@@ -63,8 +63,11 @@ class Plan:
             return None
         return self.move(note, ARCHIVE, status=status)
 
-    def move(self, note: Note, folder: str, *, status: str) -> str:
-        """Put a note of the loop's into another folder and return its path; where it lay nothing is left."""
+    def move(self, note: Note, folder: str, *, status: str, was: Note | None = None) -> str:
+        """Put a note of the loop's into another folder and return its path; where it lay nothing is left.
+
+        `was` is the note as it lies there, where `note` is changed already.
+        """
         if folder == ARCHIVE:
             self.archived.append(note.title)
         target = replace(note.with_meta(status=status, updated=self._now), path=f"{folder}/{Path(note.path).name}")
@@ -74,7 +77,7 @@ class Plan:
         subject = versions[0].subject if versions else f"note:{note.id}"
         self.write(target.path, target.content)
         if target.path != note.path:
-            self.files[note.path] = FileChange(note.path, None, note.digest)
+            self.files[note.path] = FileChange(note.path, None, (was or note).digest)
         self.rows.append(
             NoteVersion(
                 note_id=note.id, path=target.path, subject=subject, digest=target.digest, execution_id=None, at=self._now
@@ -104,6 +107,10 @@ class Plan:
         """Return where the note that is planned on a subject will lie; None where none is."""
         written = (row for row in self.rows if isinstance(row, NoteVersion) and row.subject == subject)
         return next((row.path for row in written), None)
+
+    def path_of_note(self, note_id: str) -> str | None:
+        """Return where a note that is planned will lie; None where it is not."""
+        return next((row.path for row in self.rows if isinstance(row, NoteVersion) and row.note_id == note_id), None)
 
     def lies_somewhere(self, subject: str) -> bool:
         """Say whether the loop's note on a subject is still there, wherever a person moved it to."""

@@ -208,9 +208,9 @@ def _decide(given: Findings, errors: Sequence[Mapping[str, Any]]) -> list[dict[s
         if item.harms_in and item.verdict != HARMS
     ]
     decisions += [
-        (f"“{item.title}” is yours and harms: change it or reject it", f"learning-loop rules reject {item.id}")
+        (f"“{item.title}” is yours and harms: change it or reject it", f"learning-loop rules reject '{item.title}'")
         for item in given.lifts
-        if item.rule is not None and item.rule.mine and item.verdict == HARMS
+        if item.rule is not None and item.rule.mine and item.rule.shown and item.verdict == HARMS
     ]
     for error in errors:
         text = " ".join(str(error["error"]).split())[:120]

@@ -67,6 +67,7 @@ class RuleBook:
         self._marks: dict[str, str] = {}
         self._rules: dict[str, Rule] = {}
         self._odds: Mapping[str, float] = {}
+        self._approved: set[str] = set()
         self.faults: list[str] = []
 
     def after_fork(self) -> None:
@@ -74,9 +75,16 @@ class RuleBook:
 
     def eligible(self, task: Task) -> list[Rule]:
         """Return the rules that hold for a task, and may be shown."""
-        rules = [rule for rule in self.rules() if rule.shown]
+        rules = self.in_force()
         facts = facts_of(_features(task)) if rules else {}
         return [rule for rule in rules if rule.matches(facts)]
+
+    def in_force(self, *, fresh: bool = False) -> list[Rule]:
+        """Return the rules that may be shown: on trial or active, and where people approve rules, approved by one or theirs."""
+        rules = [rule for rule in self.rules(fresh=fresh) if rule.shown]
+        if self._app.settings.rules.approval != "human":
+            return rules
+        return [rule for rule in rules if rule.mine or rule.id in self._approved]
 
     def odds(self, rule: Rule, task: Task) -> float:
         """Return how likely a rule is shown to a task that it holds for."""
@@ -91,7 +99,9 @@ class RuleBook:
         with self._lock:
             if fresh or time.monotonic() - self._looked_at >= LOOK_S:
                 self._look()
-                self._odds = odds_of(self._app)
+                newest = self._app.ledger.events("odds", last=1)
+                self._odds = newest[0].data["odds"] if newest else {}
+                self._approved = approved(self._app) if self._app.settings.rules.approval == "human" else set()
                 self._looked_at = time.monotonic()
             return list(self._rules.values())
 
@@ -111,10 +121,9 @@ class RuleBook:
         self._rules, self._marks, self.faults = found, marks, faults
 
 
-def odds_of(app: App) -> dict[str, float]:
-    """Return how likely each thing is shown, as the gate said last; what it has not looked at yet is left out."""
-    newest = app.ledger.events("gate", last=1)
-    return dict(newest[0].data["odds"]) if newest else {}
+def approved(app: App) -> set[str]:
+    """Return the ids of the rules that a person has approved."""
+    return {event.subject for event in app.ledger.events("rule_change") if event.data["action"] == "approve"}
 
 
 def rule_of(app: App, note: Note) -> Rule:

@@ -14,6 +14,7 @@ from typing import Any, Self
 from learning_loop.app import App
 from learning_loop.capture import Observed, digest, plain
 from learning_loop.errors import UsageError
+from learning_loop.features.encoding import RESERVED
 from learning_loop.flows.guard import Guard
 from learning_loop.flows.rules import Applied
 from learning_loop.records import (
@@ -111,6 +112,7 @@ class Run:
         """
         with self.guard("decision", self.warnings):
             if self.app is not None:
+                _check_point(point)
                 names = [_name(option) for option in options]
                 ordered = self.rules.ordered(str(point), names)
                 decision = self.app.decider.decide(str(point), ordered, context=plain(context), execution_id=self.id)
@@ -122,6 +124,7 @@ class Run:
         """Note a choice that the work made by itself, and what else it could have chosen."""
         with self.guard("decision", self.warnings):
             if self.app is not None:
+                _check_point(point)
                 names = [_name(item) for item in alternatives]
                 found = self.app.decider.observed(
                     str(point), _name(chosen), names, context=plain(context), execution_id=self.id
@@ -225,6 +228,11 @@ class Run:
                 CURRENT.reset(self._token)
             self._token = None
         self.finish(self, None if error is not None else self.result, error)
+
+
+def _check_point(point: Any) -> None:
+    if str(point).startswith(RESERVED):
+        raise UsageError(f"decision point {str(point)!r} is the loop's own: give it a name that does not begin with {RESERVED}")
 
 
 def _name(option: Any) -> str:

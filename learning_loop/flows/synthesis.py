@@ -475,10 +475,12 @@ class _Week:
     def _moved(self) -> list[Event]:
         """Return what the gate and people did to rules in this period; what is done by synthesis is told by itself."""
         start, end = self.period.start, self.period.end
+        if start is None:  # a sprint has no times of its own
+            return []
         return [
             event
             for event in self.app.ledger.events("rule_change")
-            if "week" not in event.data and (start is None or event.at >= start) and (end is None or event.at < end)
+            if "week" not in event.data and event.at >= start and (end is None or event.at < end)
         ]
 
     def _named(self, ids: Sequence[str]) -> list[dict[str, Any]]:

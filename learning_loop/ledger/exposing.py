@@ -12,7 +12,7 @@ from learning_loop.records import Exposed, Kind
 _E, _O, _S, _D, _F = tables.executions.c, tables.outcomes.c, tables.scores.c, tables.decisions.c, tables.feedback.c
 
 
-def exposed(connection: sa.Connection, after: int, limit: int) -> Iterator[Exposed]:
+def exposed(connection: sa.Connection, after: int, limit: int, execution_id: str | None) -> Iterator[Exposed]:
     """Yield ended runs that something was drawn for, in the order they ended, from a place on, as far as they count."""
     success, _ = verdict()
     score = sa.select(_S.overall).where(_S.execution_id == _O.execution_id).order_by(_S.seq.desc()).limit(1)
@@ -22,8 +22,11 @@ def exposed(connection: sa.Connection, after: int, limit: int) -> Iterator[Expos
         _D.alternatives, _D.probabilities, _D.chosen,
         success.label("succeeded"), score.scalar_subquery().label("overall"), said.scalar_subquery().label("safety"),
     )  # fmt: skip
-    joined = tables.outcomes.join(tables.decisions, sa.and_(_D.execution_id == _O.execution_id, _D.point == OWN))
+    drawn = sa.and_(_D.execution_id == _O.execution_id, _D.point == OWN, _D.propensity.is_not(None))
+    joined = tables.outcomes.join(tables.decisions, drawn)
     chosen = sa.select(*columns).select_from(joined).where(_O.seq > after, *counted())
+    if execution_id is not None:
+        chosen = chosen.where(_O.execution_id == execution_id)
     for row in connection.execution_options(yield_per=1_000).execute(chosen.order_by(_O.seq).limit(limit)):
         yield Exposed(
             place=row.seq,

@@ -19,7 +19,7 @@ from learning_loop.errors import LedgerError, NotFoundError
 from learning_loop.ledger import tables
 from learning_loop.ledger.exposing import exposed
 from learning_loop.ledger.observing import observations
-from learning_loop.ledger.selection import Filter, conditions, counted, course, of_kind, tally, verdict
+from learning_loop.ledger.selection import EXCLUDED, Filter, conditions, counted, course, of_kind, tally, verdict
 from learning_loop.records import (
     FORGOTTEN,
     Checkpoint,
@@ -324,15 +324,17 @@ class Ledger:
         with self._read() as connection:
             return observations(connection, wanted, most, features=features)
 
-    def exposed(self, *, after: int = 0, limit: int = 1_000_000_000) -> list[Exposed]:
+    def exposed(self, *, after: int = 0, limit: int = 1_000_000_000, execution_id: str | None = None) -> list[Exposed]:
         """Return the ended runs that something was drawn for, in the order they ended, from a place on."""
         with self._read() as connection:
-            return list(exposed(connection, after, limit))
+            return list(exposed(connection, after, limit, execution_id))
 
     def measured(self, metric: str) -> dict[str, float]:
         """Return the newest value of a measure by execution, of those that have it as a number."""
         f = tables.feedback.c
-        chosen = sa.select(f.execution_id, f.value).where(f.metric == metric, f.value.is_not(None)).order_by(f.seq)
+        excluded = sa.select(tables.events.c.subject).where(tables.events.c.kind == EXCLUDED)
+        counts = (f.metric == metric, f.value.is_not(None), f.execution_id.not_in(excluded))
+        chosen = sa.select(f.execution_id, f.value).where(*counts).order_by(f.seq)
         with self._read() as connection:
             return {row[0]: float(row[1]) for row in connection.execute(chosen)}
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
+from urllib.parse import quote
 
 from learning_loop.errors import ConditionError
 from learning_loop.features.conditions import Condition, Facts, holds, parse, show
@@ -50,6 +51,11 @@ class Then:
             avoid=_options("avoid", given.get("avoid")),
             check=None if check is None else parse(str(check), names=CHECKED),
         )
+
+    @property
+    def only_sets(self) -> bool:
+        """Whether all it does is set parameters."""
+        return bool(self.set) and not (self.advise or self.prefer or self.avoid)
 
     def plain(self) -> dict[str, Any]:
         """Return what stands under `then` in a note; reading it gives this back."""
@@ -98,7 +104,7 @@ class Rule:
     @property
     def unit(self) -> str:
         """What is shown or withheld: the rule as it reads now. One that reads otherwise has evidence of its own."""
-        return f"rule:{self.id}@{blake2b(self.says.encode(), digest_size=4).hexdigest()}"
+        return f"rule:{quote(self.id)}@{blake2b(self.says.encode(), digest_size=4).hexdigest()}"
 
     @property
     def shown(self) -> bool:

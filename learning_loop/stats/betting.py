@@ -80,10 +80,14 @@ class EProcess:
         self.log_wealth[chosen] = wealth + np.log1p(stakes * observed[:, None])
         self.seen[chosen] += 1
 
-    def restart(self, rows: ArrayLike, target: ArrayLike) -> None:
-        """Begin these rows anew, with a wealth of 1."""
+    def restart(self, rows: ArrayLike, target: ArrayLike, *, carry: bool = False) -> None:
+        """Begin these rows anew, with a wealth of 1: a new hypothesis, whose error is counted anew.
+
+        With `carry` it is the same one, and a wealth below 1 stays what it is: nothing is won by beginning anew.
+        """
         chosen = np.asarray(rows, np.intp)
-        self.log_wealth[chosen], self.seen[chosen], self.target[chosen] = 0.0, 0.0, target
+        kept = np.minimum(self.log_value[chosen], 0.0)[:, None] if carry else 0.0
+        self.log_wealth[chosen], self.seen[chosen], self.target[chosen] = kept, 0.0, target
 
 
 def confidence_sequence(
