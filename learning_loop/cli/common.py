@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,6 +46,23 @@ def opened_or_new(ctx: click.Context) -> Iterator[App]:
         workspace, _ = Workspace.init(Path(folder))
         with App.open(workspace, flags=ctx.obj["flags"], clock=utc_now) as app:
             yield app
+
+
+@contextmanager
+def until_stopped() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C sets, so that it is not lost where an exception would be; a second one interrupts."""
+    stop = threading.Event()
+
+    def stopped(_number: int, _frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, stopped)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def telling(label: str) -> Callable[[int, int], None]:

@@ -2,14 +2,13 @@
 
 import sys
 import tempfile
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from learning_loop.cli.common import json_option, opened, opened_or_new, print_json, table, telling
+from learning_loop.cli.common import json_option, opened, opened_or_new, print_json, table, telling, until_stopped
 
 
 def _say(line: str) -> None:
@@ -95,18 +94,20 @@ def index(ctx: click.Context, rebuild: bool, watch: bool, as_json: bool) -> None
             indexing.rebuild(reading=telling("reading notes"))
         _report(app, indexing, as_json)
         if watch:
-            _say("watching; Ctrl-C stops")
-            seen = app.index.store.meta("change")
-            try:
-                indexing.watch()
-                while True:
-                    time.sleep(0.2)
-                    app.drain()
-                    if (now := app.index.store.meta("change")) != seen:
-                        seen = now
-                        _report(app, indexing, as_json)
-            except KeyboardInterrupt:
-                indexing.close()
+            _watch(app, indexing, as_json)
+
+
+def _watch(app: Any, indexing: Any, as_json: bool) -> None:
+    with until_stopped() as stop:
+        _say("watching; Ctrl-C stops")
+        seen = app.index.store.meta("change")
+        indexing.watch()
+        while not stop.wait(0.2):
+            app.drain()
+            if (now := app.index.store.meta("change")) != seen:
+                seen = now
+                _report(app, indexing, as_json)
+        indexing.close()
 
 
 def _report(app: Any, indexing: Any, as_json: bool) -> None:
