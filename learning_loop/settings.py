@@ -138,7 +138,7 @@ class Rules(_Section):
 Probability = Annotated[float, Field(gt=0, le=1)]
 
 
-class Evidence(_Section):
+class Limits(_Section):
     """How it is learned what helps: how often things are withheld, and what evidence moves a rule on.
 
     `holdout` is the share of runs that is shown nothing, `kind_holdout` of those a kind of notes is withheld from. A rule is
@@ -305,5 +305,5 @@ class Settings(_Section):
     anti_patterns: AntiPatterns = AntiPatterns()
     patterns: Patterns = Patterns()
     rules: Rules = Rules()
-    evidence: Evidence = Evidence()
+    evidence: Limits = Limits()
     synthesis: Synthesis = Synthesis()

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learning_loop.experiments.evidence import Evidence
-from learning_loop.experiments.gate import Gate, Limits, Status
+from learning_loop.experiments.gate import Gate, Status
+from learning_loop.settings import Limits
 from learning_loop.stats.betting import Bets, EProcess, confidence_sequence, log_wealth_against
 from learning_loop.stats.change import bar_of, next_sum
 from learning_loop.stats.effects import effect_scores

@@ -15,7 +15,6 @@ import pytest
 from learning_loop import LearningOrchestrator
 from learning_loop.app import App
 from learning_loop.errors import NotFoundError, UsageError
-from learning_loop.experiments.gate import Limits
 from learning_loop.experiments.trials import Trials
 from learning_loop.flows.judging import judge
 from learning_loop.flows.lifts import memory_lifts, reasons, rule_lifts
@@ -23,6 +22,7 @@ from learning_loop.flows.ruling import exclude, find_rule, roll_back, rule_that
 from learning_loop.flows.synthesis import synthesize
 from learning_loop.ledger import Filter
 from learning_loop.records import Exposed, Kind, NoteVersion
+from learning_loop.settings import Limits
 from learning_loop.synthesis import week_of
 from learning_loop.workspace import Workspace, with_front_matter
 from tests.conftest import SteppingClock
@@ -582,7 +582,7 @@ def test_a_rule_that_sets_what_nobody_reads_is_not_promoted(opened: App) -> None
 
 
 def test_starving_trials_take_no_room(opened: App) -> None:
-    trials = Trials(["rule:starving@1", "rule:x@1"], replace(Limits(), at_once=1))
+    trials = Trials(["rule:starving@1", "rule:x@1"], Limits(at_once=1))
     assert trials.admit(["rule:starving@1", "rule:x@1"]) == ["rule:starving@1"]
     rng = random.Random(1)
     for number in range(500):

@@ -1,7 +1,6 @@
 """The gate: what is shown how often, and which evidence moves it on. Many things at a time, one row each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_loop.experiments.evidence import Evidence, Floats, Rows
+from learning_loop.settings import Limits
 from learning_loop.stats.betting import Bets
 from learning_loop.stats.online import level_of
 
@@ -21,23 +21,6 @@ class Status(IntEnum):
     ACTIVE = 2
     RETIRED = 3
     REJECTED = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How the gate decides; what each is for stands beside the settings of the same names."""
-
-    level: float = 0.05
-    harm_level: float = 0.1
-    trial: float = 0.5
-    active_first: float = 0.8
-    active: float = 0.9
-    active_doubtful: float = 0.7
-    first_runs: int = 200
-    least_runs: int = 20
-    most_runs: int = 3_000
-    at_once: int = 10
-    false_alarm_runs: float = 10_000.0
 
 
 class Move(NamedTuple):

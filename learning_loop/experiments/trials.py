@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_loop.experiments.evidence import Evidence, Floats
-from learning_loop.experiments.gate import Gate, Limits, Status
+from learning_loop.experiments.gate import Gate, Status
 from learning_loop.records import Exposed
+from learning_loop.settings import Limits
 from learning_loop.stats.betting import Bets
 from learning_loop.stats.ratio import SKEWED, log_ratio_evidence
 

@@ -4,14 +4,13 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from learning_loop.app import App
 from learning_loop.errors import WorkspaceError
-from learning_loop.experiments.gate import Limits, Status
+from learning_loop.experiments.gate import Status
 from learning_loop.experiments.trials import Trials, Verdict
 from learning_loop.flows.plan import ARCHIVE, Plan
 from learning_loop.flows.rules import RuleBook
@@ -61,8 +60,7 @@ class _Look:
 
     def __init__(self, app: App) -> None:
         self.app, self.now = app, app.clock()
-        given = app.settings.evidence
-        self.limits = Limits(**{field.name: getattr(given, field.name) for field in fields(Limits)})
+        self.limits = app.settings.evidence
         in_force = [rule for rule in RuleBook(app).in_force(fresh=True) if not rule.pinned]
         self.rules: dict[str, Rule] = {rule.unit: rule for rule in in_force}
         newest = app.ledger.events("gate", last=1)

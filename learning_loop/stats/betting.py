@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+LATE = 0.2  # of its horizon, that a bettor who came late goes on aiming at
 STAKE = 0.9  # the most of the wealth that one observation can take
 LEAST_VARIANCE = 1e-4
 
@@ -53,9 +54,6 @@ class Bets:
             left = np.maximum(horizon - seen, LATE * horizon)
             stakes[:, place] = np.sqrt(2 * missing / (variance * left))
         return np.minimum(stakes, (STAKE / worst)[:, None])
-
-
-LATE = 0.2  # of its horizon, that a bettor who came late goes on aiming at
 
 
 class EProcess:

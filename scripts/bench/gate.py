@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_loop import LearningOrchestrator
-from learning_loop.experiments.gate import Gate, Limits, Status
+from learning_loop.experiments.gate import Gate, Status
 from learning_loop.experiments.lift import lifts
 from learning_loop.records import Exposed, Kind
+from learning_loop.settings import Limits
 from learning_loop.stats.betting import confidence_sequence, log_wealth_against
 from learning_loop.stats.contingency import wilson
 from learning_loop.stats.effects import Scores, effect_scores
@@ -143,6 +144,9 @@ def rivals(bench: _harness.Bench) -> None:
         }
         for name, kept in adopted.items():
             bench.row(part="rivals", what=name, effect=effect, histories=histories, promoted=float(kept.mean()))
+            if effect == 0:
+                any_of_twenty = float(kept.reshape(-1, 20).any(axis=1).mean())
+                bench.row(part="rivals", what=f"twenty null: {name}", histories=histories // 20, any_useless=any_of_twenty)
 
 
 def first_of(decided: NDArray[np.bool_], verdict: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -181,8 +185,10 @@ def change(bench: _harness.Bench) -> None:
             turned[(gate.status == Status.ACTIVE) & (gate.active_runs >= before)] = 0
             return np.where(turned == 0, to, effect)
 
-        delays = watch(rng, histories, turn, turned)
-        bench.row(part="change", to=to, histories=int(delays.size), median=middle(delays), seen=by(delays, 3_000))
+        delays, retired = watch(rng, histories, turn, turned)
+        bench.row(
+            part="change", to=to, histories=int(delays.size), median=middle(delays), seen=by(delays, 3_000), retired=retired
+        )
         bench.goal(f"from +10 to {100 * to:+.0f}: median runs to trial again", middle(delays) or NEVER, limit)
     rng = np.random.default_rng([bench.seed, 5])
     course = play(rng, histories, 7_000, [0.1], go_on=True, steps=told(bench, "goes on"))
@@ -193,12 +199,15 @@ def change(bench: _harness.Bench) -> None:
 
 def watch(
     rng: np.random.Generator, histories: int, turn: Callable[[Gate, Floats], Floats], turned: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return, of the rules that were promoted and turned, how many runs later each left the active ones."""
+) -> tuple[NDArray[np.int64], float]:
+    """Return, of the rules that were promoted and turned, how many runs later each was on trial again or retired.
+
+    With it the share that harm retired before the change was noticed.
+    """
     gate = Gate(histories, limits=Limits(), families=np.arange(histories))
     gate.admit(np.arange(histories))
     effect, since, delays = np.full(histories, 0.1), np.zeros(histories), np.full(histories, NEVER)
-    rows = np.arange(histories)
+    rows, harmed = np.arange(histories), np.zeros(histories, bool)
     for _ in range(8_000):
         now, odds = turn(gate, effect), gate.probabilities(rows)
         shown = rng.random(histories) < odds
@@ -208,12 +217,13 @@ def watch(
         gate.learn(looked, looked, shown[looked], odds[looked], success[looked][:, None])
         for move in gate.judge():
             if move.reason in ("change", "harm") and turned[move.row] == 0:
+                harmed[move.row] |= move.reason == "harm" and delays[move.row] == NEVER
                 delays[move.row] = min(delays[move.row], int(since[move.row]))
-    return np.asarray(delays[turned == 0])
+    return np.asarray(delays[turned == 0]), float(harmed[turned == 0].mean())
 
 
 def intervals(bench: _harness.Bench) -> None:
-    histories, cases = 60 if bench.quick else 1_000, [
+    histories, cases = 200 if bench.quick else 1_000, [
         ("success .6", 0.5, 0.6, 0.6, 0.0, 1.7),
         ("success .6, +20 points", 0.5, 0.6, 0.8, 0.0, 1.7),
         ("rare: .03", 0.5, 0.03, 0.03, 0.0, 1.9),
