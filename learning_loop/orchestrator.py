@@ -39,6 +39,7 @@ from learning_loop.flows.wrap import wrapped
 from learning_loop.protocols import Embedder
 from learning_loop.records import Briefing, Clock, Kind, Outcome, Phase, Report, RootCause, Score, Task, new_id, utc_now
 from learning_loop.retrieval import Answer
+from learning_loop.rules import Rule
 from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
 from learning_loop.settings import Scoring, Settings, Thresholds
 from learning_loop.workspace import Workspace
@@ -569,7 +570,11 @@ class _Parts:
         """Draw what a run is shown; a rule that only sets is nothing to work that cannot see it."""
         rules = [rule for rule in self.rules.eligible(run.task) if sets or not rule.then.only_sets]
         briefing = run.briefing if run.briefing.render else replace(run.briefing, render=self.query.render)
-        return expose(self.app, run.task, run.id, briefing, rules, lambda rule: self.rules.odds(rule, run.task))
+
+        def odds(rule: Rule) -> float:
+            return self.rules.odds(rule, run.task)
+
+        return expose(self.app, run.task, run.id, briefing, rules, odds, visible=sets)
 
     def after_fork(self) -> None:
         self.histories.after_fork()

@@ -175,10 +175,10 @@ def test_what_is_never_known_to_help_is_retired_in_the_end() -> None:
 
 
 def test_candidates_and_what_is_over_are_never_shown() -> None:
-    gate = Gate(5, limits=Limits())
+    gate = Gate(4, limits=Limits())
     gate.status[:] = list(Status)
     gate.level[:] = 0.025
-    assert gate.probabilities(np.arange(5)).tolist() == [0.0, 0.5, 0.8, 0.0, 0.0]
+    assert gate.probabilities(np.arange(4)).tolist() == [0.0, 0.5, 0.8, 0.0]
     gate.active_runs[2] = 200
     assert gate.probabilities([2]).tolist() == [0.9]
 

@@ -3,6 +3,10 @@
 import json
 import math
 import random
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,6 +31,7 @@ from learning_loop.synthesis import week_of
 from learning_loop.workspace import Workspace, with_front_matter
 from tests.conftest import SteppingClock
 
+DEFAULTS = {"LEARNING_LOOP_MEMORY_EMBEDDER": "lexical"}
 LEXICAL = {
     "LEARNING_LOOP_MEMORY_EMBEDDER": "lexical",
     "LEARNING_LOOP_EVIDENCE_LEVEL": "0.005",  # threads make these runs differ from time to time: what must not happen is rarer
@@ -589,3 +594,61 @@ def test_starving_trials_take_no_room(opened: App) -> None:
         assert trials.admit(trials.waiting) == []
         trials.take(drawn(number, rng, 0.0, "build"))
     assert trials.admit(trials.waiting) == ["rule:x@1"]
+
+
+JUDGE = """
+import random, sys
+from datetime import datetime
+from pathlib import Path
+from learning_loop.app import App
+from learning_loop.flows.judging import judge
+from learning_loop.workspace import Workspace
+root, at = Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2])
+environ = {"LEARNING_LOOP_MEMORY_EMBEDDER": "lexical"}
+with App.open(Workspace(root), environ=environ, clock=lambda: at, rng=random.Random(1)) as app:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    judge(app)
+    print("done", flush=True)
+"""
+
+
+def test_a_killed_look_leaves_everything_as_it_was_or_everything_done(opened: App, tmp_path: Path) -> None:
+    for name in ("good", "bad"):
+        write_rule(opened, name)
+    judge(opened)
+    with loop_of(opened, runner({"good": 0.4, "bad": -0.4}, 1), MATURITY_HOURS="1000") as loop:
+        run_many(loop, 300)
+    root, at, template = opened.workspace.root, opened.clock(), tmp_path / "template"
+    opened.close()
+    shutil.copytree(root, template)
+
+    def look(killed_after: float | None) -> float:
+        with subprocess.Popen(
+            [sys.executable, "-c", JUDGE, str(root), at.isoformat()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            started = time.monotonic()
+            process.stdin.write("\n")
+            process.stdin.flush()
+            if killed_after is not None:
+                time.sleep(killed_after)
+                process.kill()
+            process.stdout.readline()
+            return time.monotonic() - started
+
+    whole, seen = look(None), set()
+    for number in range(9):
+        shutil.rmtree(root)
+        shutil.copytree(template, root)
+        look(whole * (number + 0.5) / 8)
+        with App.open(Workspace(root), environ=DEFAULTS, clock=lambda: at, rng=random.Random(1)) as again:
+            found = (status_of(again, "good"), status_of(again, "bad"), len(again.ledger.events("rule_change")))
+            assert found in {("trial", "trial", 0), ("active", "retired", 2)}
+            seen.add(found)
+            judge(again)
+            assert (status_of(again, "good"), status_of(again, "bad")) == ("active", "retired")
+            assert len(again.ledger.events("rule_change")) == 2
+    assert len(seen) == 2

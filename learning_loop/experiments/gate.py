@@ -14,13 +14,12 @@ from learning_loop.stats.online import level_of
 
 
 class Status(IntEnum):
-    """Where something stands in its life."""
+    """Where something stands in its life; what a person rejects is no concern of the gate any more."""
 
     CANDIDATE = 0
     TRIAL = 1
     ACTIVE = 2
     RETIRED = 3
-    REJECTED = 4
 
 
 class Move(NamedTuple):

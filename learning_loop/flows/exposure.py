@@ -14,12 +14,19 @@ MEMORY = "memory"  # all of it: a small share of runs is shown nothing
 
 
 def expose(
-    app: App, task: Task, execution_id: str, briefing: Briefing, rules: Sequence[Rule], odds: Callable[[Rule], float]
+    app: App,
+    task: Task,
+    execution_id: str,
+    briefing: Briefing,
+    rules: Sequence[Rule],
+    odds: Callable[[Rule], float],
+    *,
+    visible: bool,
 ) -> tuple[Briefing, Applied]:
     """Draw what is shown, and return the briefing without the rest, the rules that apply, and the decision.
 
     Nothing is drawn where nothing is eligible. From a critical task memory as a whole is never withheld, nor is from any a
-    rule that is pinned.
+    rule that is pinned. With the decision stands whether the work takes `run`, and so can see what it is shown.
     """
     settings = app.settings.evidence
     kinds = dict.fromkeys(hit.category for hit in briefing.notes)
@@ -28,7 +35,7 @@ def expose(
     chances = {MEMORY: 1.0 if task.critical else 1 - settings.holdout}
     chances |= {_unit(kind): 1 - settings.kind_holdout for kind in kinds}
     chances |= {rule.unit: odds(rule) for rule in rules}
-    decision = app.decider.expose(OWN, chances, whole=MEMORY, context={}, execution_id=execution_id)
+    decision = app.decider.expose(OWN, chances, whole=MEMORY, context={"visible": visible}, execution_id=execution_id)
     shown = set(decision.chosen.split())
     kept = (rule for rule in rules if rule.unit in shown or rule.pinned or (rule.safety and task.critical))
     seen = tuple(kept)

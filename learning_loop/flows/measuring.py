@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 from learning_loop.app import App
 from learning_loop.flows.alerts import alerts
-from learning_loop.flows.synthesis import HISTORY, MOST_RUNS, kept_counts, lifetimes
+from learning_loop.flows.weeks import HISTORY, MOST_RUNS, kept_counts, lifetimes, of_period
 from learning_loop.ledger import Filter
 from learning_loop.synthesis import Metrics, WeekCounts, count_week, metrics_of, week_of
 from learning_loop.synthesis.periods import weeks_before, weeks_between
@@ -27,7 +27,7 @@ def counted_weeks(app: App) -> list[WeekCounts]:
         if week.label in kept:
             found.append(kept[week.label])
             continue
-        runs = app.ledger.observations(Filter(since=week.start, before=week.end, ended=True), most=MOST_RUNS, features=False)
+        runs = app.ledger.observations(of_period(week), most=MOST_RUNS, features=False)
         if runs and week.start is not None:
             found.append(count_week(week.label, week.start, runs, found[-1] if found else None, high_surprise=high))
     return found

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,27 +19,25 @@ from learning_loop.flows.remember import note_name
 from learning_loop.flows.reporting import Findings, report_of
 from learning_loop.flows.rules import FOLDER as RULES
 from learning_loop.flows.rules import RuleBook
+from learning_loop.flows.weeks import MOST_RUNS, CountedWeeks, lifetimes, of_period
 from learning_loop.ledger import Filter
-from learning_loop.ledger.selection import EXCLUDED
 from learning_loop.patterns.candidates import Limits
 from learning_loop.patterns.find import Found, find_patterns, review_patterns
 from learning_loop.records import ByKey, Event, Observation, Pattern
 from learning_loop.rules import Change, Rule, plan_changes, proposals, said
 from learning_loop.rules.changes import Plan as RulePlan
-from learning_loop.synthesis import Period, WeekCounts, count_week, metrics_of, outlook, week_of
+from learning_loop.synthesis import Period, metrics_of, outlook, week_of
 from learning_loop.synthesis.charts import charts
-from learning_loop.synthesis.periods import parse_week, weeks_before, weeks_between
+from learning_loop.synthesis.periods import parse_week, weeks_between
 from learning_loop.synthesis.thresholds import suggestions
 from learning_loop.workspace.notes import digest_of
 
 FORMAT = 3  # of what is kept of a week; raised when the same runs would come to something else
-MOST_RUNS = 100_000  # of one period that are looked at one by one, the newest
 WAIT_S = 30.0
 PLACES = {"dependency": "memory/long-term/integration-gotchas"}
 COMPONENT_PATTERNS = "memory/long-term/component-patterns"
 VEGA_LITE = "5.21"
 MOST_LIFTS = 20  # rules in a report; `learning-loop rules list` has them all
-HISTORY = 26  # weeks of counts that trends and the outlook look at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +94,7 @@ def open_weeks(app: App) -> list[Period]:
     if first is None or newest is None:
         return []
     done = {event.subject: event.data["inputs"] for event in app.ledger.events("synthesis")}
-    weeks = [week for week in weeks_between(first, newest, zone) if app.ledger.extent(_filter(week))[0]]
+    weeks = [week for week in weeks_between(first, newest, zone) if app.ledger.extent(of_period(week))[0]]
     return [week for week in weeks if done.get(week.label) != _inputs(app, week)]
 
 
@@ -109,39 +107,10 @@ def _newest_run(app: App) -> datetime | None:
     return app.ledger.extent(Filter(before=app.clock() + timedelta(seconds=1)))[3]
 
 
-def _filter(period: Period) -> Filter:
-    return Filter(since=period.start, before=period.end, sprint=period.sprint, ended=True)
-
-
-def kept_counts(app: App, weeks: Sequence[Period]) -> dict[str, WeekCounts]:
-    """Return the counts that are kept of weeks, by label; not of those that runs have come to since, or were excluded from.
-
-    What was written after a week was counted, or after a later synthesis looked at it, is all that is read for that.
-    """
-    found = {}
-    excluded = [(event.at, datetime.fromisoformat(event.data["started_at"])) for event in app.ledger.events(EXCLUDED)]
-    for week in weeks:
-        event = app.ledger.events("week", week.label, last=1)
-        if not event or event[0].data.get("place") is None or week.start is None or week.end is None:
-            continue
-        if not any(at >= event[0].at and week.start <= started < week.end for at, started in excluded):
-            found[week.label] = dict(event[0].data)
-    newest = app.ledger.events("synthesis", last=1)
-    checked = newest[0].data.get("checked", {}) if newest else {}
-    places = [max(data.pop("place"), checked.get(label, 0)) for label, data in found.items()]
-    earliest = app.ledger.earliest_start(after=min(places)) if places else None
-    ends = {week.label: week.end for week in weeks}
-    return {
-        label: WeekCounts.read(data)
-        for label, data in found.items()
-        if earliest is None or ((end := ends[label]) is not None and end <= earliest)
-    }
-
-
 def _inputs(app: App, period: Period) -> str:
     """Return what changes when a period's synthesis would come to something else."""
     settings = app.settings.model_dump_json(include={"patterns", "rules", "synthesis", "anti_patterns", "scoring"})
-    text = json.dumps([FORMAT, app.ledger.extent(_filter(period)), settings], default=str)
+    text = json.dumps([FORMAT, app.ledger.extent(of_period(period)), settings], default=str)
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
@@ -151,8 +120,6 @@ class _Week:
     def __init__(self, app: App, period: Period, zone: ZoneInfo, inputs: str) -> None:
         self.app, self.period, self.zone, self.inputs = app, period, zone, inputs
         self.now = app.clock()
-        self.place = app.ledger.last_execution()
-        self.checked: dict[str, int] = {}
         self.plan = Plan(app)
         self.rule_paths: dict[str, str] = {}
         own = app.ledger.events("synthesis", period.label, last=1)
@@ -175,8 +142,10 @@ class _Week:
 
     def carry_out(self) -> tuple[Synthesis, Plan]:
         app = self.app
-        runs = app.ledger.observations(_filter(self.period), most=MOST_RUNS)
-        weeks = self._weeks(runs)
+        runs = app.ledger.observations(of_period(self.period), most=MOST_RUNS)
+        counted = CountedWeeks(app, self.period, self.zone, runs)
+        weeks = counted.weeks
+        self.plan.rows += counted.rows
         evidence = self._evidence(runs)
         if self.reviews:  # looks at what is known; to look for more, again and again, would find it in noise
             found = review_patterns(evidence, self._limits(), known=self._known())
@@ -248,7 +217,7 @@ class _Week:
             "level": found.level,
             "tested": found.tested,
             "files": self.parts,
-            "checked": self.checked,
+            "checked": counted.checked,
         }
         self.plan.rows.append(Event(kind="synthesis", subject=self.period.label, at=self.now, data=data))
         return result, self.plan
@@ -276,38 +245,6 @@ class _Week:
 
     def _known(self) -> dict[str, str]:
         return {key: entry["antecedent"] for key, entry in self.state.items()}
-
-    def _weeks(self, runs: Sequence[Observation]) -> list[WeekCounts]:
-        """Return the counts of the weeks up to this period, the oldest first; those not kept yet are counted and kept.
-
-        Once: of a history that was imported, every week is read by its first synthesis.
-        """
-        last = week_of(self.period.end - timedelta(seconds=1), self.zone) if self.period.end else week_of(self.now, self.zone)
-        if self.period.kind == "sprint" and runs:
-            last = week_of(datetime.fromtimestamp(runs[-1].started, UTC), self.zone)
-        looked_at = weeks_before(last, HISTORY, self.zone)
-        kept = kept_counts(self.app, looked_at)
-        self.checked = dict.fromkeys(kept, self.place)
-        first, begin = self.app.ledger.first_start(), last.start or self.now
-        start = looked_at[0].start if kept and looked_at else min(first or begin, begin)
-        found: list[WeekCounts] = []
-        for week in weeks_between(start or begin, begin, self.zone):
-            own = week.label == last.label and self.period.kind == "week"
-            if week.label in kept and not own:
-                found.append(kept[week.label])
-                continue
-            of_week = runs if own else self.app.ledger.observations(_filter(week), most=MOST_RUNS, features=False)
-            if of_week or own:
-                found.append(self._count(week, of_week, found[-1] if found else None))
-        return found[-HISTORY:]
-
-    def _count(self, week: Period, runs: Sequence[Observation], before: WeekCounts | None) -> WeekCounts:
-        high = self.app.settings.reflection_triggers.thresholds.high_surprise
-        counts = count_week(week.label, week.start or self.now, runs, before, high_surprise=high)
-        active = week.start is None or week.end is None or self.app.ledger.runs_between(week.start, week.end)
-        data = counts.plain() | {"place": None if active else self.place}
-        self.plan.rows.append(Event(kind="week", subject=week.label, at=self.now, data=data))
-        return counts
 
     # ---------------------------------------------------------------------------------------------------------- changing
 
@@ -558,21 +495,3 @@ def _pinned(pattern: Pattern) -> dict[str, str]:
     condition = parse(pattern.antecedent)
     parts = condition.parts if isinstance(condition, AllOf) else (condition,)
     return {part.name: part.values[0] for part in parts if isinstance(part, Comparison) and part.operator == "="}
-
-
-def lifetimes(app: App, state: Mapping[str, Any]) -> list[tuple[float, bool]]:
-    """Return how many weeks each success pattern stood, from the first to the last week it did, and whether that is over."""
-    spells: dict[tuple[str, str], str] = {}
-    for event in app.ledger.events("synthesis"):
-        if event.data["kind"] == "week":
-            for key, entry in event.data["patterns"].items():
-                if entry["family"] == "success":
-                    spells[key, entry["since"]] = entry["last"]
-    spells |= {(key, entry["since"]): entry["last"] for key, entry in state.items() if entry["family"] == "success"}
-    alive = {(key, entry["since"]) for key, entry in state.items()}
-    return [(_weeks_apart(since, last) + 1, (key, since) not in alive) for (key, since), last in spells.items()]
-
-
-def _weeks_apart(first: str, last: str) -> float:
-    one, other = parse_week(first).start, parse_week(last).start
-    return (other - one).days / 7 if one is not None and other is not None else 0.0
