@@ -210,9 +210,7 @@ def test_changes_are_small() -> None:
     assert [change.action for change in added.changes] == ["add"] * 5
     assert len(added.held_back) == 3
     assert not plan([rule(name) for name in names], names).changes
-    revised = plan(
-        [Rule(**{**{f: getattr(rule(names[0]), f) for f in Rule.__slots__}, "then": Then(advise="old words")})], names[:1]
-    )
+    revised = plan([replace(rule(names[0]), then=Then(advise="old words"))], names[:1])
     assert [change.action for change in revised.changes] == ["revise"]
 
 

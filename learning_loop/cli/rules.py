@@ -31,7 +31,8 @@ def list_(ctx: click.Context, every: bool, as_json: bool) -> None:
 
     with opened(ctx) as app:
         catch_up(app)
-        found, memory = rule_lifts(app, retired=every), memory_lifts(app)
+        runs = app.ledger.exposed()
+        found, memory = rule_lifts(app, retired=every, runs=runs), memory_lifts(app, runs=runs)
     if as_json:
         print_json({"rules": [item.plain() for item in found], "memory": [item.plain() for item in memory]})
         return

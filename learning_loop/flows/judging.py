@@ -68,7 +68,7 @@ class _Look:
         tried = self.kept.get("trials") or self._tried(newest)
         self.trials = Trials(list(self.rules), self.limits, tried, promotes=app.settings.rules.approval != "human")
         self.excluded = int(self.kept.get("excluded", 0))
-        self.place = int(self.kept["place"]) if self.kept else app.ledger.last_place() if newest else 0
+        self.place = int(self.kept["place"]) if self.kept else app.ledger.last_place()  # what is proposed is judged from now on
 
     def _made(self) -> str:
         """Return what evidence must have in common: e-processes are bound to one version of the scoring."""
@@ -83,7 +83,7 @@ class _Look:
     def carry_out(self) -> list[Verdict]:
         changed = bool(self._begin_again()) | self._follow_people() | self._fill()
         verdicts, taken = [], 0
-        for run in self._runs():
+        for run in self._runs() if self.rules else ():
             verdicts += self.trials.take(run)
             self.place, taken = run.place, taken + 1
         if verdicts:
@@ -108,7 +108,7 @@ class _Look:
         ripe = self.now - timedelta(hours=self.app.settings.evidence.maturity_hours)
         found: list[Exposed] = []
         while True:
-            runs = self.app.ledger.exposed(after=found[-1].place if found else self.place, limit=AT_ONCE)
+            runs = self.app.ledger.exposed_since(found[-1].place if found else self.place, limit=AT_ONCE)
             mature = next((at for at, run in enumerate(runs) if run.ended_at > ripe), len(runs))
             found += runs[:mature]
             if len(runs) < AT_ONCE or mature < len(runs):

@@ -1,6 +1,6 @@
 """What is known of each rule, and of memory as a whole: how often it was shown, its effect, and the gate's verdict."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from learning_loop.features.encoding import OWN
 from learning_loop.flows.remember import place_of
 from learning_loop.flows.rules import RuleBook
 from learning_loop.flows.ruling import archived_rules, find_rule
-from learning_loop.records import Event
+from learning_loop.records import Event, Exposed
 from learning_loop.rules import Rule
 
 HELPS, HARMS, UNKNOWN = "helps", "harms", "not yet known"
@@ -45,12 +45,15 @@ class RuleLift:
         return known | {name: getattr(self.lift, name) for name in names} | {"by_type": by_type, "harms_in": self.harms_in}
 
 
-def rule_lifts(app: App, *, retired: bool = False) -> list[RuleLift]:
-    """Return every rule that can be read, those with evidence first; those in the archive too where they are wanted."""
+def rule_lifts(app: App, *, retired: bool = False, runs: Sequence[Exposed] | None = None) -> list[RuleLift]:
+    """Return every rule that can be read, those with evidence first; those in the archive too where they are wanted.
+
+    `runs` are those to go by, where they were read already: the newest that the ledger gives.
+    """
     rules = [*RuleBook(app).rules(fresh=True), *(archived_rules(app) if retired else ())]
     metrics = {rule.unit: f"rule_check:{rule.id}" for rule in rules if rule.then.check is not None}
     passed = {unit: {run: value > 0 for run, value in app.ledger.measured(metric).items()} for unit, metric in metrics.items()}
-    runs = app.ledger.exposed()
+    runs = app.ledger.exposed() if runs is None else runs
     known = lifts(runs, passed)
     types = sorted({run.kind.type for run in runs})
     split = {name: lifts([run for run in runs if run.kind.type == name], {}) for name in types} if len(types) > 1 else {}
@@ -66,8 +69,9 @@ def rule_lifts(app: App, *, retired: bool = False) -> list[RuleLift]:
     return sorted(found, key=lambda item: (-(item.lift.shown + item.lift.withheld), item.title))
 
 
-def memory_lifts(app: App) -> list[RuleLift]:
-    """Return memory as a whole and the kinds of notes in it, as far as they were ever drawn."""
+def memory_lifts(app: App, *, runs: Sequence[Exposed] | None = None) -> list[RuleLift]:
+    """Return memory as a whole and the kinds of notes in it, as far as they were ever drawn; `runs` as above."""
+    found = lifts(app.ledger.exposed() if runs is None else runs, {})
     names = {"memory": "memory as a whole"}
     return [
         RuleLift(
@@ -78,7 +82,7 @@ def memory_lifts(app: App) -> list[RuleLift]:
             verdict=_said(lift),
             since=None,
         )
-        for unit, lift in sorted(lifts(app.ledger.exposed(), {}).items(), key=lambda item: (item[0] != "memory", item[0]))
+        for unit, lift in sorted(found.items(), key=lambda item: (item[0] != "memory", item[0]))
         if not unit.startswith("rule:")
     ]
 

@@ -404,10 +404,9 @@ class _Week:
 
     def _lifts(self) -> list[RuleLift]:
         """Return what is known by now of the rules in force, the best known first, and of memory."""
-        known = [
-            item for item in rule_lifts(self.app) if item.lift.shown + item.lift.withheld or (item.rule and item.rule.shown)
-        ]
-        return [*known[:MOST_LIFTS], *memory_lifts(self.app)]
+        runs = self.app.ledger.exposed()
+        known = [item for item in rule_lifts(self.app, runs=runs) if item.rule is not None and item.rule.shown]
+        return [*known[:MOST_LIFTS], *memory_lifts(self.app, runs=runs)]
 
     def _moved(self) -> list[Event]:
         """Return what the gate and people did to rules in this period; what is done by synthesis is told by itself."""

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from learning_loop.errors import LedgerError, NotFoundError
 from learning_loop.ledger import tables
-from learning_loop.ledger.exposing import exposed
+from learning_loop.ledger.exposing import exposed_since, newest_exposed
 from learning_loop.ledger.observing import observations
 from learning_loop.ledger.selection import EXCLUDED, Filter, conditions, counted, course, of_kind, tally, verdict
 from learning_loop.records import (
@@ -324,10 +324,15 @@ class Ledger:
         with self._read() as connection:
             return observations(connection, wanted, most, features=features)
 
-    def exposed(self, *, after: int = 0, limit: int = 1_000_000_000, execution_id: str | None = None) -> list[Exposed]:
-        """Return the ended runs that something was drawn for, in the order they ended, from a place on."""
+    def exposed_since(self, place: int, *, limit: int) -> list[Exposed]:
+        """Return the runs that something was drawn for and that ended after a place, in the order they ended."""
         with self._read() as connection:
-            return list(exposed(connection, after, limit, execution_id))
+            return exposed_since(connection, place, limit)
+
+    def exposed(self, *, most: int = 100_000, execution_id: str | None = None) -> list[Exposed]:
+        """Return the newest ended runs that something was drawn for, or one execution, in the order they ended."""
+        with self._read() as connection:
+            return newest_exposed(connection, most, execution_id)
 
     def measured(self, metric: str) -> dict[str, float]:
         """Return the newest value of a measure by execution, of those that have it as a number."""

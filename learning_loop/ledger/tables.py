@@ -8,7 +8,7 @@ from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, Strin
 
 from learning_loop import records
 
-HEAD = "0002"  # the newest migration; known here so that opening an up-to-date ledger need not import Alembic
+HEAD = "0003"  # the newest migration; known here so that opening an up-to-date ledger need not import Alembic
 
 
 class Timestamp(sa.types.TypeDecorator[datetime]):
@@ -115,7 +115,7 @@ decisions = Table(
     _seq(),
     Column("id", String(64), nullable=False, unique=True),
     Column("execution_id", String(64), ForeignKey("executions.id"), index=True),
-    Column("point", Text, nullable=False),
+    Column("point", Text, nullable=False, index=True),
     Column("alternatives", Texts, nullable=False),
     Column("probabilities", Texts),
     Column("chosen", Text, nullable=False),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote
@@ -81,7 +82,7 @@ def _options(name: str, given: Any) -> dict[str, tuple[str, ...]]:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, for what is computed once
 class Rule:
     """One rule note. `when` None holds always. `pattern` is the key of the pattern it was proposed from, if any.
 
@@ -101,7 +102,7 @@ class Rule:
     pinned: bool = False
     safety: bool = False
 
-    @property
+    @cached_property
     def unit(self) -> str:
         """What is shown or withheld: the rule as it reads now. One that reads otherwise has evidence of its own."""
         return f"rule:{quote(self.id)}@{blake2b(self.says.encode(), digest_size=4).hexdigest()}"
@@ -117,7 +118,7 @@ class Rule:
         """Return what of a rule may change, as its note has it."""
         return {"when": None if self.when is None else show(self.when), "then": self.then.plain(), "status": self.status}
 
-    @property
+    @cached_property
     def says(self) -> str:
         """Return the rule as one line; two rules that say the same are one."""
         return f"when {show(self.when) if self.when is not None else 'always'}: {said(self.then)}"
