@@ -23,6 +23,7 @@ from learning_loop.importers import RowMapping
 from learning_loop.records import Event
 from learning_loop.synthesis.periods import Period, month_of, parse_month, parse_week, week_of, weeks_before
 from learning_loop.workspace import Workspace
+from learning_loop.workspace.journal import FileChange
 from learning_loop.workspace.notes import digest_of
 from tests.conftest import WORDS_ONLY
 
@@ -469,6 +470,26 @@ def test_a_crash_at_every_step_of_the_commit(week: App, tmp_path: Path) -> None:
             break
         assert done.returncode == 9, done.stderr
     assert len(seen) == 2
+
+
+def test_a_crash_while_the_journal_is_cleared_is_recovered_from(week: App) -> None:
+    """Whatever is left of the folder: the files are in their places, so that nothing of it is needed."""
+    journal, target = week.journal, week.workspace.reports / "note.md"
+    for left in (["0"], ["1"], ["0", "1"], []):
+        with journal.alone(wait_s=1):
+            changes = [FileChange(f"metrics/reports/{name}", name.encode(), None) for name in ("note.md", "other.md")]
+            target.unlink(missing_ok=True)
+            target.with_name("other.md").unlink(missing_ok=True)
+            journal.prepare("one", changes)
+            folder = week.workspace.reports / ".pending-one"
+            kept = {name: (folder / name).read_bytes() for name in left}
+            journal.carry_out("one")
+            folder.mkdir()
+            for name, content in kept.items():
+                (folder / name).write_bytes(content)
+        journal.recover(lambda _: True)
+        assert not folder.exists()
+        assert target.read_text() == "note.md"
 
 
 def test_what_a_person_wrote_between_a_crash_and_recovery_stays(week: App) -> None:

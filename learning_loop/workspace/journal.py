@@ -19,6 +19,7 @@ from learning_loop.workspace.files import Workspace, atomic_write
 from learning_loop.workspace.notes import digest_of
 
 PENDING = ".pending-"
+LIST = "changes.json"  # of what is to become of which file
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,13 @@ class Journal:
             if change.content is not None:
                 atomic_write(draft / str(number), change.content)
             listed.append({"path": change.path, "expected": change.expected, "remove": change.content is None})
-        atomic_write(draft / "changes.json", json.dumps(listed).encode())
+        atomic_write(draft / LIST, json.dumps(listed).encode())
         os.replace(draft, self._folder / f"{PENDING}{name}")
 
     def carry_out(self, name: str) -> None:
         """Put every file in its place and forget the journal; may be repeated after a crash at any point."""
         folder = self._folder / f"{PENDING}{name}"
-        for number, change in enumerate(json.loads((folder / "changes.json").read_bytes())):
+        for number, change in enumerate(json.loads((folder / LIST).read_bytes())):
             target = self._workspace.root / change["path"]
             for half in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):  # left by a write that a crash cut short
                 half.unlink(missing_ok=True)
@@ -90,6 +91,7 @@ class Journal:
             if there not in (None, change["expected"]):
                 target = target.with_name(f"{target.stem}.proposal{target.suffix}")
             atomic_write(target, content)
+        (folder / LIST).unlink()  # first: of a folder without it nothing is left to do
         shutil.rmtree(folder)
 
     def recover(self, committed: Callable[[str], bool]) -> None:
@@ -104,7 +106,7 @@ class Journal:
             for entry in found:
                 name = entry.removeprefix(PENDING)
                 folder = self._folder / entry
-                if not name.endswith(".draft") and folder.is_dir() and committed(name):
+                if not name.endswith(".draft") and (folder / LIST).is_file() and committed(name):
                     self.carry_out(name)
                 else:
                     shutil.rmtree(folder, ignore_errors=True)
