@@ -90,7 +90,7 @@ def test_what_helps_becomes_active_what_harms_is_archived_and_the_rest_stays_on_
     for name in ("good", "bad", "none"):
         write_rule(opened, name)
     judge(opened)
-    with loop_of(opened, runner({"good": 0.35, "bad": -0.35}, 1)) as loop:
+    with loop_of(opened, runner({"good": 0.45, "bad": -0.5}, 1)) as loop:
         run_many(loop, 420)
     judge(opened)
     assert {name: status_of(opened, name) for name in ("good", "bad", "none")} == {
@@ -113,7 +113,7 @@ def test_another_process_goes_on_where_one_stopped(opened: App) -> None:
     write_rule(opened, "good")
     judge(opened)
     for seed in range(8):
-        with loop_of(opened, runner({"good": 0.35}, seed)) as loop:
+        with loop_of(opened, runner({"good": 0.45}, seed)) as loop:
             run_many(loop, 50)
     judge(opened)
     assert status_of(opened, "good") == "active"
@@ -350,7 +350,7 @@ def test_rules_go_back_to_what_they_were_after_a_week(opened: App, clock: Steppi
     week = week_of(clock.now)
     assert week.end is not None
     clock.now = week.end + timedelta(hours=1)
-    with loop_of(opened, runner({"good": 0.35, "bad": -0.35}, 1)) as loop:
+    with loop_of(opened, runner({"good": 0.45, "bad": -0.5}, 1)) as loop:
         run_many(loop, 420)
     judge(opened)
     assert (status_of(opened, "good"), status_of(opened, "bad")) == ("active", "retired")
@@ -408,7 +408,7 @@ def test_the_report_says_what_helps(opened: App, clock: SteppingClock) -> None:
     for name in ("good", "bad", "none"):
         write_rule(opened, name)
     judge(opened)
-    with loop_of(opened, runner({"good": 0.35, "bad": -0.35}, 1)) as loop:
+    with loop_of(opened, runner({"good": 0.45, "bad": -0.5}, 1)) as loop:
         run_many(loop, 420)
     found = synthesize(opened, week_of(clock.now))
     text = (opened.workspace.root / found.report).read_text(encoding="utf-8")
@@ -425,7 +425,7 @@ def test_what_ends_active_is_what_is_true_and_the_work_is_better_for_it(
 ) -> None:
     """2,000 tasks with hidden structure, and seven rules of which two are true, three do nothing and two harm."""
     true = {"retry": ("api", 0.3), "cache": ("web", 0.3)}
-    false = {"verbose": 0.0, "quiet": 0.0, "color": 0.0, "force": -0.25, "skip": -0.25}
+    false = {"verbose": 0.0, "quiet": 0.0, "color": 0.0, "force": -0.35, "skip": -0.35}
 
     def tasks() -> Iterator[dict[str, Any]]:
         for number in range(2_000):
@@ -617,7 +617,7 @@ def test_a_killed_look_leaves_everything_as_it_was_or_everything_done(opened: Ap
     for name in ("good", "bad"):
         write_rule(opened, name)
     judge(opened)
-    with loop_of(opened, runner({"good": 0.4, "bad": -0.4}, 1), MATURITY_HOURS="1000") as loop:
+    with loop_of(opened, runner({"good": 0.45, "bad": -0.5}, 1), MATURITY_HOURS="1000") as loop:
         run_many(loop, 300)
     root, at, template = opened.workspace.root, opened.clock(), tmp_path / "template"
     opened.close()
