@@ -210,8 +210,7 @@ def test_what_is_blocked_is_not_promoted() -> None:
 
 
 def test_harm_on_a_guardrail_alone_demotes() -> None:
-    rng, gate = np.random.default_rng(7), Gate(100, limits=Limits(), metrics=2, families=np.arange(100))
-    gate.evidence.weights[:] = 0.5
+    rng, gate = np.random.default_rng(7), Gate(100, limits=Limits(), weights=(0.5, 0.5), families=np.arange(100))
     gate.admit(np.arange(100))
     rows = np.arange(100)
     for _ in range(800):
@@ -225,7 +224,7 @@ def test_harm_on_a_guardrail_alone_demotes() -> None:
 
 def test_unknown_outcomes_are_left_out_and_good_predictions_sharpen() -> None:
     rng = np.random.default_rng(8)
-    plain, sharp = (Evidence(1, 1, benefit_at=40.0, harm_at=10.0, bets=Bets()) for _ in range(2))
+    plain, sharp = (Evidence(1, (1.0,), benefit_at=40.0, harm_at=10.0, bets=Bets()) for _ in range(2))
     for number in range(600):
         shown, easy = rng.random(1) < 0.5, 0.8 if rng.random() < 0.5 else 0.2
         outcome = (np.clip(easy + 0.1 * shown + rng.normal(0, 0.05, 1), 0, 1))[:, None]
@@ -242,7 +241,7 @@ def test_rules_shown_together_are_adjusted_for_each_other() -> None:
     """Two rules in every run, one of them strong: the other's effect is estimated as if it were alone."""
     rng, alone, both = np.random.default_rng(9), [], []
     for _ in range(60):
-        single, pair = (Evidence(2, 1, benefit_at=40.0, harm_at=10.0, bets=Bets()) for _ in range(2))
+        single, pair = (Evidence(2, (1.0,), benefit_at=40.0, harm_at=10.0, bets=Bets()) for _ in range(2))
         for _ in range(300):
             shown = rng.random(2) < 0.5
             outcome = float(rng.random() < 0.1 + 0.8 * shown[0])

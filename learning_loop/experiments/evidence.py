@@ -22,14 +22,15 @@ class Evidence:
     """E-processes for benefit on the first metric, and for harm on each, of `rows` things; values of metrics lie in [0, 1].
 
     Higher is better for every metric. A run is taken once, when its outcome is mature; all that a bet rests on was known
-    before that run. `weights`, (rows, metrics), part the harm between metrics and sum to one in each row.
+    before that run. `weights`, one for each metric, part the harm between them and sum to one: what harms one metric alone
+    has its e-value times that weight, so that its bets aim that much higher.
     """
 
-    def __init__(self, rows: int, metrics: int, *, benefit_at: float, harm_at: float, bets: Bets) -> None:
+    def __init__(self, rows: int, weights: Sequence[float], *, benefit_at: float, harm_at: float, bets: Bets) -> None:
+        metrics = len(weights)
+        self.weights = np.asarray(weights, float)
         self.benefit = EProcess(rows, bets, benefit_at)
-        self.harm = [EProcess(rows, bets, harm_at) for _ in range(metrics)]
-        self.weights = np.zeros((rows, metrics))
-        self.weights[:, 0] = 1.0
+        self.harm = [EProcess(rows, bets, harm_at / weight) for weight in weights]
         self.runs = np.zeros((rows, 2))  # withheld, shown
         self.change = np.zeros(rows)
         self._precision = np.zeros(rows)
@@ -63,8 +64,7 @@ class Evidence:
     def log_harm(self) -> Floats:
         """The logarithm of the e-value against "it harms nothing": the weighted mean over the metrics."""
         values = np.stack([process.log_value for process in self.harm], axis=1)
-        with np.errstate(divide="ignore"):
-            return np.logaddexp.reduce(values + np.log(self.weights), axis=1)  # type: ignore[no-any-return]
+        return np.logaddexp.reduce(values + np.log(self.weights), axis=1)  # type: ignore[no-any-return]
 
     def change_bar(self, runs: float, propensity: ArrayLike) -> Floats:
         """Return the bar of `change` that an effect that goes on would reach once in so many runs."""
@@ -98,12 +98,12 @@ class Evidence:
                 )
         self.runs[chosen, assigned.astype(int)] += 1
 
-    def restart(self, rows: Sequence[int] | Rows, benefit_at: ArrayLike, harm_at: ArrayLike, *, carry: bool = False) -> None:
+    def restart(self, rows: Sequence[int] | Rows, benefit_at: ArrayLike, harm_at: float, *, carry: bool = False) -> None:
         """Begin the e-processes of these rows anew, as `EProcess.restart` does; how outcomes vary is kept."""
         chosen = np.asarray(rows, np.intp)
         self.benefit.restart(chosen, benefit_at, carry=carry)
-        for process in self.harm:
-            process.restart(chosen, harm_at, carry=carry)
+        for process, weight in zip(self.harm, self.weights, strict=True):
+            process.restart(chosen, harm_at / weight, carry=carry)
         for counts in (self.runs, self.change, self._precision, self._weighted):
             counts[chosen] = 0.0
 
@@ -117,7 +117,6 @@ class Evidence:
 
     def _arrays(self) -> dict[str, Floats]:
         own = {
-            "weights": self.weights,
             "runs": self.runs,
             "change": self.change,
             "precision": self._precision,

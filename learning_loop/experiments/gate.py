@@ -1,6 +1,6 @@
 """The gate: what is shown how often, and which evidence moves it on. Many things at a time, one row each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -40,11 +40,19 @@ REASONS = ("harm", "benefit", "futile", "change")
 class Gate:
     """Statuses, levels and evidence of `rows` things; `families` are those whose errors are controlled together.
 
+    `weights` are those of harm to each metric, as `Evidence` has them.
+
     Only `admit` and `judge` move anything.
     """
 
     def __init__(
-        self, rows: int, *, limits: Limits, metrics: int = 1, bets: Bets | None = None, families: ArrayLike | None = None
+        self,
+        rows: int,
+        *,
+        limits: Limits,
+        weights: Sequence[float] = (1.0,),
+        bets: Bets | None = None,
+        families: ArrayLike | None = None,
     ) -> None:
         self.limits = limits
         self.status = np.full(rows, Status.CANDIDATE, np.int8)
@@ -54,7 +62,7 @@ class Gate:
         count = int(self.family.max(initial=0)) + 1
         self.begun = np.zeros(count)
         self.discoveries = np.zeros(count)
-        self.evidence = Evidence(rows, metrics, benefit_at=1.0, harm_at=1 / limits.harm_level, bets=bets or Bets())
+        self.evidence = Evidence(rows, weights, benefit_at=1.0, harm_at=1 / limits.harm_level, bets=bets or Bets())
 
     def admit(self, rows: ArrayLike) -> None:
         """Begin the trial of these rows: what was seen before counts for nothing, and each gets its level."""

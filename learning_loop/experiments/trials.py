@@ -16,7 +16,7 @@ from learning_loop.stats.ratio import SKEWED, log_ratio_evidence
 
 METRICS = ("score", "success", "duration", "cost", "safety")  # the first is what is to get better, harm to any demotes
 TAKEN = (2, 3)  # those of them that are what a run took: less is better
-WEIGHTS = (0.4, 0.15, 0.15, 0.15, 0.15)  # of harm to each in the mean
+WEIGHTS = (0.5, 0.3, 0.05, 0.05, 0.1)  # of harm to each in the mean; most for what runs nearly always have
 STRATA = 8  # kinds of task that harm is looked for in by themselves; what comes after them shares the last
 IDLE = 500  # runs without an eligible one, after which a trial starves
 LARGE = 0.2  # share of the runs from which on a kind of task has a say
@@ -49,12 +49,11 @@ class Trials:
         kept = kept or {}
         self._promotes = promotes
         self.units = tuple(dict.fromkeys(units))
-        self.gate = Gate(len(self.units), limits=limits, metrics=len(METRICS))
-        self.gate.evidence.weights[:] = WEIGHTS
+        self.gate = Gate(len(self.units), limits=limits, weights=WEIGHTS)
         self.gate.begun[0], self.gate.discoveries[0] = kept.get("begun", 0), kept.get("discoveries", 0)
         self._row = {unit: row for row, unit in enumerate(self.units)}
         self._harmed_at = 1 / limits.harm_level  # for each kind: to hold a promotion up is no verdict
-        self._strata = Evidence(len(self.units) * STRATA, 1, benefit_at=1.0, harm_at=self._harmed_at, bets=SOONER)
+        self._strata = Evidence(len(self.units) * STRATA, (1.0,), benefit_at=1.0, harm_at=self._harmed_at, bets=SOONER)
         self._slots: dict[str, dict[str, int]] = {unit: {} for unit in self.units}
         self._idle = dict.fromkeys(self.units, 0)  # runs since one was eligible for it
         self._draws: dict[str, dict[str, list[int]]] = {unit: {} for unit in self.units}  # withheld and shown, by odds

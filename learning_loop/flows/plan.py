@@ -17,7 +17,7 @@ ARCHIVE = "memory/archive"
 
 
 class Plan:
-    """Changes that nobody sees before they are committed. Notes that a person wrote or changed are never among them."""
+    """Changes that nobody sees before they are committed; what a person did to a file meanwhile stays, whatever is planned."""
 
     def __init__(self, app: App) -> None:
         self._app = app

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from learning_loop import LearningOrchestrator
 from learning_loop.experiments.gate import Gate, Status
 from learning_loop.experiments.lift import lifts
+from learning_loop.experiments.trials import METRICS, WEIGHTS
 from learning_loop.records import Exposed, Kind
 from learning_loop.settings import Limits
 from learning_loop.stats.betting import confidence_sequence, log_wealth_against
@@ -58,7 +59,8 @@ def play(
 ) -> Course:
     """Let the gate judge rules of known effects after every run; `turn` changes effects, and without `go_on` active ends it."""
     count = len(effects)
-    gate = Gate(histories * count, limits=Limits(at_once=count), families=np.repeat(np.arange(histories), count))
+    families = np.repeat(np.arange(histories), count)
+    gate = Gate(histories * count, limits=Limits(at_once=count), weights=WEIGHTS, families=families)
     gate.admit(np.arange(histories * count))
     effect = np.tile(np.asarray(effects, float), histories)
     course = Course({reason: np.full(effect.size, NEVER) for reason in ("harm", "benefit", "futile", "change")})
@@ -74,7 +76,7 @@ def play(
         added = np.bincount(gate.family[rows], weights=shown * now[rows], minlength=histories)
         success = (rng.random(histories) < np.clip(BASE + added, 0, 1)).astype(float)
         course.active_runs += float((gate.status == Status.ACTIVE).sum()) if go_on else 0.0
-        gate.learn(rows, gate.family[rows], shown, odds, success[gate.family[rows]][:, None])
+        gate.learn(rows, gate.family[rows], shown, odds, measured(success[gate.family[rows]]))
         for move in gate.judge():
             course.first[move.reason][move.row] = min(course.first[move.reason][move.row], number)
             course.changes += move.reason == "change"
@@ -83,6 +85,13 @@ def play(
 
 def by(times: NDArray[np.int64], runs: int) -> float:
     return float((times <= runs).mean())
+
+
+def measured(success: Floats) -> Floats:
+    """Return the metrics of runs of which it is known whether they succeeded, and nothing else: that is their score, too."""
+    found = np.full((success.size, len(WEIGHTS)), np.nan)
+    found[:, METRICS.index("score")] = found[:, METRICS.index("success")] = success
+    return found
 
 
 def told(bench: _harness.Bench, name: str) -> Callable[[range], Iterable[int]]:
@@ -204,7 +213,7 @@ def watch(
 
     With it the share that harm retired before the change was noticed.
     """
-    gate = Gate(histories, limits=Limits(), families=np.arange(histories))
+    gate = Gate(histories, limits=Limits(), weights=WEIGHTS, families=np.arange(histories))
     gate.admit(np.arange(histories))
     effect, since, delays = np.full(histories, 0.1), np.zeros(histories), np.full(histories, NEVER)
     rows, harmed = np.arange(histories), np.zeros(histories, bool)
@@ -214,7 +223,7 @@ def watch(
         success = (rng.random(histories) < BASE + shown * now).astype(float)
         looked = np.flatnonzero((gate.status == Status.TRIAL) | (gate.status == Status.ACTIVE))
         since += turned == 0
-        gate.learn(looked, looked, shown[looked], odds[looked], success[looked][:, None])
+        gate.learn(looked, looked, shown[looked], odds[looked], measured(success[looked]))
         for move in gate.judge():
             if move.reason in ("change", "harm") and turned[move.row] == 0:
                 harmed[move.row] |= move.reason == "harm" and delays[move.row] == NEVER
