@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from learning_loop import LearningDashboard, LearningOrchestrator
+from learning_loop.flows.judging import judge
 from learning_loop.flows.measuring import counted_weeks
 from learning_loop.ledger import Filter
 from learning_loop.records import FAMILIES
 from learning_loop.workspace import Workspace
-from tests.conftest import WORDS_ONLY
 
 MONDAY = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 A_DAY = 36  # tasks
@@ -84,7 +84,11 @@ def month(folder: Path, *, mode: str, seed: int) -> tuple[LearningOrchestrator, 
     workspace, _ = Workspace.init(folder)
     (workspace.config / "scoring.yaml").write_text(SCORING, encoding="utf-8")
     world, clock = World(random.Random(seed)), Clock()
-    environ = {**WORDS_ONLY, "LEARNING_LOOP_MODE": mode, "LEARNING_LOOP_RULES_SETTABLE": "[client]"}
+    environ = {  # the rest is as it comes: rules are on trial, and memory is withheld now and then
+        "LEARNING_LOOP_MEMORY_EMBEDDER": "lexical",
+        "LEARNING_LOOP_MODE": mode,
+        "LEARNING_LOOP_RULES_SETTABLE": "[client]",
+    }
     loop = LearningOrchestrator(
         world.work, workspace=workspace.root, environ=environ, clock=clock, rng=random.Random(seed + 1), strict=True
     )
@@ -97,6 +101,8 @@ def month(folder: Path, *, mode: str, seed: int) -> tuple[LearningOrchestrator, 
             except RuntimeError:
                 pass
             clock.now += timedelta(minutes=15)
+        if mode == "production":
+            judge(loop.app)  # every 20 seconds, if these were days
         if day % 7 == 6:
             found.append(loop.weekly_learning_synthesis())
     return loop, found

@@ -1,5 +1,6 @@
 """Rules: what they may say, when they hold, and that they reach the work without ever breaking it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,11 +181,6 @@ def test_parameters_are_only_set_where_that_is_allowed() -> None:
     assert proposal.then.plain() == {"advise": "use parameter retries = 3"}
 
 
-def test_two_patterns_about_one_choice_give_one_rule() -> None:
-    both = [pattern("decision.model = small"), pattern("decision.model = large", family="success")]
-    assert len(proposals(both)) == 1
-
-
 def rule(antecedent: str, *, mine: bool = False, status: str = "active") -> Rule:
     (proposal,) = proposals([pattern(antecedent)])
     return Rule(
@@ -199,9 +195,10 @@ def rule(antecedent: str, *, mine: bool = False, status: str = "active") -> Rule
     )
 
 
-def plan(rules: list[Rule], antecedents: list[str], **given: Any) -> Any:
+def plan(rules: list[Rule], patterns: Sequence[str | Pattern], **given: Any) -> Any:
     known = {"fallen": {}, "rejected": {}, "most_new": 5, **given}
-    return plan_changes(rules, proposals([pattern(item) for item in antecedents]), **known)
+    found = [pattern(item) if isinstance(item, str) else item for item in patterns]
+    return plan_changes(rules, proposals(found, settable=["client"]), **known)
 
 
 def test_changes_are_small() -> None:
@@ -257,3 +254,40 @@ def test_rejected_rules_need_a_larger_effect() -> None:
     assert not plan([], [name], rejected={key: 50.0}).changes
     assert not plan([], [name], rejected={key: 40.0}).changes
     assert plan([], [name], rejected={key: 35.0}).changes
+
+
+def titles(planned: Any) -> list[str]:
+    return [change.title for change in planned.changes]
+
+
+SMALL, LARGE = pattern("decision.model = small"), pattern("decision.model = large", family="success")
+OLD, NEW = pattern("parameter.client = old"), pattern("parameter.client = new", family="success")
+
+
+def test_two_patterns_about_one_choice_give_one_rule() -> None:
+    assert titles(plan([], [SMALL, LARGE])) == ["Avoid small for model"]
+    assert titles(plan([], [OLD, NEW])) == ["Use parameter client = new; set client to new"], "what sets it, rather than advice"
+    elsewhere = pattern("type = write and decision.model = large", family="success")
+    assert len(titles(plan([], [SMALL, elsewhere]))) == 2
+
+
+def test_of_a_choice_that_has_its_rule_nothing_else_is_tried() -> None:
+    assert not titles(plan([rule("decision.model = small")], [LARGE]))
+    assert not titles(plan([rule("parameter.client = old")], [NEW])), "although it could be set"
+    by_hand = Rule(id="x", path="x", title="x", when=None, then=Then(set={"client": "old"}), status="active", mine=True)
+    assert not titles(plan([by_hand], [NEW]))
+    replaced = plan([rule("decision.model = small")], [LARGE], fallen={"failure: decision.model = small": "gone"})
+    assert [change.action for change in replaced.changes] == ["add", "retire"]
+
+
+def test_what_a_wider_rule_says_is_not_said_again_of_a_part() -> None:
+    narrow = pattern("component = api and decision.model = small")
+    assert not titles(plan([rule("decision.model = small")], [narrow]))
+    assert titles(plan([rule("component = api and decision.model = small")], [SMALL])) == ["Avoid small for model"]
+
+
+def test_a_rejected_rule_does_not_come_back_from_the_other_side() -> None:
+    rejected = {"rule: failure: decision.model = small": 50.0}
+    assert not titles(plan([], [LARGE], rejected=rejected))
+    assert titles(plan([], [pattern("decision.model = small", family="success")], rejected=rejected)), "that is the opposite"
+    assert titles(plan([], [pattern("component = api and decision.model = large", family="success")], rejected=rejected))

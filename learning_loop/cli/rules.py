@@ -26,13 +26,14 @@ def _effect(item: Any) -> str:
 @click.pass_context
 def list_(ctx: click.Context, every: bool, as_json: bool) -> None:
     """List rules, those with most evidence first; then memory as a whole and the kinds of notes in it."""
+    from learning_loop.experiments.lift import Lifts
     from learning_loop.flows.judging import catch_up
     from learning_loop.flows.lifts import memory_lifts, rule_lifts
 
     with opened(ctx) as app:
         catch_up(app)
-        runs = app.ledger.exposed()
-        found, memory = rule_lifts(app, retired=every, runs=runs), memory_lifts(app, runs=runs)
+        lifts = Lifts(app.ledger.exposed())
+        found, memory = rule_lifts(app, retired=every, lifts=lifts), memory_lifts(app, lifts=lifts)
     if as_json:
         print_json({"rules": [item.plain() for item in found], "memory": [item.plain() for item in memory]})
         return
@@ -56,14 +57,12 @@ def _counts(item: Any) -> str:
 
 def _one(ctx: click.Context, name: str) -> tuple[Any, Any]:
     from learning_loop.flows.judging import catch_up
-    from learning_loop.flows.lifts import rule_lifts
-    from learning_loop.flows.ruling import find_rule
+    from learning_loop.flows.lifts import rule_lift
 
     with opened(ctx) as app:
         catch_up(app)
-        rule = find_rule(app, name)
-        found = rule_lifts(app, retired=True)
-        return next(item for item in found if item.rule is not None and item.rule.path == rule.path), rule
+        found = rule_lift(app, name)
+        return found, found.rule
 
 
 @rules.command()

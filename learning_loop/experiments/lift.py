@@ -1,6 +1,6 @@
 """What showing something did to the outcome, with an interval that holds however often one looks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from learning_loop.stats.ratio import SKEWED, log_ratio_evidence
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Places = NDArray[np.int64]
 
 PRIOR_RUNS, PRIOR_VARIANCE = 4.0, 0.25
 
@@ -37,29 +38,52 @@ class Lift:
     skewed: bool = False
 
 
-def lifts(runs: Sequence[Exposed], checks: Mapping[str, Mapping[str, bool]], *, level: float = 0.95) -> dict[str, Lift]:
-    """Return the lift of every unit that was ever drawn; `runs` in the order they ended, `checks` by unit and run.
+class Lifts:
+    """The lifts of all that was drawn in `runs`, which come in the order they ended; each is counted when it is asked for.
 
     Of the runs from which memory as a whole was withheld only that is learned; runs whose score is unknown are left out.
     """
-    scored = [run for run in runs if run.score is not None]
-    outcome = np.array([(run.score or 0.0) / 100 for run in scored])
-    expected = _expected(scored, outcome)
-    drawn: dict[str, tuple[list[int], list[bool], list[float]]] = {}
-    for place, run in enumerate(scored):
-        whole = run.units[0]
-        units = zip(run.units, run.odds, strict=True) if whole in run.shown else [(whole, run.odds[0])]
-        for unit, odds in units:
-            if 0 < odds < 1:
-                places, shown, chances = drawn.setdefault(unit, ([], [], []))
-                places.append(place)
-                shown.append(unit in run.shown)
-                chances.append(odds)
-    found = {}
-    for unit, (places, shown, chances) in drawn.items():
-        lift = _lift(unit, np.array(shown), np.array(chances), outcome[places], expected[places], level)
-        found[unit] = _followed(lift, checks.get(unit, {}))
-    return found
+
+    def __init__(self, runs: Sequence[Exposed], *, level: float = 0.95) -> None:
+        scored = [run for run in runs if run.score is not None]
+        self._outcome = np.array([(run.score or 0.0) / 100 for run in scored])
+        self._expected = _expected(scored, self._outcome)
+        self._level = level
+        names: dict[str, int] = {}
+        self._types = np.array([names.setdefault(run.kind.type, len(names)) for run in scored], dtype=np.int64)
+        self._names = list(names)
+        self._drawn: dict[str, tuple[list[int], list[bool], list[float]]] = {}
+        for place, run in enumerate(scored):
+            whole = run.units[0]
+            units = zip(run.units, run.odds, strict=True) if whole in run.shown else [(whole, run.odds[0])]
+            for unit, odds in units:
+                if 0 < odds < 1:
+                    places, shown, chances = self._drawn.setdefault(unit, ([], [], []))
+                    places.append(place)
+                    shown.append(unit in run.shown)
+                    chances.append(odds)
+
+    @property
+    def units(self) -> Iterator[str]:
+        """All that was ever drawn."""
+        return iter(self._drawn)
+
+    def of(self, unit: str, check: Mapping[str, bool] | None = None) -> Lift:
+        """Return the lift of one unit; `check` says by run whether it was followed."""
+        places, shown, odds = map(np.array, self._drawn.get(unit, ((), (), ())))
+        return _followed(self._lift(unit, places, shown, odds), check or {}) if places.size else Lift(unit, 0, 0)
+
+    def by_type(self, unit: str) -> dict[str, Lift]:
+        """Return the lift of one unit by type of task; none where it was drawn for one type only."""
+        places, shown, odds = map(np.array, self._drawn.get(unit, ((), (), ())))
+        types = self._types[places] if places.size else places
+        here = {self._names[code]: types == code for code in np.unique(types)}
+        if len(here) < 2:
+            return {}
+        return {name: self._lift(unit, places[those], shown[those], odds[those]) for name, those in sorted(here.items())}
+
+    def _lift(self, unit: str, places: Places, shown: Flags, odds: Floats) -> Lift:
+        return _lift(unit, shown, odds, self._outcome[places], self._expected[places], self._level)
 
 
 def _lift(unit: str, shown: Flags, odds: Floats, outcome: Floats, expected: Floats, level: float) -> Lift:

@@ -254,6 +254,11 @@ def number(text: str) -> float | None:
     return found if abs(found) != float("inf") else None
 
 
+def parts_of(condition: Condition | None) -> tuple[Condition, ...]:
+    """Return the conditions that must all hold; none where there is no condition."""
+    return () if condition is None else condition.parts if isinstance(condition, AllOf) else (condition,)
+
+
 def names_of(condition: Condition) -> list[str]:
     """Return the names of the features that a condition asks about."""
     if isinstance(condition, Comparison):

@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from learning_loop.app import App
-from learning_loop.experiments.lift import Lift, lifts
+from learning_loop.experiments.lift import Lift, Lifts
 from learning_loop.features.encoding import OWN
 from learning_loop.flows.remember import place_of
 from learning_loop.flows.rules import RuleBook
 from learning_loop.flows.ruling import archived_rules, find_rule
-from learning_loop.records import Event, Exposed
+from learning_loop.records import Event
 from learning_loop.rules import Rule
 
 HELPS, HARMS, UNKNOWN = "helps", "harms", "not yet known"
@@ -45,46 +45,31 @@ class RuleLift:
         return known | {name: getattr(self.lift, name) for name in names} | {"by_type": by_type, "harms_in": self.harms_in}
 
 
-def rule_lifts(app: App, *, retired: bool = False, runs: Sequence[Exposed] | None = None) -> list[RuleLift]:
+def rule_lifts(app: App, *, retired: bool = False, lifts: Lifts | None = None) -> list[RuleLift]:
     """Return every rule that can be read, those with evidence first; those in the archive too where they are wanted.
 
-    `runs` are those to go by, where they were read already: the newest that the ledger gives.
+    `lifts` are those of the runs to go by, where they were read already: the newest that the ledger gives.
     """
     rules = [*RuleBook(app).rules(fresh=True), *(archived_rules(app) if retired else ())]
-    metrics = {rule.unit: f"rule_check:{rule.id}" for rule in rules if rule.then.check is not None}
-    passed = {unit: {run: value > 0 for run, value in app.ledger.measured(metric).items()} for unit, metric in metrics.items()}
-    runs = app.ledger.exposed() if runs is None else runs
-    known = lifts(runs, passed)
-    types = sorted({run.kind.type for run in runs})
-    split = {name: lifts([run for run in runs if run.kind.type == name], {}) for name in types} if len(types) > 1 else {}
-    moves: dict[str, list[Event]] = {}
-    for event in app.ledger.events("rule_change"):
-        moves.setdefault(event.subject, []).append(event)
-    newest, found = app.ledger.events("odds", last=1), []
-    helping = newest[0].data["helping"] if newest else ()
-    for rule in rules:
-        by_type = {name: of[rule.unit] for name, of in split.items() if rule.unit in of}
-        lift = known.get(rule.unit) or Lift(rule.unit, 0, 0)
-        found.append(_of_rule(rule, lift, moves.get(rule.id, []), by_type if len(by_type) > 1 else {}, helping))
+    found = _of_rules(app, rules, lifts or Lifts(app.ledger.exposed()))
     return sorted(found, key=lambda item: (-(item.lift.shown + item.lift.withheld), item.title))
 
 
-def memory_lifts(app: App, *, runs: Sequence[Exposed] | None = None) -> list[RuleLift]:
-    """Return memory as a whole and the kinds of notes in it, as far as they were ever drawn; `runs` as above."""
-    found = lifts(app.ledger.exposed() if runs is None else runs, {})
-    names = {"memory": "memory as a whole"}
-    return [
-        RuleLift(
-            id=unit,
-            title=names.get(unit, f"notes: {unquote(unit.removeprefix('kind:'))}"),
-            status=None,
-            lift=lift,
-            verdict=_said(lift),
-            since=None,
-        )
-        for unit, lift in sorted(found.items(), key=lambda item: (item[0] != "memory", item[0]))
-        if not unit.startswith("rule:")
-    ]
+def rule_lift(app: App, name: str) -> RuleLift:
+    """Return what is known of one rule; raise NotFoundError."""
+    (found,) = _of_rules(app, [find_rule(app, name)], Lifts(app.ledger.exposed()))
+    return found
+
+
+def memory_lifts(app: App, *, lifts: Lifts | None = None) -> list[RuleLift]:
+    """Return memory as a whole and the kinds of notes in it, as far as they were ever drawn; `lifts` as above."""
+    lifts = lifts or Lifts(app.ledger.exposed())
+    names, found = {"memory": "memory as a whole"}, []
+    for unit in sorted(lifts.units, key=lambda unit: (unit != "memory", unit)):
+        if not unit.startswith("rule:"):
+            lift, title = lifts.of(unit), names.get(unit, f"notes: {unquote(unit.removeprefix('kind:'))}")
+            found.append(RuleLift(id=unit, title=title, status=None, lift=lift, verdict=_said(lift), since=None))
+    return found
 
 
 def shown_to(app: App, execution_id: str) -> list[tuple[str, str, float, bool]]:
@@ -119,6 +104,19 @@ def reasons(app: App, name: str) -> dict[str, Any]:
         "notes": [path for path in notes if (app.workspace.root / path).is_file()],
         "executions": list(rule.evidence),
     }
+
+
+def _of_rules(app: App, rules: Sequence[Rule], lifts: Lifts) -> list[RuleLift]:
+    moves: dict[str, list[Event]] = {}
+    for event in app.ledger.events("rule_change"):
+        moves.setdefault(event.subject, []).append(event)
+    newest, found = app.ledger.events("odds", last=1), []
+    helping = newest[0].data["helping"] if newest else ()
+    for rule in rules:
+        passed = app.ledger.measured(f"rule_check:{rule.id}") if rule.then.check is not None else {}
+        lift = lifts.of(rule.unit, {run: value > 0 for run, value in passed.items()})
+        found.append(_of_rule(rule, lift, moves.get(rule.id, []), lifts.by_type(rule.unit), helping))
+    return found
 
 
 def _of_rule(rule: Rule, lift: Lift, moves: list[Event], by_type: Mapping[str, Lift], helping: Collection[str]) -> RuleLift:

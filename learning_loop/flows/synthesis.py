@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from learning_loop.app import App
+from learning_loop.experiments.lift import Lifts
 from learning_loop.features import parse, show
 from learning_loop.features.conditions import AllOf, Comparison
 from learning_loop.flows.alerts import RESOLVED, Alert, alerts, check_alerts, event_of, note_of
@@ -294,15 +295,11 @@ class _Week:
         why = dict.fromkeys(orphans, "its pattern does not stand any more")
         why |= {key: f"its pattern has not stood since {entry['last']}" for key, entry in fallen.items()}
         why |= dict.fromkeys(found.superseded, "another pattern says it better")
-        ruled = {rule.pattern for rule in rules if rule.status not in ("retired", "rejected")}
-        rejected = self._rejected(rules)
-        ruled |= {key.removeprefix("rule: ") for key in rejected}  # the same from the other side would get round a person
-        first = sorted(found.patterns, key=lambda pattern: pattern.key not in ruled)  # what has its rule keeps it
         planned = plan_changes(
             rules,
-            proposals(first, settable=settings.settable),
+            proposals(found.patterns, settable=settings.settable),
             fallen=why,
-            rejected=rejected,
+            rejected=self._rejected(rules),
             most_new=settings.most_new,
         )
         for change in planned.changes:
@@ -404,9 +401,9 @@ class _Week:
 
     def _lifts(self) -> list[RuleLift]:
         """Return what is known by now of the rules in force, the best known first, and of memory."""
-        runs = self.app.ledger.exposed()
-        known = [item for item in rule_lifts(self.app, runs=runs) if item.rule is not None and item.rule.shown]
-        return [*known[:MOST_LIFTS], *memory_lifts(self.app, runs=runs)]
+        lifts = Lifts(self.app.ledger.exposed())
+        known = [item for item in rule_lifts(self.app, lifts=lifts) if item.rule is not None and item.rule.shown]
+        return [*known[:MOST_LIFTS], *memory_lifts(self.app, lifts=lifts)]
 
     def _moved(self) -> list[Event]:
         """Return what the gate and people did to rules in this period; what is done by synthesis is told by itself."""

@@ -12,7 +12,14 @@ import numpy as np
 from learning_loop.features.conditions import SORTS, Comparison, Condition, facts_of, holds, names_of, number, show, test_of
 from learning_loop.patterns.candidates import DOUBTED, PASSING, Candidate, Contrasted, Extent, Limits, lags_of
 from learning_loop.records import Observation, Pattern
-from learning_loop.stats.contingency import fisher_greater_many, least_p_value, mantel_haenszel, newcombe, serial_p_value
+from learning_loop.stats.contingency import (
+    fisher_greater_many,
+    least_p_value,
+    mantel_haenszel,
+    newcombe,
+    serial_p_value,
+    synergy_p_value,
+)
 
 FEW_VALUES = 8  # a number with more distinct values than this is cut at its quartiles
 MOST_PAIRED = 150  # features that are paired with each other: those that split the runs most evenly
@@ -162,9 +169,9 @@ def irredundant(found: Sequence[Candidate], pairs: int, known: Sequence[Candidat
 
     Conditions on one feature are taken in first; each must still be commoner in its group, at Bonferroni's level, once the
     runs are told apart by those taken in before. A pair is taken in where each part adds to the other, at Bonferroni's level
-    over all `pairs` that were tested (the luckiest half of a condition is no pattern), and where it leaves one of its parts
-    nothing to say. In the end each must stand beside all others, so that a true pair outlives its parts. What is exactly the
-    opposite of another, seen from the other side, stays.
+    over all `pairs` that were tested (the luckiest half of a condition is no pattern), where both together do more than the
+    sum of what each does alone, and where it leaves one of its parts nothing to say. In the end each must stand beside all
+    others, so that a true pair outlives its parts. What is exactly the opposite of another, seen from the other side, stays.
     """
     before = set(map(id, known))
     kept: list[Candidate] = list(known)
@@ -172,8 +179,10 @@ def irredundant(found: Sequence[Candidate], pairs: int, known: Sequence[Candidat
     for candidate in singles:
         if _beside(candidate, kept) <= STILL / len(singles):
             kept.append(candidate)
-    for candidate in _ordered(found, "pair"):
-        if _adds(candidate, STILL / pairs) and _replaces(candidate, kept) and _beside(candidate, kept) <= STILL / pairs:
+    together = [candidate for candidate in _ordered(found, "pair") if _adds(candidate, STILL / pairs)]
+    for candidate in together:
+        more = _synergy(candidate) <= STILL / len(together)
+        if more and _replaces(candidate, kept) and _beside(candidate, kept) <= STILL / pairs:
             kept.append(candidate)
     for candidate in sorted((item for item in kept if id(item) not in before), key=lambda item: -item.p_value):
         others = [other for other in kept if other is not candidate]
@@ -202,6 +211,14 @@ def _adds(pair: Candidate, level: float) -> bool:
     contrast = _of(pair)
     strata = [_stratum(contrast.runs, contrast.label, part) for part in contrast.extents]
     return all(mantel_haenszel([stratum]) <= level for stratum in strata)
+
+
+def _synergy(pair: Candidate) -> float:
+    """Return the p-value that both parts together do more than the sum of what each does alone."""
+    contrast = _of(pair)
+    cell = 2 * contrast.extents[0].astype(np.int64) + contrast.extents[1]
+    runs, hits = (np.bincount(cell[here], minlength=4).reshape(2, 2) for here in (slice(None), contrast.label))
+    return synergy_p_value(hits, runs)
 
 
 def _replaces(pair: Candidate, kept: Sequence[Candidate]) -> bool:

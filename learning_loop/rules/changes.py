@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from learning_loop.features.conditions import show
-from learning_loop.rules.propose import Proposal
+from learning_loop.features.conditions import Condition, parts_of, show
+from learning_loop.rules.propose import Choice, Proposal, choice_of
 from learning_loop.rules.rule import Rule, Then, said
 
 MOST_RETIRED = 0.5  # of the loop's own rules that are in force, but one at least: a week that would take more is not believed
@@ -51,7 +50,9 @@ def plan_changes(
     held: list[str] = []
     own = {rule.pattern: rule for rule in rules if rule.pattern and not rule.mine}
     standing = [rule for rule in rules if rule.status not in ("retired", "rejected")]
-    others = {_meaning(rule.when, rule.then) for rule in standing}
+    staying = [rule for rule in standing if rule.mine or rule.pattern not in fallen]
+    said_already = [_meaning(rule.when, rule.then) for rule in staying]
+    choices = [choice for rule in staying if (choice := _choice(rule)) is not None]
     touched = {rule.pattern for rule in rules if rule.mine and rule.pattern and rule.status != "rejected"}
     for proposal in proposed:
         known = own.get(proposal.pattern)
@@ -62,15 +63,21 @@ def plan_changes(
             if known.says != says:
                 changes.append(_change("revise", proposal, known, f"its pattern now says: {proposal.reason}"))
             continue
-        if (before := rejected.get(proposal.key)) is not None and (proposal.low or 0.0) <= before:
+        choice = proposal.choice
+        before = [effect for key, effect in rejected.items() if key == proposal.key or _agree(choice, key)]
+        if before and (proposal.low or 0.0) <= max(before):
             continue
-        if _meaning(proposal.when, proposal.then) in others:
-            continue  # another rule says it already
+        where, done = _meaning(proposal.when, proposal.then)
+        if any(done == other and there <= where for there, other in said_already):
+            continue  # another rule says it already, here or wherever it holds
+        if choice is not None and any(choice.meets(other) for other in choices):
+            continue  # it is tried first what another rule says of this choice
         if sum(change.action == "add" for change in changes) >= most_new:
             held.append(f"{proposal.title}: waits, for {most_new} rules a week are enough to judge")
             continue
         changes.append(_change("add", proposal, known, proposal.reason))
-        others.add(_meaning(proposal.when, proposal.then))
+        said_already.append((where, done))
+        choices += [choice] if choice is not None else []
     retired, kept = _retired(rules, fallen)
     return Plan((*changes, *retired), (*held, *kept))
 
@@ -99,7 +106,7 @@ def _retired(rules: Sequence[Rule], fallen: Mapping[str, str]) -> tuple[list[Cha
 
 def _duplicates(rules: Sequence[Rule], gone: Sequence[Rule | None]) -> list[Change]:
     """Return the retirement of every rule of the loop's own that another one, or a person's, says already."""
-    seen: dict[tuple[str, str], Rule] = {}
+    seen: dict[tuple[frozenset[str], str], Rule] = {}
     found = []
     standing = [rule for rule in rules if rule.status not in ("retired", "rejected") and rule not in gone]
     for rule in sorted(standing, key=lambda rule: not rule.mine):
@@ -128,7 +135,26 @@ def _says(proposal: Proposal) -> str:
     return f"when {show(proposal.when) if proposal.when is not None else 'always'}: {said(proposal.then)}"
 
 
-def _meaning(when: Any, then: Then) -> tuple[str, str]:
-    """Return what a rule comes to apart from its wording: rules with the same are duplicates."""
+def _choice(rule: Rule) -> Choice | None:
+    """Return the choice that a rule is about, by what it does; by its pattern where it only advises."""
+    names = [f"parameter.{name}" for name in rule.then.set]
+    names += [f"decision.{point}" for point in (*rule.then.prefer, *rule.then.avoid)]
+    if names:
+        return Choice(_where(rule.when), tuple(sorted(names)), (), good=True)
+    return choice_of(rule.pattern) if rule.pattern else None
+
+
+def _agree(choice: Choice | None, rejected: str) -> bool:
+    """Say whether a choice comes to the same as that of a rejected rule: from the other side, it would get round a person."""
+    other = choice_of(rejected.removeprefix("rule: "))
+    return choice is not None and other is not None and choice.agrees(other)
+
+
+def _where(when: Condition | None) -> frozenset[str]:
+    return frozenset(map(show, parts_of(when)))
+
+
+def _meaning(when: Condition | None, then: Then) -> tuple[frozenset[str], str]:
+    """Return what a rule comes to apart from its wording: where, and what it does; rules with the same are duplicates."""
     done = {name: value for name, value in then.plain().items() if name != "advise"} or {"advise": then.advise}
-    return (show(when) if when is not None else "", repr(sorted(done.items())))
+    return _where(when), repr(sorted(done.items()))

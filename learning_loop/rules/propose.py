@@ -5,11 +5,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from learning_loop.features.conditions import AllOf, Comparison, Condition, all_of, parse, show
+from learning_loop.errors import ConditionError
+from learning_loop.features.conditions import Comparison, Condition, all_of, parse, parts_of, show
 from learning_loop.records import Pattern
 from learning_loop.rules.rule import Then, said
 
 _CONTEXT = ("type", "component", "project", "agent", "tag")  # what a task is given with; the rest somebody chooses
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a rule is about: the options of what is chosen somewhere, and whether they are those to take or to leave."""
+
+    where: frozenset[str]
+    names: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+    good: bool
+
+    def meets(self, other: "Choice") -> bool:
+        """Whether both are about the same choice in the same place."""
+        return (self.where, self.names) == (other.where, other.names)
+
+    def agrees(self, other: "Choice") -> bool:
+        """Whether both come to the same, as to take one option and to leave the other do."""
+        return self.meets(other) and (self.good == other.good) == (self.values == other.values)
+
+
+def choice_of(pattern: str) -> Choice | None:
+    """Return what a pattern, named by its key, says of a choice; None where it is about none, or cannot be read."""
+    family, _, antecedent = pattern.partition(": ")
+    if family not in ("success", "failure"):
+        return None
+    try:
+        context, chosen = _parted(parse(antecedent))
+    except ConditionError:  # a person's hand was at it
+        return None
+    chosen.sort(key=lambda part: part.name)
+    where, names = frozenset(map(show, context)), tuple(part.name for part in chosen)
+    return Choice(where, names, tuple(part.values for part in chosen), family == "success") if chosen else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,31 +62,23 @@ class Proposal:
     low: float | None
     executions: tuple[str, ...]
 
+    @property
+    def choice(self) -> Choice | None:
+        return choice_of(self.pattern)
+
 
 def proposals(patterns: Sequence[Pattern], *, settable: Sequence[str] = ()) -> list[Proposal]:
-    """Return the rules that patterns suggest, the strongest pattern's first.
+    """Return the rules that patterns suggest, in the order of the patterns, but what sets a choice before what advises on it.
 
-    Of two that are about the same choice in the same place, as to avoid one option and to prefer the other, the first.
-    `settable` are the parameters a rule may set; of others it only advises.
+    `settable` are the parameters a rule may set.
     """
-    found: dict[tuple[str, tuple[str, ...]], Proposal] = {}
+    found: dict[Any, list[Proposal]] = {}
     for pattern in patterns:
         proposal = _from_dependency(pattern) if pattern.family == "dependency" else _from(pattern, settable)
         if proposal is not None:
-            where = show(proposal.when) if proposal.when is not None else ""
-            found.setdefault((where, _choice(proposal, pattern)), proposal)
-    return list(found.values())
-
-
-def _choice(proposal: Proposal, pattern: Pattern) -> tuple[str, ...]:
-    """Return what a rule is about: decision points, else the features of its pattern that are no part of its condition."""
-    points = (*proposal.then.prefer, *proposal.then.avoid)
-    if points:
-        return tuple(sorted(points))
-    if pattern.family == "dependency":
-        return (pattern.key,)
-    _, chosen = _parted(parse(pattern.antecedent))
-    return tuple(sorted(part.name for part in chosen))
+            choice = proposal.choice
+            found.setdefault((choice.where, choice.names) if choice else pattern.key, []).append(proposal)
+    return [proposal for group in found.values() for proposal in sorted(group, key=lambda item: not item.then.set)]
 
 
 def _from(pattern: Pattern, settable: Sequence[str]) -> Proposal | None:
@@ -61,14 +86,12 @@ def _from(pattern: Pattern, settable: Sequence[str]) -> Proposal | None:
     if pattern.family == "performance" or not chosen:
         return None  # nothing that anybody chose for the run: a report says it, a rule could only say to take care
     good = pattern.family == "success"
-    decided = [part for part in chosen if part.name.startswith("decision.") and part.operator == "="]
-    given = [part for part in chosen if part not in decided]
-    if len(decided) == 1 and all(part.name.startswith("parameter.") for part in given):
-        options = {decided[0].name.partition(".")[2]: decided[0].values}  # what is given with the task says when
-        return _proposal(pattern, [*context, *given], Then(prefer=options if good else {}, avoid={} if good else options))
+    if len(chosen) == 1 and _decided(chosen[0]):
+        options = {chosen[0].name.partition(".")[2]: chosen[0].values}
+        return _proposal(pattern, context, Then(prefer=options if good else {}, avoid={} if good else options))
     settings = {
         part.name.partition(".")[2]: _value(part.values[0])
-        for part in given
+        for part in chosen
         if good and part.operator == "=" and part.name.startswith("parameter.") and part.name.partition(".")[2] in settable
     }
     both = " together with ".join(show(part).replace(".", " ", 1) for part in chosen)
@@ -105,16 +128,25 @@ def _capital(then: Then) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _decided(part: Comparison) -> bool:
+    return part.name.startswith("decision.") and part.operator == "="
+
+
 def _parted(condition: Condition) -> tuple[list[Condition], list[Comparison]]:
-    """Return the parts that say what a task is, and those that say what was chosen for it."""
-    parts = condition.parts if isinstance(condition, AllOf) else (condition,)
+    """Return the parts that say what a task is, and those that say what was chosen for it.
+
+    Parameters beside one decision are given with the task: they say when to decide so.
+    """
     context: list[Condition] = []
-    chosen = []
-    for part in parts:
+    chosen: list[Comparison] = []
+    for part in parts_of(condition):
         if isinstance(part, Comparison) and part.name not in _CONTEXT:
             chosen.append(part)
         else:
             context.append(part)
+    given = [part for part in chosen if part.name.startswith("parameter.")]
+    if len(given) + 1 == len(chosen) and any(map(_decided, chosen)):
+        return [*context, *given], [part for part in chosen if part not in given]
     return context, chosen
 
 

@@ -74,6 +74,20 @@ def mantel_haenszel(strata: Sequence[tuple[float, float, float, float]]) -> floa
     return 0.5 * math.erfc(excess / math.sqrt(2 * variance))
 
 
+def synergy_p_value(hits: Counts, runs: Counts) -> float:
+    """Return the one-sided p-value that two conditions together do more than the sum of what each does alone.
+
+    Both of shape (2, 2), with and without one along one axis, the other along the other: the interaction contrast of the four
+    shares (K. J. Rothman, The estimation of synergy or antagonism, American Journal of Epidemiology 103, 1976), each with one
+    hit and one miss added, so that a cell of few runs has much variance and not none.
+    """
+    counts = runs + 2
+    shares = (hits + 1) / counts
+    contrast = shares[1, 1] - shares[1, 0] - shares[0, 1] + shares[0, 0]
+    variance = (shares * (1 - shares) / counts).sum()
+    return 0.5 * math.erfc(float(contrast) / math.sqrt(2 * float(variance)))
+
+
 def serial_p_value(exposed: npt.NDArray[np.bool_], label: npt.NDArray[np.bool_], lags: int) -> float:
     """Return the one-sided p-value that exposure and label go together, where either comes in runs.
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from learning_loop import LearningOrchestrator
 from learning_loop.experiments.gate import Gate, Status
-from learning_loop.experiments.lift import lifts
+from learning_loop.experiments.lift import Lifts
 from learning_loop.experiments.trials import METRICS, WEIGHTS
 from learning_loop.records import Exposed, Kind
 from learning_loop.settings import Limits
@@ -285,7 +285,8 @@ def cost(bench: _harness.Bench) -> None:
     count, rules = (20_000 if bench.quick else 100_000), 500
     exposures = list(exposed(random.Random(bench.seed), count, rules))
     started = time.perf_counter()
-    found = lifts(exposures, {})
+    lifts = Lifts(exposures)
+    found = {unit: (lifts.of(unit), lifts.by_type(unit)) for unit in lifts.units}
     took = time.perf_counter() - started
     bench.row(part="cost", what=f"lifts of {len(found) - 1} rules, 50 a run", runs=count, seconds=took)
     bench.goal(f"seconds for the lifts of {rules} rules over {count} executions", took, 10.0)
@@ -310,15 +311,15 @@ def per_run(rules: int, runs: int) -> float:
 
 
 def exposed(rng: random.Random, count: int, rules: int) -> Iterator[Exposed]:
-    """Yield runs that fifty of the rules were eligible for."""
-    kind, at = Kind(type="build", component="api"), datetime(2026, 1, 1, tzinfo=UTC)
+    """Yield runs, of two types of task, that fifty of the rules were eligible for."""
+    kinds, at = (Kind(type="build", component="api"), Kind(type="test", component="api")), datetime(2026, 1, 1, tzinfo=UTC)
     for number in range(count):
         units = ("memory", *(f"rule:{name}" for name in rng.sample(range(rules), 50)))
         odds = (0.95, *[0.5] * 50)
         shown = frozenset(unit for unit, chance in zip(units, odds, strict=True) if rng.random() < chance)
         success = rng.random() < BASE
         yield Exposed(
-            place=number, id=str(number), kind=kind, ended_at=at, units=units, odds=odds, shown=shown,
+            place=number, id=str(number), kind=kinds[number % 2], ended_at=at, units=units, odds=odds, shown=shown,
             score=100.0 * success, success=success, duration_s=1.0, cost_usd=None, safety=None,
         )  # fmt: skip
 
