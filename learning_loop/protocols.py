@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from learning_loop.records import Experience
+
 Vectors = Any  # a numpy array, float32: numpy is not imported where no vector is made
 
 
@@ -12,10 +14,27 @@ class Policy(Protocol):
     `version` names it and what it has learned: two policies of one version give the same distribution.
     """
 
-    version: str
+    @property
+    def version(self) -> str: ...
 
     def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:
         """Return a weight for each option, none negative and not all zero. Pure: the same arguments give the same weights."""
+        ...
+
+
+class Learner(Policy, Protocol):
+    """A policy that learns from what came of choices, its own or those of others. Options may appear and vanish at any time."""
+
+    def update(self, batch: Sequence[Experience]) -> None:
+        """Learn from choices in the order they were made; each is given once."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return all that was learned: numbers, texts, lists of them, and numpy arrays."""
+        ...
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave, in place of what was learned so far."""
         ...
 
 

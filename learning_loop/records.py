@@ -237,6 +237,17 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """A choice and what came of it: the context it was made in, the options it was made from, and the reward."""
+
+    context: Mapping[str, Any]
+    options: tuple[str, ...]
+    chosen: str
+    propensity: float | None
+    reward: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exposed:
     """An ended run and what it was shown and not: `odds` are the probabilities of `units`, in their order.
 

@@ -17,6 +17,7 @@ from learning_loop.stats.contingency import (
     mantel_haenszel,
     newcombe,
     risk_difference,
+    synergy_p_value,
     wilson,
 )
 from learning_loop.stats.multiple import can_be_found, share_of_level, weighted_holm
@@ -89,6 +90,23 @@ def test_a_true_pair_outlives_its_parts() -> None:
         ]
 
     assert share(15, both) >= 0.8
+
+
+def test_two_causes_that_add_up_are_two_patterns() -> None:
+    def pairs(rng: Rng) -> bool:
+        runs = history(rng, 600, lambda drawn, *_: 0.1 + 0.3 * bool(drawn[3]) + 0.3 * bool(drawn[9]))
+        found = {item.antecedent for item in find_patterns(runs, LIMITS).patterns}
+        return any(" and " in item for item in found)
+
+    assert share(20, pairs) <= 0.1
+
+
+def test_synergy_is_more_than_the_sum() -> None:
+    runs = np.full((2, 2), 200)
+    assert synergy_p_value(np.array([[20, 80], [80, 140]]), runs) > 0.4
+    assert synergy_p_value(np.array([[20, 20], [20, 140]]), runs) < 1e-6
+    assert synergy_p_value(np.array([[20, 140], [140, 140]]), runs) > 0.99, "either of them is enough"
+    assert synergy_p_value(np.array([[0, 1], [0, 9]]), np.array([[0, 9], [9, 9]])) == 1, "what was never seen says nothing"
 
 
 def test_drifts_and_changes_of_duration_are_found() -> None:

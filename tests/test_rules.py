@@ -274,20 +274,75 @@ def test_two_patterns_about_one_choice_give_one_rule() -> None:
 def test_of_a_choice_that_has_its_rule_nothing_else_is_tried() -> None:
     assert not titles(plan([rule("decision.model = small")], [LARGE]))
     assert not titles(plan([rule("parameter.client = old")], [NEW])), "although it could be set"
-    by_hand = Rule(id="x", path="x", title="x", when=None, then=Then(set={"client": "old"}), status="active", mine=True)
-    assert not titles(plan([by_hand], [NEW]))
+    both = Then(prefer={"model": ("large",), "effort": ("high",)}, avoid={"model": ("small",)}, set={"client": "old"})
+    by_hand = Rule(id="x", path="x", title="x", when=None, then=both, status="active", mine=True)
+    assert not titles(plan([by_hand], [NEW, SMALL, pattern("decision.effort = low")]))
     replaced = plan([rule("decision.model = small")], [LARGE], fallen={"failure: decision.model = small": "gone"})
     assert [change.action for change in replaced.changes] == ["add", "retire"]
+
+
+def test_a_choice_is_not_tried_beside_a_part_of_it() -> None:
+    pair = pattern("parameter.client = old and parameter.retry = 3", family="success")
+    assert titles(plan([], [NEW, pair])) == ["Use parameter client = new; set client to new"]
+    assert not titles(plan([rule("parameter.client = old")], [pair]))
+    (partly,) = plan([], [pair]).changes
+    kept = Rule(id="p", path="p", title="p", when=None, then=partly.proposal.then, status="trial", mine=False, pattern=pair.key)
+    assert not titles(plan([kept], [pattern("parameter.retry = 1")])), "it is about both, although it sets one"
+
+
+def test_where_a_person_moved_a_rule_to_is_where_it_is() -> None:
+    moved = replace(rule("parameter.client = old", mine=True), when=parse("component = api"), then=Then(advise="in my words"))
+    assert titles(plan([moved], [pattern("component = api and parameter.client = new", family="success")])) == []
+    assert titles(plan([moved], [pattern("parameter.client = newer", family="failure")])) != []
+
+
+def test_nothing_comes_in_the_place_of_what_is_not_believed_to_be_gone() -> None:
+    standing = [rule(f"decision.d{number} = a") for number in range(4)]
+    fallen = {item.pattern: "gone" for item in standing if item.pattern}
+    others = [pattern(f"decision.d{number} = b", family="success") for number in range(4)]
+    refused = plan(standing, others, fallen=fallen)
+    assert not refused.changes
+    assert len(refused.held_back) == 1
 
 
 def test_what_a_wider_rule_says_is_not_said_again_of_a_part() -> None:
     narrow = pattern("component = api and decision.model = small")
     assert not titles(plan([rule("decision.model = small")], [narrow]))
+    assert titles(plan([], [SMALL, narrow])) == ["Avoid small for model"]
     assert titles(plan([rule("component = api and decision.model = small")], [SMALL])) == ["Avoid small for model"]
 
 
 def test_a_rejected_rule_does_not_come_back_from_the_other_side() -> None:
     rejected = {"rule: failure: decision.model = small": 50.0}
     assert not titles(plan([], [LARGE], rejected=rejected))
+    assert titles(plan([], [LARGE], rejected={"rule: failure: decision.model = small": 30.0})), "its effect is larger"
+    assert not titles(plan([], [LARGE], rejected={"rule: failure: decision.model = small": 30.0, f"rule: {LARGE.key}": 60.0}))
     assert titles(plan([], [pattern("decision.model = small", family="success")], rejected=rejected)), "that is the opposite"
     assert titles(plan([], [pattern("component = api and decision.model = large", family="success")], rejected=rejected))
+    by_hand = rule("decision.model = small", mine=True, status="retired")
+    assert not titles(plan([by_hand], [SMALL, LARGE]))
+
+
+@pytest.mark.parametrize(
+    ("antecedent", "family", "comes"),
+    [
+        ("parameter.size <= 9", "success", False),
+        ("parameter.size <= 9", "failure", True),
+        ("parameter.size > 9", "success", True),
+        ("parameter.size > 9", "failure", False),
+        ("parameter.size <= 5", "success", True),
+    ],
+)
+def test_the_other_side_of_a_cut_is_the_same_choice(antecedent: str, family: str, *, comes: bool) -> None:
+    rejected = {"rule: failure: parameter.size > 9": 50.0}
+    assert bool(titles(plan([], [pattern(antecedent, family=family)], rejected=rejected))) == comes
+
+
+def test_of_a_pair_there_is_no_other_side() -> None:
+    rejected = {"rule: failure: parameter.a = 1 and parameter.b = 1": 50.0}
+    assert titles(plan([], [pattern("parameter.a = 1 and parameter.b = 3", family="success")], rejected=rejected))
+    assert not titles(plan([], [pattern("parameter.a = 1 and parameter.b = 1")], rejected=rejected))
+
+
+def test_one_choice_waits_once() -> None:
+    assert len(plan([], [SMALL, LARGE, OLD, NEW], most_new=0).held_back) == 2

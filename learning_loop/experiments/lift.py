@@ -74,7 +74,10 @@ class Lifts:
         return _followed(self._lift(unit, places, shown, odds), check or {}) if places.size else Lift(unit, 0, 0)
 
     def by_type(self, unit: str) -> dict[str, Lift]:
-        """Return the lift of one unit by type of task; none where it was drawn for one type only."""
+        """Return the lift of one unit by type of task; none where it was drawn for one type only.
+
+        What was to be expected of a run comes from the runs before it of its kind, and less from those of all types.
+        """
         places, shown, odds = map(np.array, self._drawn.get(unit, ((), (), ())))
         types = self._types[places] if places.size else places
         here = {self._names[code]: types == code for code in np.unique(types)}

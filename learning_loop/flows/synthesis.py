@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from learning_loop.app import App
 from learning_loop.experiments.lift import Lifts
 from learning_loop.features import parse, show
-from learning_loop.features.conditions import AllOf, Comparison
+from learning_loop.features.conditions import Comparison, parts_of
 from learning_loop.flows.alerts import RESOLVED, Alert, alerts, check_alerts, event_of, note_of
 from learning_loop.flows.judging import DECIDED, judge, judged
 from learning_loop.flows.lifts import RuleLift, memory_lifts, rule_lifts
@@ -488,6 +488,5 @@ def _pattern_meta(pattern: Pattern, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pinned(pattern: Pattern) -> dict[str, str]:
     """Return what a pattern's condition says of the task itself."""
-    condition = parse(pattern.antecedent)
-    parts = condition.parts if isinstance(condition, AllOf) else (condition,)
+    parts = parts_of(parse(pattern.antecedent))
     return {part.name: part.values[0] for part in parts if isinstance(part, Comparison) and part.operator == "="}

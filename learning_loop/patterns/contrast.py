@@ -170,8 +170,9 @@ def irredundant(found: Sequence[Candidate], pairs: int, known: Sequence[Candidat
     Conditions on one feature are taken in first; each must still be commoner in its group, at Bonferroni's level, once the
     runs are told apart by those taken in before. A pair is taken in where each part adds to the other, at Bonferroni's level
     over all `pairs` that were tested (the luckiest half of a condition is no pattern), where both together do more than the
-    sum of what each does alone, and where it leaves one of its parts nothing to say. In the end each must stand beside all
-    others, so that a true pair outlives its parts. What is exactly the opposite of another, seen from the other side, stays.
+    sum of what each does alone, at Bonferroni's level over those of which that holds, and where it leaves one of its parts
+    nothing to say. In the end each must stand beside all others, so that a true pair outlives its parts. What is exactly the
+    opposite of another, seen from the other side, stays.
     """
     before = set(map(id, known))
     kept: list[Candidate] = list(known)

@@ -1,10 +1,11 @@
 """The small changes a week makes to the rules: add, revise, retire. What a person wrote, locked or rejected stays so."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from learning_loop.features.conditions import Condition, parts_of, show
-from learning_loop.rules.propose import Choice, Proposal, choice_of
+from learning_loop.rules.propose import Choice, Place, Proposal, choice_of, meet
 from learning_loop.rules.rule import Rule, Then, said
 
 MOST_RETIRED = 0.5  # of the loop's own rules that are in force, but one at least: a week that would take more is not believed
@@ -46,39 +47,37 @@ def plan_changes(
     removed, with how large the effect was then: only one that is larger beyond doubt is new evidence. At most `most_new`
     rules are added at once.
     """
+    retired, kept = _retired(rules, fallen)
+    going = [change.rule for change in retired]
     changes: list[Change] = []
     held: list[str] = []
     own = {rule.pattern: rule for rule in rules if rule.pattern and not rule.mine}
-    standing = [rule for rule in rules if rule.status not in ("retired", "rejected")]
-    staying = [rule for rule in standing if rule.mine or rule.pattern not in fallen]
+    staying = [rule for rule in rules if rule.status not in ("retired", "rejected") and rule not in going]
     said_already = [_meaning(rule.when, rule.then) for rule in staying]
-    choices = [choice for rule in staying if (choice := _choice(rule)) is not None]
-    touched = {rule.pattern for rule in rules if rule.mine and rule.pattern and rule.status != "rejected"}
+    places = [_place(rule) for rule in staying]
+    refused = {key.removeprefix("rule: "): effect for key, effect in rejected.items()}
+    refused |= {rule.pattern: math.inf for rule in rules if rule.mine and rule.pattern and rule.status != "rejected"}
+    choices = {pattern: choice_of(pattern) for pattern in refused}
     for proposal in proposed:
-        known = own.get(proposal.pattern)
-        says = _says(proposal)
-        if proposal.pattern in touched:
-            continue  # a person's by now
+        known, choice = own.get(proposal.pattern), choice_of(proposal.pattern)
         if known is not None and known.status not in ("retired", "rejected"):
-            if known.says != says:
+            if known.says != _says(proposal):
                 changes.append(_change("revise", proposal, known, f"its pattern now says: {proposal.reason}"))
             continue
-        choice = proposal.choice
-        before = [effect for key, effect in rejected.items() if key == proposal.key or _agree(choice, key)]
+        before = [refused[name] for name in refused if name == proposal.pattern or _agree(choice, choices[name])]
         if before and (proposal.low or 0.0) <= max(before):
-            continue
+            continue  # a person's by now, or refused: from the other side, it would get round them
         where, done = _meaning(proposal.when, proposal.then)
         if any(done == other and there <= where for there, other in said_already):
             continue  # another rule says it already, here or wherever it holds
-        if choice is not None and any(choice.meets(other) for other in choices):
-            continue  # it is tried first what another rule says of this choice
+        if choice is not None and any(meet(choice.place, place) for place in places):
+            continue  # what another rule says of this choice is tried first
+        said_already.append((where, done))
+        places += [choice.place] if choice is not None else []
         if sum(change.action == "add" for change in changes) >= most_new:
             held.append(f"{proposal.title}: waits, for {most_new} rules a week are enough to judge")
-            continue
-        changes.append(_change("add", proposal, known, proposal.reason))
-        said_already.append((where, done))
-        choices += [choice] if choice is not None else []
-    retired, kept = _retired(rules, fallen)
+        else:
+            changes.append(_change("add", proposal, known, proposal.reason))
     return Plan((*changes, *retired), (*held, *kept))
 
 
@@ -135,19 +134,16 @@ def _says(proposal: Proposal) -> str:
     return f"when {show(proposal.when) if proposal.when is not None else 'always'}: {said(proposal.then)}"
 
 
-def _choice(rule: Rule) -> Choice | None:
-    """Return the choice that a rule is about, by what it does; by its pattern where it only advises."""
-    names = [f"parameter.{name}" for name in rule.then.set]
-    names += [f"decision.{point}" for point in (*rule.then.prefer, *rule.then.avoid)]
-    if names:
-        return Choice(_where(rule.when), tuple(sorted(names)), (), good=True)
-    return choice_of(rule.pattern) if rule.pattern else None
+def _place(rule: Rule) -> Place:
+    """Return what a rule is about, by what it does and by its pattern."""
+    names = {f"parameter.{name}" for name in rule.then.set}
+    names |= {f"decision.{point}" for point in (*rule.then.prefer, *rule.then.avoid)}
+    choice = choice_of(rule.pattern) if rule.pattern else None
+    return _where(rule.when), frozenset(names) | (choice.place[1] if choice is not None else frozenset())
 
 
-def _agree(choice: Choice | None, rejected: str) -> bool:
-    """Say whether a choice comes to the same as that of a rejected rule: from the other side, it would get round a person."""
-    other = choice_of(rejected.removeprefix("rule: "))
-    return choice is not None and other is not None and choice.agrees(other)
+def _agree(one: Choice | None, other: Choice | None) -> bool:
+    return one is not None and other is not None and one.agrees(other)
 
 
 def _where(when: Condition | None) -> frozenset[str]:

@@ -13,22 +13,38 @@ from learning_loop.rules.rule import Then, said
 _CONTEXT = ("type", "component", "project", "agent", "tag")  # what a task is given with; the rest somebody chooses
 
 
+Place = tuple[frozenset[str], frozenset[str]]  # where something is chosen, and the names of what is
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a rule is about: the options of what is chosen somewhere, and whether they are those to take or to leave."""
+    """What a pattern says of a choice: where it holds, the options, and whether they are those to take or to leave."""
 
     where: frozenset[str]
-    names: tuple[str, ...]
-    values: tuple[tuple[str, ...], ...]
+    parts: tuple[Comparison, ...]
     good: bool
 
-    def meets(self, other: "Choice") -> bool:
-        """Whether both are about the same choice in the same place."""
-        return (self.where, self.names) == (other.where, other.names)
+    @property
+    def place(self) -> Place:
+        return self.where, frozenset(part.name for part in self.parts)
 
     def agrees(self, other: "Choice") -> bool:
-        """Whether both come to the same, as to take one option and to leave the other do."""
-        return self.meets(other) and (self.good == other.good) == (self.values == other.values)
+        """Whether both come to the same: to take one option and to leave another of the same choice are taken for that."""
+        if self.where != other.where or len(self.parts) > 1 or self.good == other.good:
+            return self == other
+        return self.place == other.place and _apart(self.parts[0], other.parts[0])
+
+
+def meet(one: Place, other: Place) -> bool:
+    """Say whether two rules are about the same choice in the same place, or one about a part of the other's."""
+    return one[0] == other[0] and not one[1].isdisjoint(other[1])
+
+
+def _apart(one: Comparison, other: Comparison) -> bool:
+    """Say whether two tests of one feature are of different options, as far as they can be compared."""
+    if one.operator == other.operator == "=":
+        return one.values != other.values
+    return {one.operator, other.operator} == {">", "<="} and one.values == other.values
 
 
 def choice_of(pattern: str) -> Choice | None:
@@ -40,9 +56,8 @@ def choice_of(pattern: str) -> Choice | None:
         context, chosen = _parted(parse(antecedent))
     except ConditionError:  # a person's hand was at it
         return None
-    chosen.sort(key=lambda part: part.name)
-    where, names = frozenset(map(show, context)), tuple(part.name for part in chosen)
-    return Choice(where, names, tuple(part.values for part in chosen), family == "success") if chosen else None
+    parts = tuple(sorted(chosen, key=lambda part: part.name))
+    return Choice(frozenset(map(show, context)), parts, family == "success") if parts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,23 +77,14 @@ class Proposal:
     low: float | None
     executions: tuple[str, ...]
 
-    @property
-    def choice(self) -> Choice | None:
-        return choice_of(self.pattern)
-
 
 def proposals(patterns: Sequence[Pattern], *, settable: Sequence[str] = ()) -> list[Proposal]:
-    """Return the rules that patterns suggest, in the order of the patterns, but what sets a choice before what advises on it.
+    """Return the rules that patterns suggest, in their order, but those that do something before those that only advise.
 
     `settable` are the parameters a rule may set.
     """
-    found: dict[Any, list[Proposal]] = {}
-    for pattern in patterns:
-        proposal = _from_dependency(pattern) if pattern.family == "dependency" else _from(pattern, settable)
-        if proposal is not None:
-            choice = proposal.choice
-            found.setdefault((choice.where, choice.names) if choice else pattern.key, []).append(proposal)
-    return [proposal for group in found.values() for proposal in sorted(group, key=lambda item: not item.then.set)]
+    found = [_from_dependency(item) if item.family == "dependency" else _from(item, settable) for item in patterns]
+    return sorted((item for item in found if item is not None), key=lambda item: not item.then.acts)
 
 
 def _from(pattern: Pattern, settable: Sequence[str]) -> Proposal | None:

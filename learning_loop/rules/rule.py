@@ -54,6 +54,11 @@ class Then:
         )
 
     @property
+    def acts(self) -> bool:
+        """Whether it does more than to advise or to check."""
+        return bool(self.set or self.prefer or self.avoid)
+
+    @property
     def only_sets(self) -> bool:
         """Whether all it does is set parameters."""
         return bool(self.set) and not (self.advise or self.prefer or self.avoid)

@@ -79,8 +79,10 @@ def synergy_p_value(hits: Counts, runs: Counts) -> float:
 
     Both of shape (2, 2), with and without one along one axis, the other along the other: the interaction contrast of the four
     shares (K. J. Rothman, The estimation of synergy or antagonism, American Journal of Epidemiology 103, 1976), each with one
-    hit and one miss added, so that a cell of few runs has much variance and not none.
+    hit and one miss added, so that a cell of few runs has much variance and not none. 1 where a cell has no run.
     """
+    if not runs.all():
+        return 1.0
     counts = runs + 2
     shares = (hits + 1) / counts
     contrast = shares[1, 1] - shares[1, 0] - shares[0, 1] + shares[0, 0]

@@ -1,0 +1,78 @@
+"""What is believed of the weights that make a context's value, for each arm: a normal distribution over them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learning_loop.policies.columns import Columns
+
+Vector = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+
+class LinearArms:
+    """One normal distribution over weights an arm, (columns,) and (columns, columns); arms and columns come as they are met.
+
+    An arm that was never tried is at the prior: weights of 0 that vary by `variance`.
+    """
+
+    def __init__(self, *, variance: float) -> None:
+        self.variance = variance
+        self.columns = Columns()
+        self.arms: dict[str, int] = {}
+        self._weights = np.zeros((0, 1), dtype=np.float32)
+        self._covariance = np.zeros((0, 1, 1), dtype=np.float32)
+
+    def predict(self, context: Mapping[str, Any], options: Sequence[str]) -> tuple[Floats, Floats]:
+        """Return mean and variance of each option's value, both of shape (options,)."""
+        x = self.columns.vector(context)
+        mean, variance = np.zeros(len(options)), np.full(len(options), self.variance * float(x @ x))
+        rows = [self.arms.get(option, -1) for option in options]
+        known = [place for place, row in enumerate(rows) if row >= 0]
+        if known:
+            chosen = [rows[place] for place in known]
+            whole = chosen == list(range(len(self.arms)))  # then nothing need be copied
+            weights, covariance = (part if whole else part[chosen] for part in (self._weights, self._covariance))
+            mean[known] = weights @ x
+            variance[known] = (covariance.reshape(-1, x.size) @ x).reshape(-1, x.size) @ x
+        return mean, np.maximum(variance, 0.0)
+
+    def meet(self, context: Mapping[str, Any], arm: str) -> tuple[int, Vector]:
+        """Return an arm's row and a context's vector, with room made for both."""
+        self.columns.meet(context)
+        row = self.arms.setdefault(arm, len(self.arms))
+        arms, columns = self._weights.shape
+        if len(self.arms) > arms or len(self.columns) > columns:
+            self._grow(len(self.arms), len(self.columns))
+        return row, self.columns.vector(context)
+
+    def seen(self, row: int, x: Vector) -> tuple[float, Vector]:
+        """Return an arm's mean in a context, and its covariance with every weight."""
+        return float(self._weights[row] @ x), self._covariance[row] @ x
+
+    def learn(self, row: int, across: Vector, shift: float, shrink: float) -> None:
+        """Move an arm's weights by `shift`, and take `shrink` from its variance, along what `seen` gave."""
+        self._weights[row] += shift * across
+        self._covariance[row] -= shrink * np.outer(across, across)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "columns": self.columns.names,
+            "arms": list(self.arms),
+            "weights": self._weights.copy(),
+            "covariance": self._covariance.copy(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.columns = Columns(state["columns"])
+        self.arms = {arm: row for row, arm in enumerate(state["arms"])}
+        self._weights, self._covariance = (np.array(state[name], dtype=np.float32) for name in ("weights", "covariance"))
+
+    def _grow(self, arms: int, columns: int) -> None:
+        before, wide = self._weights.shape
+        weights = np.zeros((arms, columns), dtype=np.float32)
+        covariance = np.broadcast_to(self.variance * np.eye(columns, dtype=np.float32), (arms, columns, columns)).copy()
+        weights[:before, :wide], covariance[:before, :wide, :wide] = self._weights, self._covariance
+        self._weights, self._covariance = weights, covariance

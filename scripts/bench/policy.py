@@ -1,0 +1,248 @@
+#!/usr/bin/env -S .venv/bin/python
+"""Policies: wrong choices on three sets of labels taken as bandits, beside other libraries; and what a decision costs.
+
+regret    scikit-learn's digits (one pass), wine (five) and breast_cancer (one): z-scored features, the reward 1 for the right
+          class, in the noisy case told wrongly one time in ten. Every policy has one setting for all; the best one is held
+          against mabwiser's and VowpalWabbit's best, pair by pair over the seeds, and through the Decider with a floor
+latency   to decide, and to learn, at 100 features and 20 arms
+"""
+
+import contextlib
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import _harness
+import numpy as np
+from numpy.typing import NDArray
+
+from learning_loop.app import App
+from learning_loop.decider import Decider
+from learning_loop.policies import LEARNERS, learner
+from learning_loop.protocols import Learner
+from learning_loop.records import Experience
+from learning_loop.workspace import Workspace
+
+Floats = NDArray[np.float64]
+BEST = "probit"  # of ours, chosen with its setting on the seeds 100 to 102
+FLOOR = 0.02
+STUDENT_T = {10: 2.262, 3: 4.303}  # .975 quantiles, by the number of pairs
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A set of labelled rows as a bandit: an arm is a class, and the reward whether it is the right one."""
+
+    name: str
+    rows: Floats
+    classes: NDArray[np.int64]
+    passes: int
+
+
+class Player:
+    """What chooses arms by number and learns from rewards; one of these for each library."""
+
+    def __init__(self, columns: int, arms: int, seed: int) -> None:
+        self.columns, self.arms = columns, arms
+        self.rng = np.random.default_rng(seed)
+
+    def choose(self, row: Floats) -> int:
+        raise NotImplementedError
+
+    def learn(self, row: Floats, arm: int, reward: float) -> None:
+        raise NotImplementedError
+
+
+class Ours(Player):
+    """One of our policies, drawn from by itself, or by the Decider with a floor."""
+
+    def __init__(self, columns: int, arms: int, seed: int, *, policy: Learner, floor: float = 0.0) -> None:
+        super().__init__(columns, arms, seed)
+        ids = (f"{seed}-{number}" for number in count())
+        self.decider = Decider(clock=lambda: datetime.min.replace(tzinfo=UTC), ids=lambda: next(ids))
+        self.policy, self.floor = policy, floor
+        self.options = tuple(str(arm) for arm in range(arms))
+
+    def choose(self, row: Floats) -> int:
+        decision = self.decider.decide("arm", self.options, context=_context(row), policy=self.policy, floor=self.floor)
+        return int(decision.chosen)
+
+    def learn(self, row: Floats, arm: int, reward: float) -> None:
+        one = Experience(context=_context(row), options=self.options, chosen=str(arm), propensity=None, reward=reward)
+        self.policy.update([one])
+
+
+def _context(row: Floats) -> dict[str, float]:
+    return {f"f{number}": float(value) for number, value in enumerate(row[:-1])}
+
+
+class Mabwiser(Player):
+    """mabwiser's linear policies, given every reward as it comes."""
+
+    def __init__(self, columns: int, arms: int, seed: int, *, thompson: bool, alpha: float, ridge: float) -> None:
+        from mabwiser.mab import MAB, LearningPolicy
+
+        super().__init__(columns, arms, seed)
+        kind = LearningPolicy.LinTS if thompson else LearningPolicy.LinUCB
+        self.mab = MAB(list(range(arms)), kind(alpha=alpha, l2_lambda=ridge), seed=seed)
+        self.begun = False
+
+    def choose(self, row: Floats) -> int:
+        return int(self.mab.predict([row])) if self.begun else int(self.rng.integers(self.arms))
+
+    def learn(self, row: Floats, arm: int, reward: float) -> None:
+        (self.mab.partial_fit if self.begun else self.mab.fit)([arm], [reward], [row])
+        self.begun = True
+
+
+class Vowpal(Player):
+    """VowpalWabbit's contextual bandit with SquareCB, one step at a time."""
+
+    def __init__(self, columns: int, arms: int, seed: int, *, options: str) -> None:
+        import vowpalwabbit
+
+        super().__init__(columns, arms, seed)
+        self.work = vowpalwabbit.Workspace(f"--cb_explore {arms} {options} --quiet --random_seed {seed + 1}")
+        self.chance = 1.0
+
+    def choose(self, row: Floats) -> int:
+        shares = np.array(self.work.predict(_line(row)))
+        arm = int(self.rng.choice(self.arms, p=shares / shares.sum()))
+        self.chance = float(shares[arm])
+        return arm
+
+    def learn(self, row: Floats, arm: int, reward: float) -> None:
+        self.work.learn(f"{arm + 1}:{-reward}:{self.chance} {_line(row)}")
+
+
+def _line(row: Floats) -> str:
+    return "| " + " ".join(f"f{number}:{value:.6g}" for number, value in enumerate(row[:-1]))
+
+
+def labels() -> list[Labels]:
+    from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+
+    found = []
+    for name, load, passes in (("digits", load_digits, 1), ("wine", load_wine, 5), ("breast_cancer", load_breast_cancer, 1)):
+        rows, classes = load(return_X_y=True)
+        spread = rows.std(axis=0)
+        scored = (rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1)
+        found.append(Labels(name, np.hstack([scored, np.ones((len(rows), 1))]), classes, passes))
+    return found
+
+
+def wrong(of: Labels, make: Callable[[int, int, int], Player], seed: int, *, noisy: bool) -> int:
+    """Return how often the wrong class was chosen."""
+    player = make(of.rows.shape[1], int(of.classes.max()) + 1, 10_000 + seed)
+    told, missed = np.random.default_rng([seed, 77]), 0
+    for turn in range(of.passes):
+        for place in np.random.default_rng([seed, turn]).permutation(len(of.rows)):
+            arm = player.choose(of.rows[place])
+            right = arm == of.classes[place]
+            missed += not right
+            player.learn(of.rows[place], arm, float(right != (noisy and told.random() < 0.1)))
+    return missed
+
+
+def _ours(name: str, floor: float, columns: int, arms: int, seed: int) -> Player:
+    return Ours(columns, arms, seed, policy=learner(name), floor=floor)
+
+
+def players() -> dict[str, Callable[[int, int, int], Player]]:
+    """Return who plays: ours, ours with a floor, and the peers that are installed, set up by the seeds 100 to 102."""
+    found: dict[str, Callable[[int, int, int], Player]] = {}
+    for name in LEARNERS:
+        if name not in ("epsilon", "horizon"):  # these look at no numbers
+            found[f"ours: {name}"] = partial(_ours, name, 0.0)
+    found[f"ours: {BEST}, floor {FLOOR}"] = partial(_ours, BEST, FLOOR)
+    try:
+        import mabwiser  # noqa: F401
+
+        found["mabwiser LinUCB"] = lambda *given: Mabwiser(*given, thompson=False, alpha=0.1, ridge=10.0)
+        found["mabwiser LinTS"] = lambda *given: Mabwiser(*given, thompson=True, alpha=0.1, ridge=30.0)
+    except ImportError:
+        print("mabwiser is not installed: pip install 'learning-loop[bench]'")  # said, never skipped in silence
+    try:
+        import vowpalwabbit  # noqa: F401
+
+        found["VowpalWabbit SquareCB"] = lambda *given: Vowpal(*given, options="--squarecb --gamma_scale 100")
+    except ImportError:
+        print("vowpalwabbit is not installed: pip install 'learning-loop[bench]'")
+    return found
+
+
+def regret(bench: _harness.Bench) -> None:
+    seeds = range(3 if bench.quick else 10)
+    sets = labels()
+    missed: dict[tuple[str, str], list[int]] = {}
+    cases = [(who, of, noisy) for who in players() for of in sets for noisy in (False, True)]
+    if bench.quick:
+        cases = [case for case in cases if not case[0].startswith("mabwiser") or case[1].name != "digits"]
+    for who, of, noisy in bench.progress(cases, "playing", len(cases)):
+        what = f"{of.name}{', noisy' if noisy else ''}"
+        missed[what, who] = [wrong(of, players()[who], seed, noisy=noisy) for seed in seeds]
+    for who in players():
+        means = {what: float(np.mean(found)) for (what, name), found in missed.items() if name == who}
+        bench.row(part="regret", who=who, seeds=len(seeds), **means)
+    for what in dict.fromkeys(key[0] for key in missed):
+        peers = {who: found for (case, who), found in missed.items() if case == what and not who.startswith("ours")}
+        if not peers:
+            continue
+        best = min(peers, key=lambda who: sum(peers[who]))
+        low = lower_bound([a - b for a, b in zip(missed[what, f"ours: {BEST}"], peers[best], strict=True)])
+        bench.goal(f"{what}: wrong choices of {BEST} beyond those of {best}, lower 95 % bound", low, 0.0)
+
+
+def lower_bound(differences: Sequence[float]) -> float:
+    found = np.array(differences, dtype=float)
+    return float(found.mean() - STUDENT_T[found.size] * found.std(ddof=1) / math.sqrt(found.size))
+
+
+def latency(bench: _harness.Bench) -> None:
+    rng, options = np.random.default_rng(bench.seed), tuple(f"arm {number}" for number in range(20))
+    contexts = [_context(row) for row in rng.standard_normal((2_000 if bench.quick else 10_000, 101))]
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory())
+        workspace, _ = Workspace.init(Path(name))
+        app = stack.enter_context(App.open(workspace))
+        for policy in LEARNERS:
+            made, spent = learner(policy), {"decide": [], "learn": [], "with its row": []}  # type: ignore[var-annotated]
+            for number, context in enumerate(contexts):
+                arm = options[number % len(options)]
+                one = Experience(context=context, options=options, chosen=arm, propensity=0.05, reward=float(number % 3 == 0))
+                if number < len(contexts) // 2:
+                    made.update([one])
+                    continue
+                started = time.perf_counter()
+                decision = app.decider.decide("arm", options, context=context, policy=made)
+                decided = time.perf_counter()
+                app.ledger.append(decision)
+                logged = time.perf_counter()
+                made.update([one])
+                spent["decide"].append(1000 * (decided - started))
+                spent["with its row"].append(1000 * (logged - started))
+                spent["learn"].append(1000 * (time.perf_counter() - logged))
+            figures = {
+                f"{what} {kind} ms": _harness.percentile(values, share)
+                for what, values in spent.items()
+                for kind, share in (("p50", 0.5), ("p99", 0.99))
+            }
+            bench.row(part="latency", who=policy, features=100, arms=20, **figures)
+            if policy == BEST:
+                bench.goal(f"ms to decide by {policy}, p50", figures["decide p50 ms"], 0.1)
+                bench.goal(f"ms to decide by {policy}, p99", figures["decide p99 ms"], 1.0)
+
+
+def work(bench: _harness.Bench) -> None:
+    regret(bench)
+    latency(bench)
+
+
+if __name__ == "__main__":
+    _harness.run("policy", __doc__.splitlines()[0], work)
