@@ -25,6 +25,7 @@ COMMANDS = {  # name: (module, attribute, help): the help stands here too, so th
     "metrics": ("learning", "metrics", "Key figures of learning."),
     "rules": ("rules", "rules", "What each rule does, whether it helps, and what you say about it."),
     "blame": ("rules", "blame", "What an execution was shown, and what was withheld from it."),
+    "rewards": ("rewards", "rewards", "What runs were worth, by rewards that are data."),
     "replay": ("policies", "replay", "Try policies on a log in which every option was tried."),
     "alerts": ("learning", "alerts", "List, acknowledge or resolve alerts."),
     "executions": ("executions", "executions", "List past executions, or show one."),

@@ -40,7 +40,7 @@ def load_configuration(folder: Path, *, environ: Mapping[str, str], flags: Mappi
     origins: dict[str, str] = {}
     for name in FILES:
         for path, label in ((DEFAULTS / "config" / name, None), (folder / name, f"config/{name}")):
-            document, lines = _read(path, label or f"default {name}")
+            document, lines = read_document(path, label or f"default {name}")
             _merge(values, document)
             if label:
                 origins |= {".".join(key): f"{label}:{line}" for key, line in lines.items()}
@@ -62,7 +62,7 @@ def load_configuration(folder: Path, *, environ: Mapping[str, str], flags: Mappi
     return Configuration(settings=settings, origins=origins)
 
 
-def _read(path: Path, label: str) -> tuple[dict[str, Any], dict[Path_, int]]:
+def read_document(path: Path, label: str) -> tuple[dict[str, Any], dict[Path_, int]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
