@@ -188,6 +188,7 @@ def test_rewards_are_a_view_of_the_history(make_loop: MakeLoop, workspace: Works
     about = summary_of(list(found().values()))
     assert (about.runs, about.known, about.clipped) == (2, 2, 0)
     assert about.terms["cheap_model"] == (10, 2)
+    assert about.terms["safety"] == (None, 0), "what nobody said is not zero"
     assert about.low is None, "two runs have no interval"
 
     told = CliRunner().invoke(cli, ["-C", str(workspace.root), "rewards", "show", "orchestra", "--runs"])

@@ -29,7 +29,7 @@ class Summary:
     """What runs were worth in the mean: `mean` with a 95 % interval over the `known` of `runs`; None where too few are.
 
     `waiting` may still change, `clipped` were beyond the limits, `terms` are the mean points of each term with how often it
-    was known.
+    was known, over the runs in which it was.
     """
 
     runs: int
@@ -117,7 +117,7 @@ def summary_of(worths: Sequence[Worth]) -> Summary:
     names = dict.fromkeys(name for worth in worths for name in worth.terms)
     terms = {}
     for name in names:
-        points = [value for worth in worths if (value := worth.terms.get(name)) is not None]
+        points = [worth.terms[name] or 0.0 for worth in worths if name in worth.terms and name not in worth.unknown]
         terms[name] = (sum(points) / len(points) if points else None, len(points))
     return Summary(
         runs=len(worths),

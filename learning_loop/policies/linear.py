@@ -57,6 +57,13 @@ class LinearArms:
         self._weights[row] += shift * across
         self._covariance[row] -= shrink * np.outer(across, across)
 
+    def regress(self, context: Mapping[str, Any], arm: str, value: float) -> None:
+        """Learn a value with an error of variance one: a step of ridge regression."""
+        row, x = self.meet(context, arm)
+        mean, across = self.seen(row, x)
+        total = 1 + max(float(x @ across), 0.0)
+        self.learn(row, across, (value - mean) / total, 1 / total)
+
     def state(self) -> dict[str, Any]:
         return {
             "columns": self.columns.names,

@@ -39,10 +39,7 @@ class LinUCB:
 
     def update(self, batch: Sequence[Experience]) -> None:
         for one in batch:
-            row, x = self._arms.meet(one.context, one.chosen)
-            mean, across = self._arms.seen(row, x)
-            total = 1 + max(float(x @ across), 0.0)
-            self._arms.learn(row, across, (one.reward - mean) / total, 1 / total)
+            self._arms.regress(one.context, one.chosen, one.reward)
         self._seen += len(batch)
 
     def state(self) -> dict[str, Any]:

@@ -137,10 +137,12 @@ class Reward(_Strict):
     def worth(self, facts: Facts, *, now: datetime) -> "Worth":
         """Return what a run is worth, by all that is known of it now."""
         points: dict[str, float | None] = {}
+        unknown = []
         known = mature = True
         for name, term in self.terms.items():
             found = term.points(facts)
             if found is None:
+                unknown.append(name)
                 waiting = facts.ended_at is None or now < facts.ended_at + timedelta(days=term.delay_days)
                 mature = mature and not (waiting and term.delay_days)
                 known = known and term.missing != "unknown"
@@ -148,17 +150,21 @@ class Reward(_Strict):
             points[name] = found
         raw = sum(value for value in points.values() if value is not None) if known and mature else None
         clipped = raw if raw is None or self.clip is None else min(max(raw, self.clip[0]), self.clip[1])
-        return Worth(version=self.version, raw=raw, clipped=clipped, terms=points, mature=mature)
+        return Worth(version=self.version, raw=raw, clipped=clipped, terms=points, unknown=tuple(unknown), mature=mature)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worth:
-    """What one run is worth: every term's points, their sum, and that clipped; None where it is unknown, or not yet known."""
+    """What one run is worth: every term's points, their sum, and that clipped; None where it is unknown, or not yet known.
+
+    `unknown` are the terms that have what their missing value counts.
+    """
 
     version: str
     raw: float | None
     clipped: float | None
     terms: Mapping[str, float | None] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
     mature: bool = True
 
 

@@ -1,0 +1,110 @@
+"""Whether another policy would have done better, from logged choices alone; a log that cannot say is refused."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learning_loop.errors import UsageError
+from learning_loop.policies.linear import LinearArms
+from learning_loop.protocols import Policy
+from learning_loop.records import Experience
+from learning_loop.stats.off_policy import Estimate, Overlap, doubly_robust, ips, overlap, snips
+
+Floats = NDArray[np.float64]
+
+LEAST_RUNS, LEAST_EFFECTIVE = 50, 25.0  # below these an interval promises what it cannot hold
+CERTAIN = 0.999  # a choice as likely as this was none
+FOLDS = 5
+RIDGE = 1.0
+BEYOND = 3.0  # standard errors by which the weights may miss their mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What a policy would have earned a run by three estimates, beside what the log did earn.
+
+    `control` is the doubly robust estimate with the rewards dealt out anew: what it gives where there is nothing to learn.
+    """
+
+    logged: float
+    ips: Estimate
+    snips: Estimate
+    doubly_robust: Estimate
+    control: Estimate
+    overlap: Overlap
+
+
+def evaluate(log: Sequence[Experience], policy: Policy, *, rng: random.Random) -> Evaluation:
+    """Return what a policy would have earned on the choices of a log.
+
+    Rewards are foretold by ridge regression for each arm, fitted on the other folds. Raise UsageError where the log cannot say:
+    too few runs, choices whose probability is unknown, none that was left to chance, or a policy that does what the log
+    hardly ever tried.
+    """
+    _judgeable(log)
+    reward = np.array([one.reward for one in log])
+    shares = [_shares(policy, one) for one in log]
+    likely = np.array([share[one.options.index(one.chosen)] for share, one in zip(shares, log, strict=True)])
+    weight = likely / np.array([one.propensity for one in log], dtype=float)
+    found = overlap(weight)
+    if found.effective < LEAST_EFFECTIVE:
+        raise UsageError(
+            f"of {found.runs} runs the log is worth {found.effective:.0f} of this policy, {LEAST_EFFECTIVE:.0f} are needed: "
+            "it does what was hardly ever tried. Log longer, or with a larger floor"
+        )
+    if found.mean_weight < 1 - BEYOND * found.error:
+        raise UsageError(
+            f"the policy does what the log never tried: its weights come to {found.mean_weight:.2f} and not to 1. "
+            "Log with a floor for every option"
+        )
+    folds = np.array(rng.sample([place % FOLDS for place in range(len(log))], len(log)))
+    dealt = np.array(rng.sample(list(reward), reward.size))
+    return Evaluation(
+        logged=float(reward.mean()),
+        ips=ips(reward, weight),
+        snips=snips(reward, weight),
+        doubly_robust=doubly_robust(reward, weight, *_foretold(log, reward, shares, folds)),
+        control=doubly_robust(dealt, weight, *_foretold(log, dealt, shares, folds)),
+        overlap=found,
+    )
+
+
+def _judgeable(log: Sequence[Experience]) -> None:
+    if len(log) < LEAST_RUNS:
+        raise UsageError(f"{len(log)} choices are too few to judge a policy by: {LEAST_RUNS} are needed")
+    known = [one.propensity for one in log if one.propensity is not None]
+    if len(known) < len(log):
+        raise UsageError(
+            f"of {len(log) - len(known)} choices nobody knows how likely they were: let the loop make them, with `run.decide`"
+        )
+    if all(propensity >= CERTAIN for propensity in known):
+        raise UsageError("the log is deterministic: it says nothing of any other choice. Log with a floor for every option")
+
+
+def _shares(policy: Policy, one: Experience) -> Floats:
+    found: Floats = np.array(policy.distribution(one.context, one.options), dtype=float)
+    found /= found.sum()
+    return found
+
+
+def _foretold(
+    log: Sequence[Experience], reward: Floats, shares: Sequence[Floats], folds: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Return what was to be expected of what was chosen, and of the policy, by a model of the other folds."""
+    predicted, expected = np.zeros(len(log)), np.zeros(len(log))
+    middle = float(reward.mean())
+    for fold in range(FOLDS):
+        model = LinearArms(variance=1 / RIDGE)
+        for place, one in enumerate(log):
+            if folds[place] != fold:
+                model.regress(one.context, one.chosen, reward[place] - middle)
+        for place, one in enumerate(log):
+            if folds[place] != fold:
+                continue
+            values = middle + model.predict(one.context, one.options)[0]
+            predicted[place] = values[one.options.index(one.chosen)]
+            expected[place] = float(shares[place] @ values)
+    return predicted, expected
