@@ -25,6 +25,7 @@ MAKERS: dict[str, Callable[[], Any]] = {name: partial(policy, name) for name in 
 MAKERS["horizon by kind"] = lambda: policy("horizon", by=["kind", "tags"], horizon=50)
 MAKERS["warm"] = lambda: WarmStart(policy("rules", rules=[{"when": "context.kind = a", "take": "two"}]), learner("lints"))
 LEARN = [name for name in MAKERS if name not in FIXED]
+FROM_REWARDS = [name for name in LEARN if name != "imitation"]
 
 contexts = st.dictionaries(
     st.sampled_from(["size", "kind", "tags", "hot", "odd"]),
@@ -113,7 +114,7 @@ def earn(
     return chosen
 
 
-@pytest.mark.parametrize("name", LEARN)
+@pytest.mark.parametrize("name", FROM_REWARDS)
 def test_the_best_arm_is_found(name: str) -> None:
     means = {"one": 0.3, "two": 0.8, "three": 0.5}
     found = [
@@ -136,7 +137,7 @@ def test_what_is_best_for_each_kind_of_context_is_found(name: str) -> None:
     assert sum(found) / 12 > 0.85
 
 
-@pytest.mark.parametrize("name", LEARN)
+@pytest.mark.parametrize("name", FROM_REWARDS)
 def test_arms_appear_and_vanish(name: str) -> None:
     made = MAKERS[name]()
     earn(made, lambda _context, arm: 0.7 if arm == "one" else 0.2, runs=200, options=["one", "two"], seed=1)
@@ -184,6 +185,17 @@ def test_a_warm_start_follows_the_rules_at_first_and_what_was_learned_later() ->
     assert shares(made, {}, options) == pytest.approx([0.5, 0.5])
     made.update([experience({}, options, 1.0, "one")] * 80)
     assert shares(made, {}, options) == pytest.approx([0.9, 0.1])
+
+
+def test_imitation_chooses_as_the_log_did_whatever_came_of_it() -> None:
+    rng, made = random.Random(1), learner("imitation")
+    for _ in range(2_000):
+        kind, options = rng.choice("ab"), rng.sample(["one", "two", "three"], 3)
+        chosen = rng.choices(["one", "two", "three"], weights={"a": [7, 2, 1], "b": [1, 1, 8]}[kind])[0]
+        made.update([experience({"kind": kind}, options, rng.random(), chosen)])
+    assert shares(made, {"kind": "a"}, ["one", "two", "three"]) == pytest.approx([0.7, 0.2, 0.1], abs=0.07)
+    assert shares(made, {"kind": "b"}, ["one", "two", "three"]) == pytest.approx([0.1, 0.1, 0.8], abs=0.07)
+    assert shares(made, {"kind": "a"}, ["one", "two"])[0] == pytest.approx(7 / 9, abs=0.07), "of what is on offer"
 
 
 def test_a_policy_that_is_not_there_is_told() -> None:

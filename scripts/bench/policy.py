@@ -158,7 +158,7 @@ def players() -> dict[str, Callable[[int, int, int], Player]]:
     """Return who plays: ours, ours with a floor, and the peers that are installed, set up by the seeds 100 to 102."""
     found: dict[str, Callable[[int, int, int], Player]] = {}
     for name in LEARNERS:
-        if name not in ("epsilon", "horizon"):  # these look at no numbers
+        if name not in ("epsilon", "horizon", "imitation"):  # these look at no numbers, or at no rewards
             found[f"ours: {name}"] = partial(_ours, name, 0.0)
     found[f"ours: {BEST}, floor {FLOOR}"] = partial(_ours, BEST, FLOOR)
     try:
