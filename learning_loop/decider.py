@@ -52,17 +52,20 @@ class Decider:
         if not options or len(set(options)) != len(options):
             raise UsageError(f"decision {point!r} needs one or more different options, not {list(options)}")
         weights = chosen_by.distribution(context, options)
-        probabilities = _probabilities(point, options, weights, mask, floor)
+        try:
+            drawn_from = probabilities(options, weights, mask, floor)
+        except UsageError as error:
+            raise UsageError(f"decision {point!r}: {error}") from None
         decision_id = self._ids()
-        place = _rng(decision_id).choices(range(len(options)), weights=probabilities)[0]
+        place = _rng(decision_id).choices(range(len(options)), weights=drawn_from)[0]
         return Decision(
             id=decision_id,
             execution_id=execution_id,
             point=point,
             alternatives=tuple(options),
-            probabilities=probabilities,
+            probabilities=drawn_from,
             chosen=options[place],
-            propensity=probabilities[place],
+            propensity=drawn_from[place],
             policy=chosen_by.version,
             context=context,
             at=self._clock(),
@@ -115,18 +118,20 @@ class Decider:
         )
 
 
-def _probabilities(
-    point: str, options: Sequence[str], weights: Sequence[float], mask: Collection[str], floor: float
+def probabilities(
+    options: Sequence[str], weights: Sequence[float], mask: Collection[str] = (), floor: float = 0.0
 ) -> tuple[float, ...]:
-    """Return the weights without what is masked, as probabilities none of which is below the floor."""
+    """Return the weights without what is masked, as probabilities none of which is below the floor; raise UsageError."""
     if len(weights) != len(options) or not all(math.isfinite(weight) and weight >= 0 for weight in weights):
-        raise UsageError(f"decision {point!r}: its policy gave {list(weights)} for {len(options)} options")
+        raise UsageError(f"its policy gave {list(weights)} for {len(options)} options")
     allowed = [option not in mask for option in options]
     if not any(allowed):
-        raise UsageError(f"decision {point!r}: every option is masked, so that none may be taken")
+        raise UsageError("every option is masked, so that none may be taken")
     kept = [weight if free else 0.0 for weight, free in zip(weights, allowed, strict=True)]
     if not sum(kept):  # all that the policy wants is masked
         kept = [float(free) for free in allowed]
+    largest = max(kept)
+    kept = [weight / largest for weight in kept]  # the least of numbers would have no reciprocal
     least = min(floor, 1 / sum(allowed))
     left = (1 - least * sum(allowed)) / sum(kept)
     return tuple(least + left * weight if free else 0.0 for weight, free in zip(kept, allowed, strict=True))

@@ -4,6 +4,7 @@ A record whose name is a table's (see `ledger/tables.py`) has that table's colum
 """
 
 import dataclasses
+import math
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from learning_loop.errors import TaskError
+from learning_loop.errors import TaskError, UsageError
 
 Clock = Callable[[], datetime]
 
@@ -238,13 +239,21 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experience:
-    """A choice and what came of it: the context it was made in, the options it was made from, and the reward."""
+    """A choice and what came of it: the context it was made in, the options it was made from, and the reward.
+
+    `propensity` is how likely it was, `probabilities` how likely each option; None where that is unknown.
+    """
 
     context: Mapping[str, Any]
     options: tuple[str, ...]
     chosen: str
     propensity: float | None
     reward: float
+    probabilities: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.reward):
+            raise UsageError(f"a reward must be a finite number, not {self.reward}: leave out what is unknown")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,6 +94,40 @@ def test_what_the_overlap_says() -> None:
     assert (one.effective, one.largest) == (1, 1)
 
 
+def test_an_option_that_was_never_tried_is_refused_however_seldom_it_is_taken() -> None:
+    rng = random.Random(5)
+    log = []
+    for _ in range(100):
+        chosen = rng.choice(["a", "b"])
+        log.append(Experience(context={}, options=("a", "b", "c"), chosen=chosen, propensity=0.5, reward=float(chosen == "a")))
+    with pytest.raises(UsageError, match="never tried: 'c' in 10 % of its choices"):
+        evaluate(log, policy("static", shares={"a": 0.9, "c": 0.1}), rng=rng)
+
+
+@pytest.mark.parametrize("propensity", [0.0, -0.5, 1.5])
+def test_a_probability_that_cannot_be_is_told(propensity: float) -> None:
+    odd = Experience(context={}, options=ARMS, chosen="one", propensity=propensity, reward=1.0)
+    with pytest.raises(UsageError, match="choice 401 of the log cannot have been made"):
+        evaluate([*log_of(400, 1, Fair()), odd], Fair(), rng=random.Random(1))
+    stray = Experience(context={}, options=ARMS, chosen="three", propensity=0.5, reward=1.0)
+    with pytest.raises(UsageError, match="choice 1 of a log cannot be"):
+        evaluate([stray, *log_of(400, 1, Fair())], Fair(), rng=random.Random(1))
+
+
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [float("nan"), 1.0], [1.0], [-1.0, 2.0]])
+def test_a_policy_that_gives_no_probabilities_is_told(weights: list[float]) -> None:
+    class Odd(Fair):
+        def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:
+            return weights
+
+    made = Odd()
+    if weights == [0.0, 0.0]:  # nothing that it wants: all alike, as the Decider has it
+        assert evaluate(log_of(400, 1, Fair()), made, rng=random.Random(1)).overlap.effective == pytest.approx(400)
+        return
+    with pytest.raises(UsageError, match="its policy gave"):
+        evaluate(log_of(400, 1, Fair()), made, rng=random.Random(1))
+
+
 @pytest.mark.parametrize(
     ("log", "says"),
     [

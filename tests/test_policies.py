@@ -203,3 +203,44 @@ def test_a_policy_that_is_not_there_is_told() -> None:
         policy("best")
     with pytest.raises(UsageError, match="it has width, ridge"):
         policy("linucb", alpha=1)
+
+
+@pytest.mark.parametrize("name", LEARN)
+def test_what_is_no_number_teaches_nothing_wrong(name: str) -> None:
+    made = MAKERS[name]()
+    odd: dict[str, Any] = {"nan": math.nan, "inf": -math.inf, "huge": 10**400, "single": np.float32(3), "nested": {"a": [1]}}
+    for number in range(20):
+        made.update([experience(odd, ["one", "two"], 0.5, ("one", "two")[number % 2])])
+    found = made.distribution({"other": 1, **odd}, ["one", "two"])
+    assert all(math.isfinite(weight) for weight in found)
+    with pytest.raises(UsageError, match="finite number"):
+        experience({}, ["one"], math.nan)
+
+
+def test_free_text_does_not_fill_the_memory() -> None:
+    made = learner("imitation")
+    for number in range(700):
+        made.update([experience({"title": f"issue {number}"}, ["one", "two"], 1.0)])
+    assert len(made.state()["columns"]) == 500
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("linucb", {"ridge": 0}),
+        ("lints", {"width": "x"}),
+        ("probit", {"noise": 0.7}),
+        ("epsilon", {"epsilon": 2}),
+        ("horizon", {"horizon": 0}),
+        ("horizon", {"low": 1, "high": 0}),
+        ("static", {"shares": {"a": 1, "b": -1}}),
+        ("rules", {"rules": ["x"]}),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_told(name: str, settings: dict[str, Any]) -> None:
+    with pytest.raises((UsageError, ConfigurationError), match=r"needs|cannot be set up|must be a mapping"):
+        policy(name, **settings)
+
+
+def test_one_name_is_a_name() -> None:
+    assert policy("horizon", by="lang")._by == ("lang",)  # type: ignore[attr-defined]

@@ -64,13 +64,14 @@ def replay(
         print_json({**about, "unused": list(matrix.unused), "policies": [asdict(item) for item in found]})
         return
     rows = [["one at random", f"{matrix.random:.4f}", "", "0", ""]]
-    rows.append([f"always {matrix.best}", f"{matrix.arms[matrix.best]:.4f}", "", "1", ""])
+    if matrix.best is not None:
+        rows.append([f"always {matrix.best}", f"{matrix.arms[matrix.best]:.4f}", "", "1", ""])
     for item in found:
         share = "" if item.share is None else f"{item.share:.2f}"
         control = "" if item.shuffled is None else f"{item.shuffled:.4f}"
         rows.append([item.policy, f"{item.mean:.4f}", f"{item.low:.4f} to {item.high:.4f}", share, control])
     table(["policy", "reward a task", "95 % interval", "share of the gap", "context of others"], rows)
-    click.echo(f"\n{len(matrix.tasks)} tasks, {len(matrix.arms)} options, {shuffles} orders")
+    click.echo(f"\n{len(matrix.tasks)} tasks, {len(matrix.arms)} options on all of them, {shuffles} orders")
     if matrix.unused:
         click.echo(f"{len(matrix.unused)} rows could not be used; the first: {matrix.unused[0]}", err=True)
 
@@ -87,6 +88,9 @@ def _maker(text: str, tasks: int, context: list[str]) -> Callable[[], Any]:
         key, sign, value = part.partition("=")
         if not sign:
             raise click.UsageError(f"{text!r}: write settings as NAME=VALUE, e.g. horizon:width=0.7")
-        settings[key.strip()] = yaml.safe_load(value)
+        try:
+            settings[key.strip()] = value.split("+") if key.strip() == "by" else yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise click.UsageError(f"{text!r}: {value!r} cannot be read; of several columns write by=ONE+OTHER") from None
     learner(name, **settings)
     return lambda: learner(name, **settings)

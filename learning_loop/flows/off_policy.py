@@ -1,5 +1,6 @@
 """Whether another policy would have done better, from logged choices alone; a log that cannot say is refused."""
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_loop.decider import probabilities
 from learning_loop.errors import UsageError
 from learning_loop.policies.linear import LinearArms
 from learning_loop.protocols import Policy
@@ -19,6 +21,7 @@ LEAST_RUNS, LEAST_EFFECTIVE = 50, 25.0  # below these an interval promises what 
 CERTAIN = 0.999  # a choice as likely as this was none
 FOLDS = 5
 RIDGE = 1.0
+UNTRIED = 0.01  # of a policy's choices that may be of options the log never took
 BEYOND = 3.0  # standard errors by which the weights may miss their mean
 
 
@@ -49,7 +52,8 @@ def evaluate(log: Sequence[Experience], policy: Policy, *, rng: random.Random) -
     shares = [_shares(policy, one) for one in log]
     likely = np.array([share[one.options.index(one.chosen)] for share, one in zip(shares, log, strict=True)])
     weight = likely / np.array([one.propensity for one in log], dtype=float)
-    found = overlap(weight)
+    _tried(log, shares)
+    found = overlap(weight, _effective(log, shares))
     if found.effective < LEAST_EFFECTIVE:
         raise UsageError(
             f"of {found.runs} runs the log is worth {found.effective:.0f} of this policy, {LEAST_EFFECTIVE:.0f} are needed: "
@@ -64,10 +68,10 @@ def evaluate(log: Sequence[Experience], policy: Policy, *, rng: random.Random) -
     dealt = np.array(rng.sample(list(reward), reward.size))
     return Evaluation(
         logged=float(reward.mean()),
-        ips=ips(reward, weight),
-        snips=snips(reward, weight),
-        doubly_robust=doubly_robust(reward, weight, *_foretold(log, reward, shares, folds)),
-        control=doubly_robust(dealt, weight, *_foretold(log, dealt, shares, folds)),
+        ips=ips(reward, weight, found.effective),
+        snips=snips(reward, weight, found.effective),
+        doubly_robust=doubly_robust(reward, weight, *_foretold(log, reward, shares, folds), found.effective),
+        control=doubly_robust(dealt, weight, *_foretold(log, dealt, shares, folds), found.effective),
         overlap=found,
     )
 
@@ -75,6 +79,11 @@ def evaluate(log: Sequence[Experience], policy: Policy, *, rng: random.Random) -
 def _judgeable(log: Sequence[Experience]) -> None:
     if len(log) < LEAST_RUNS:
         raise UsageError(f"{len(log)} choices are too few to judge a policy by: {LEAST_RUNS} are needed")
+    for number, one in enumerate(log, 1):
+        if one.chosen not in one.options or not math.isfinite(one.reward):
+            raise UsageError(f"choice {number} of a log cannot be: {one.chosen!r} of {list(one.options)}, reward {one.reward}")
+        if one.propensity is not None and not 0 < one.propensity <= 1:
+            raise UsageError(f"choice {number} of the log cannot have been made with probability {one.propensity}")
     known = [one.propensity for one in log if one.propensity is not None]
     if len(known) < len(log):
         raise UsageError(
@@ -84,10 +93,41 @@ def _judgeable(log: Sequence[Experience]) -> None:
         raise UsageError("the log is deterministic: it says nothing of any other choice. Log with a floor for every option")
 
 
+def _tried(log: Sequence[Experience], shares: Sequence[Floats]) -> None:
+    """Refuse a policy that would take options the log could not: of those nothing is known, whatever the weights say.
+
+    Where it is not known how likely each option was, those that it never took count as such.
+    """
+    taken = {one.chosen for one in log}
+    never: dict[str, float] = {}
+    for one, share in zip(log, shares, strict=True):
+        for place, (option, part) in enumerate(zip(one.options, share, strict=True)):
+            if option not in taken if one.probabilities is None else not one.probabilities[place]:
+                never[option] = never.get(option, 0.0) + float(part) / len(log)
+    if sum(never.values()) > UNTRIED:
+        most = max(never, key=lambda option: never[option])
+        raise UsageError(
+            f"the policy takes what the log never tried: {most!r} in {100 * never[most]:.0f} % of its choices. "
+            "Log with a floor for every option"
+        )
+
+
+def _effective(log: Sequence[Experience], shares: Sequence[Floats]) -> float | None:
+    """Return how many runs the log is to be expected to be worth; None where it is not known how likely each option was.
+
+    Not as it turned out: a log in which by chance a rare option was not drawn looks the better for it.
+    """
+    squares = 0.0
+    for one, share in zip(log, shares, strict=True):
+        if one.probabilities is None:
+            return None
+        logged = np.array(one.probabilities)
+        squares += float((share[logged > 0] ** 2 / logged[logged > 0]).sum())
+    return len(log) ** 2 / squares if squares else None
+
+
 def _shares(policy: Policy, one: Experience) -> Floats:
-    found: Floats = np.array(policy.distribution(one.context, one.options), dtype=float)
-    found /= found.sum()
-    return found
+    return np.array(probabilities(one.options, policy.distribution(one.context, one.options)))
 
 
 def _foretold(
@@ -95,8 +135,8 @@ def _foretold(
 ) -> tuple[Floats, Floats]:
     """Return what was to be expected of what was chosen, and of the policy, by a model of the other folds."""
     predicted, expected = np.zeros(len(log)), np.zeros(len(log))
-    middle = float(reward.mean())
     for fold in range(FOLDS):
+        middle = float(reward[folds != fold].mean())
         model = LinearArms(variance=1 / RIDGE)
         for place, one in enumerate(log):
             if folds[place] != fold:

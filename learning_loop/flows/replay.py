@@ -31,7 +31,10 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """The tasks of a log in which several arms were tried, with what of it could not be used."""
+    """The tasks of a log in which several arms were tried, with what of it could not be used.
+
+    `arms` are the means of those that were tried on every task: others cannot be compared.
+    """
 
     tasks: tuple[Logged, ...]
     arms: Mapping[str, float]
@@ -39,8 +42,8 @@ class Matrix:
     unused: tuple[str, ...] = ()
 
     @property
-    def best(self) -> str:
-        return max(self.arms, key=lambda arm: self.arms[arm])
+    def best(self) -> str | None:
+        return max(self.arms, key=lambda arm: self.arms[arm], default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,36 +70,49 @@ def read_matrix(path: Path, *, arm: str, reward: str, context: Sequence[str] = (
     `unit` names the column that tells tasks apart, by default the first. An arm that was tried several times on a task has the
     mean. Tasks on which fewer than two arms were tried are left out.
     """
-    worth, found, unused = Expression(reward), {}, []  # type: ignore[var-annotated]
+    worth = Expression(reward)
+    found: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    unused: list[str] = []
     for row in rows_of(path, format_of(path)):
         if isinstance(row, BadRow):
             unused.append(f"line {row.line} {row.problem}")
             continue
-        first = unit or next(iter(row.values))
-        if missing := [name for name in (first, arm, *context, *worth.names) if name not in row.values]:
-            raise MappingError(f"{path}: there is no column {missing[0]!r}: it has {', '.join(row.values)}")
-        try:
-            value = worth.value({name: _number(row.values[name]) for name in worth.names})
-        except (ValueError, ZeroDivisionError):
-            unused.append(f"line {row.line}: {reward!r} cannot be worked out")
+        unit = unit or next(iter(row.values), None)
+        needed = [unit or "", arm, *context]
+        if missing := [name for name in (*needed, *worth.names) if name not in row.values]:
+            if not found:
+                raise MappingError(f"{path}: there is no column {missing[0]!r}: it has {', '.join(row.values)}")
+            unused.append(f"line {row.line} has no {missing[0]!r}")
             continue
-        known = {name: str(row.values[name]) for name in context}
-        tried = found.setdefault((str(row.values[first]), *known.values()), (known, {}))[1]
-        tried.setdefault(str(row.values[arm]), []).append(value)
+        told = [str(row.values[name]).strip() if row.values[name] is not None else "" for name in needed]
+        value = _worth(worth, row.values)
+        if value is None:
+            unused.append(f"line {row.line}: {reward!r} cannot be worked out")
+        elif not told[0] or not told[1]:
+            unused.append(f"line {row.line} does not say which task or which option")
+        else:
+            found.setdefault((told[0], *told[2:]), {}).setdefault(told[1], []).append(value)
     tasks = tuple(
-        Logged(known, {name: sum(values) / len(values) for name, values in tried.items()})
-        for known, tried in found.values()
+        Logged(dict(zip(context, key[1:], strict=True)), {name: sum(values) / len(values) for name, values in tried.items()})
+        for key, tried in found.items()
         if len(tried) > 1
     )
     if not tasks:
         raise MappingError(f"{path}: no task has two arms: name the column that tells tasks apart with --unit")
-    arms: dict[str, list[float]] = {}
-    for task in tasks:
-        for name, value in task.rewards.items():
-            arms.setdefault(name, []).append(value)
-    means = {name: sum(values) / len(values) for name, values in arms.items()}
+    if alone := len(found) - len(tasks):
+        unused.append(f"{alone} tasks on which one option alone was tried")
+    everywhere = set.intersection(*(set(task.rewards) for task in tasks))
+    means = {name: sum(task.rewards[name] for task in tasks) / len(tasks) for name in sorted(everywhere)}
     drawn = sum(sum(task.rewards.values()) / len(task.rewards) for task in tasks) / len(tasks)
     return Matrix(tasks, means, drawn, tuple(unused))
+
+
+def _worth(worth: Expression, values: Mapping[str, Any]) -> float | None:
+    try:
+        found = worth.value({name: _number(values[name]) for name in worth.names})
+    except (ValueError, TypeError, ArithmeticError):
+        return None
+    return found if math.isfinite(found) else None
 
 
 def replay(
@@ -129,7 +145,7 @@ def replay(
     mean = sum(means) / shuffles
     variance = sum((value - mean) ** 2 for value in means) / max(shuffles - 1, 1)
     half = Z95 * math.sqrt(variance / shuffles) if shuffles > 1 else math.inf
-    gap = matrix.arms[matrix.best] - matrix.random
+    gap = matrix.arms[matrix.best] - matrix.random if matrix.best is not None else 0.0
     return Replayed(
         policy=name,
         mean=mean,

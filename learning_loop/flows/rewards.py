@@ -21,7 +21,8 @@ from learning_loop.workspace.config import read_document
 from learning_loop.workspace.files import DEFAULTS
 
 FOLDER = "rewards"
-MOST = 0.5  # of a gain that may come from one term that is not the main one
+TRUTHS = ("success", "tests_passed")  # what is true or false, also where it was told as a number
+MOST = 0.5  # of a gain that may come from other terms than the main one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,7 @@ def facts_of(record: ExecutionRecord, crm: Crm) -> Facts:
         values["failed_steps"] = sum(step.status == "failed" for step in record.steps)
     for said in record.feedback:
         if said.value is not None:
-            values[said.metric] = bool(said.value > 0) if said.metric == "success" else said.value
+            values[said.metric] = said.value > 0 if said.metric in TRUTHS else said.value
     uses = [Use(each.model, each.success) for each in record.usage]
     return Facts(values=values, uses=uses, ended_at=outcome.ended_at if outcome is not None else None)
 
@@ -132,25 +133,25 @@ def summary_of(worths: Sequence[Worth]) -> Summary:
 
 
 def gamed(reward: Reward, before: Sequence[Worth], after: Sequence[Worth]) -> str | None:
-    """Return a warning where the reward rose beyond doubt and most of the rise came from a term that is not the main one.
+    """Return a warning where the reward rose beyond doubt and most of the rise came from terms that are not the main one.
 
     Whoever learns from such a reward learns to please the term. None where there is nothing to say.
     """
     first, second = ([worth for worth in worths if worth.raw is not None] for worths in (before, after))
-    (old, old_half), (new, new_half) = (_mean([worth.raw or 0.0 for worth in worths]) for worths in (first, second))
+    (old, old_half), (new, new_half) = (_mean([worth.clipped or 0.0 for worth in worths]) for worths in (first, second))
     if old is None or new is None or old_half is None or new_half is None:
         return None
     rise = new - old
     if rise <= math.hypot(old_half, new_half):
         return None
-    gains = {name: _points(second, name) - _points(first, name) for name in reward.terms if name != reward.main}
-    name = max(gains, key=lambda item: gains[item], default=None)
-    if name is None or gains[name] <= MOST * rise:
+    gains = {name: _points(second, name) - _points(first, name) for name in reward.terms}
+    main = gains.pop(reward.main)
+    if not gains or sum(gains.values()) <= MOST * (sum(gains.values()) + main):
         return None
-    main = _points(second, reward.main) - _points(first, reward.main)
+    name = max(gains, key=lambda item: gains[item])
     return (
-        f"{gains[name]:+.1f} of the {rise:+.1f} points that {reward.name} rose by came from {name}, and {main:+.1f} from "
-        f"{reward.main}: cap that term, or look what is done for it"
+        f"{reward.name} rose by {rise:+.1f} points, and not for {reward.main} ({main:+.1f}): most came from {name} "
+        f"({gains[name]:+.1f}); cap that term, or look what is done for it"
     )
 
 

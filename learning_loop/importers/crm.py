@@ -4,9 +4,9 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 SALES, LEADS = Path("revenue/data/sales.json"), Path("revenue/data/master_leads.json")
 STAGES = ("engaged", "qualified", "proposal", "purchased")  # the furthest last
@@ -25,7 +25,7 @@ class Sale(_Row):
 class Lead(_Row):
     """One lead of a pack, and its stage in the pipeline; other stages than those that are known count nothing."""
 
-    stage: str
+    stage: str = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,22 @@ class Crm:
 
 
 def read_crm(folder: Path) -> Crm:
-    """Read both files below a folder. One that is missing, or is no list of what it should be, counts as empty and is told."""
+    """Read both files below a folder. One that is missing or no list counts as empty, an odd row as nothing; both are told."""
     problems: list[str] = []
-    sold = _rows(folder / SALES, TypeAdapter(list[Sale]), problems)
-    leads = _rows(folder / LEADS, TypeAdapter(list[Lead]), problems)
+    sold = _rows(folder / SALES, Sale, problems)
+    leads = _rows(folder / LEADS, Lead, problems)
     stages: dict[str, str] = {}
     for lead in leads:
-        before = stages.get(lead.pack)
-        if lead.stage in STAGES and (before is None or STAGES.index(lead.stage) > STAGES.index(before)):
-            stages[lead.pack] = lead.stage
+        stage, before = lead.stage.lower(), stages.get(lead.pack)
+        if stage in STAGES and (before is None or STAGES.index(stage) > STAGES.index(before)):
+            stages[lead.pack] = stage
     return Crm(dict(Counter(sale.pack for sale in sold)), stages, tuple(problems))
 
 
-def _rows(path: Path, kind: TypeAdapter[Any], problems: list[str]) -> list[Any]:
+Kind = TypeVar("Kind", Sale, Lead)
+
+
+def _rows(path: Path, kind: type[Kind], problems: list[str]) -> list[Kind]:
     try:
         given = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -63,13 +66,19 @@ def _rows(path: Path, kind: TypeAdapter[Any], problems: list[str]) -> list[Any]:
     except (OSError, ValueError, RecursionError) as error:
         problems.append(f"{path} cannot be read ({error}): it counts as empty")
         return []
-    if isinstance(given, dict) and len(given) == 1:  # {"sales": [...]} is as common as the list alone
-        given = next(iter(given.values()))
-    try:
-        found: list[Any] = kind.validate_python(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        problems.append(f"{path} is not as it should be ({place or 'its whole'}: {first['msg']}): it counts as empty")
+    if isinstance(given, dict):  # {"sales": [...]} is as common as the list alone
+        lists = [value for value in given.values() if isinstance(value, list)]
+        given = lists[0] if len(lists) == 1 else given
+    if not isinstance(given, list):
+        problems.append(f"{path} holds no list: it counts as empty")
         return []
+    found, odd = [], []
+    for number, row in enumerate(given, 1):
+        try:
+            found.append(kind.model_validate(row))
+        except ValidationError as error:
+            first = error.errors()[0]
+            odd.append(f"row {number}: {'.'.join(map(str, first['loc']))} {first['msg']}")
+    if odd:
+        problems.append(f"{path}: {len(odd)} of {len(given)} rows count as nothing ({odd[0]})")
     return found

@@ -34,8 +34,10 @@ def learner(name: str, **settings: Any) -> Learner:
 
 
 def _made(name: str, kind: Any, settings: dict[str, Any]) -> Any:
+    known = kind.__init__.__kwdefaults__ or {}
+    if not set(settings) <= set(known):
+        raise UsageError(f"the policy {name} cannot be set up with {', '.join(settings)}: it has {', '.join(known)}")
     try:
         return kind(**settings)
-    except TypeError:
-        known = ", ".join(kind.__init__.__kwdefaults__ or ())
-        raise UsageError(f"the policy {name} cannot be set up with {', '.join(settings)}: it has {known}") from None
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the policy {name} cannot be set up with {settings}: {error}") from None

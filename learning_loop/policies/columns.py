@@ -1,11 +1,15 @@
 """Contexts as vectors of numbers."""
 
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+MOST = 500  # columns
 BIAS = ""  # the name of the column that is always one
 
 
@@ -14,7 +18,7 @@ class Columns:
 
     A number fills the column of its name, as its inverse hyperbolic sine: about as it is where it is small, its logarithm where
     it is large. A truth value counts as 0 or 1. Any other value has a column of its own, as has each item of a list. What is
-    None, or has no column yet, fills none.
+    None or no finite number, or has no column, fills none; there are at most MOST, so that free text cannot fill the memory.
     """
 
     def __init__(self, names: Sequence[str] = (BIAS,)) -> None:
@@ -30,25 +34,27 @@ class Columns:
     def meet(self, context: Mapping[str, Any]) -> None:
         """Give a column to all that this context says."""
         for name, _ in _parts(context):
-            self._places.setdefault(name, len(self._places))
+            if len(self._places) < MOST:
+                self._places.setdefault(name, len(self._places))
 
     def vector(self, context: Mapping[str, Any]) -> NDArray[np.float32]:
         """Return a context as (columns,)."""
         found = np.zeros(len(self._places), dtype=np.float32)
+        found[0] = 1.0
         places = self._places
         for name, value in _parts(context):
             if (place := places.get(name)) is not None:
                 found[place] = value
-        found = np.arcsinh(found)
-        found[0] = 1.0
         return found
 
 
 def _parts(context: Mapping[str, Any]) -> list[tuple[str, float]]:
     found: list[tuple[str, float]] = []
     for name, value in context.items():
-        if isinstance(value, float | int):
-            found.append((name, value))
+        if isinstance(value, Real):
+            with contextlib.suppress(OverflowError):
+                if math.isfinite(number := math.asinh(value)):
+                    found.append((name, number))
         elif isinstance(value, list | tuple):
             found += [(f"{name}={item}", 1.0) for item in value]
         elif value is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from learning_loop.errors import UsageError
 from learning_loop.records import Experience
 
 
@@ -16,6 +17,8 @@ class EpsilonGreedy:
     name = "epsilon"
 
     def __init__(self, *, epsilon: float = 0.1, start: float = 1.0, pseudo: float = 1.0) -> None:
+        if not 0 <= epsilon <= 1 or not pseudo >= 0:
+            raise UsageError("the policy epsilon needs an epsilon from 0 to 1, and pseudo runs of 0 or more")
         self._epsilon, self._start, self._pseudo = epsilon, start, pseudo
         self._runs: dict[str, int] = {}
         self._total: dict[str, float] = {}

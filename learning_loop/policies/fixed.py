@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from learning_loop.errors import ConfigurationError
+from learning_loop.errors import ConfigurationError, UsageError
 from learning_loop.features.conditions import SORTS, Condition, holds, parse
 
 CONTEXT = "context"  # the sort of feature that conditions on a decision's context ask about: `context.language = python`
@@ -21,6 +21,8 @@ class Static:
 
     def __init__(self, *, shares: Mapping[str, float] | None = None) -> None:
         self._shares = dict(shares or {})
+        if any(share < 0 for share in self._shares.values()):
+            raise UsageError("the policy static needs shares of 0 or more")
         self.version = f"{self.name}/{_mark(self._shares)}"
 
     def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:  # noqa: ARG002
@@ -52,6 +54,8 @@ class RuleBased:
 
 
 def _read(rule: Mapping[str, Any], number: int) -> tuple[Condition | None, tuple[str, ...]]:
+    if not isinstance(rule, Mapping):
+        raise ConfigurationError(f"rule {number} of a policy must be a mapping with `when` and `take`")
     take, when = rule.get("take"), rule.get("when")
     several = take if isinstance(take, list | tuple) else [take]
     if unknown := set(rule) - {"when", "take"}:

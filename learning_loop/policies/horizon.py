@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_loop.errors import UsageError
 from learning_loop.policies.normal import largest
 from learning_loop.records import Experience
 
@@ -59,7 +60,9 @@ class Horizon:
         steepness: float = 1.25,
         jitter: float = 0.15,
     ) -> None:
-        self._horizon, self._by = horizon, tuple(by)
+        if horizon < 1 or high <= low or width < 0 or jitter < 0:
+            raise UsageError("the policy horizon needs a horizon of 1 or more, high above low, width and jitter of 0 or more")
+        self._horizon, self._by = horizon, (by,) if isinstance(by, str) else tuple(by)
         self._low, self._range = low, high - low
         self._width, self._steepness, self._jitter = width, steepness, jitter
         self._arms: dict[str, int] = {}

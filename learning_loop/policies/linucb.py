@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_loop.errors import UsageError
 from learning_loop.policies.linear import LinearArms
 from learning_loop.policies.normal import largest
 from learning_loop.records import Experience
@@ -24,6 +25,8 @@ class LinUCB:
     name = "linucb"
 
     def __init__(self, *, width: float = 0.5, ridge: float = 1.0) -> None:
+        if not ridge > 0 or not width >= 0:
+            raise UsageError(f"the policy {self.name} needs a ridge (or variance) above 0 and a width of 0 or more")
         self._width = width
         self._arms = LinearArms(variance=1 / ridge)
         self._seen = 0
@@ -80,6 +83,8 @@ class ProbitUCB(LinUCB):
     name = "probit"
 
     def __init__(self, *, width: float = 0.4, variance: float = 0.5, noise: float = 0.05, start: float = -0.5) -> None:
+        if not variance > 0 or not 0 <= noise < 0.5:
+            raise UsageError("the policy probit needs a variance above 0, and noise from 0 to less than .5")
         super().__init__(width=width, ridge=1 / variance)
         self._noise, self._start = noise, start
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from learning_loop.errors import UsageError
 
-MOST_LENGTH, MOST_DEPTH = 500, 50
+MOST_LENGTH = 500
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -27,17 +27,15 @@ class Expression:
             raise self._wrong(f"it is longer than {MOST_LENGTH} characters")
         try:
             tree = ast.parse(text.strip(), mode="eval").body
+            self._read = self._compiled(tree)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise self._wrong("it cannot be read") from None
-        self._read = self._compiled(tree, 0)
 
     def value(self, of: Mapping[str, float]) -> float:
         """Return what it comes to; raise ZeroDivisionError, and KeyError where a name has no number."""
         return float(self._read(of))
 
-    def _compiled(self, node: ast.AST, depth: int) -> Callable[[Mapping[str, float]], float]:
-        if depth > MOST_DEPTH:
-            raise self._wrong("it is nested too deeply")
+    def _compiled(self, node: ast.AST) -> Callable[[Mapping[str, float]], float]:
         match node:
             case ast.Constant(value=bool()):
                 pass
@@ -47,14 +45,14 @@ class Expression:
                 self.names = tuple(dict.fromkeys((*self.names, name)))
                 return lambda of: of[name]
             case ast.UnaryOp(op=ast.USub(), operand=part):
-                inner = self._compiled(part, depth + 1)
+                inner = self._compiled(part)
                 return lambda of: -inner(of)
             case ast.BinOp(left=first, op=sign, right=second) if type(sign) in _BINARY:
                 work = _BINARY[type(sign)]
-                left, right = self._compiled(first, depth + 1), self._compiled(second, depth + 1)
+                left, right = self._compiled(first), self._compiled(second)
                 return lambda of: work(left(of), right(of))
             case ast.Call(func=ast.Name(id=name), args=given, keywords=[]) if name in _CALLS and given:
-                call, parts = _CALLS[name], [self._compiled(part, depth + 1) for part in given]
+                call, parts = _CALLS[name], [self._compiled(part) for part in given]
                 if (len(parts) == 1) == (name == "abs"):
                     return lambda of: call(*(part(of) for part in parts))
         raise self._wrong(f"{ast.unparse(node)!r} has no place in it")

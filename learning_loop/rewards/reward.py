@@ -6,10 +6,19 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Value = bool | float | str
-Points = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _number(value: Any) -> Any:
+    """Refuse truth values where points are meant: `each: yes` is no number."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")  # noqa: TRY004  (pydantic takes a ValueError)
+    return value
+
+
+Points = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_number)]
 USES = "uses"  # the calls of models, which `scope` counts
 
 
@@ -59,15 +68,15 @@ class Term(_Strict):
 
     of: str
     map: dict[str, Points] = Field(default_factory=dict)
-    below: dict[float, Points] = Field(default_factory=dict)
-    above: dict[float, Points] = Field(default_factory=dict)
+    below: dict[Points, Points] = Field(default_factory=dict)
+    above: dict[Points, Points] = Field(default_factory=dict)
     otherwise: Points = 0.0
     weight: Points | None = None
     each: Points | None = None
-    free: Annotated[float, Field(ge=0)] = 0.0
-    cap: Annotated[float, Field(gt=0)] | None = None
+    free: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     scope: Scope | None = None
-    delay_days: Annotated[float, Field(ge=0)] = 0.0
+    delay_days: Annotated[float, Field(ge=0, le=3_650)] = 0.0
     missing: Points | Literal["unknown"] = 0.0
 
     @field_validator("map", mode="before")
@@ -172,4 +181,6 @@ def _text(value: Any) -> str:
     """Return a value as a map names it: `true`, `3`, `2.5`, or a text as it is."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
+    if isinstance(value, int | float):
+        return repr(int(value)) if value == int(value) else repr(float(value))
+    return str(value)

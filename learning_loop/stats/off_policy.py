@@ -21,8 +21,9 @@ class Estimate(NamedTuple):
 class Overlap(NamedTuple):
     """How far a log can speak for a policy.
 
-    `effective` is how many runs of the policy's own the log is worth, (sum w)^2 / sum w^2; `mean_weight` is 1 in the mean where
-    the log tried all that the policy does, `error` its standard error; `largest` the share of the weightiest run.
+    `effective` is how many runs of the policy's own the log is worth: (sum w)^2 / sum w^2, or what is to be expected of it.
+    `mean_weight` is 1 in the mean where the log tried all that the policy does, `error` its standard error; `largest` the
+    share of the weightiest run.
     """
 
     runs: int
@@ -32,44 +33,56 @@ class Overlap(NamedTuple):
     largest: float
 
 
-def overlap(weight: Floats) -> Overlap:
-    """Return what weights, (runs,), the policy's probability of what was chosen over the log's, say of a log."""
+def overlap(weight: Floats, expected: float | None = None) -> Overlap:
+    """Return what weights, (runs,), the policy's probability of what was chosen over the log's, say of a log.
+
+    `expected` is what the log is to be expected to be worth, where that is known.
+    """
     total, squares = float(weight.sum()), float((weight**2).sum())
     return Overlap(
         runs=weight.size,
-        effective=total * total / squares if squares else 0.0,
+        effective=expected if expected is not None else total * total / squares if squares else 0.0,
         mean_weight=total / weight.size if weight.size else 0.0,
         error=float(weight.std(ddof=1)) / math.sqrt(weight.size) if weight.size > 1 else math.inf,
         largest=float(weight.max()) / total if total else 0.0,
     )
 
 
-def ips(reward: Floats, weight: Floats) -> Estimate:
+def ips(reward: Floats, weight: Floats, effective: float | None = None) -> Estimate:
     """Return the inverse-propensity estimate; unbiased, and wide where weights are large. Both of shape (runs,).
 
     D. G. Horvitz & D. J. Thompson, A generalization of sampling without replacement from a finite universe, JASA 47, 1952.
     """
-    return _mean(weight * reward)
+    worth = overlap(weight, effective).effective
+    return _mean(
+        weight * reward, worth, least=float((reward**2).mean()) / worth - float((weight * reward).mean()) ** 2 / weight.size
+    )
 
 
-def snips(reward: Floats, weight: Floats) -> Estimate:
+def snips(reward: Floats, weight: Floats, effective: float | None = None) -> Estimate:
     """Return the self-normalised estimate, whose value lies within the rewards; interval by the delta method.
 
     A. Swaminathan & T. Joachims, The self-normalized estimator for counterfactual learning, NeurIPS 2015.
     """
     value = float((weight * reward).sum() / weight.sum())
     spread = weight * (reward - value) / weight.mean()
-    return _around(value, float(spread.std(ddof=1)) / math.sqrt(weight.size))
+    worth = overlap(weight, effective).effective
+    variance = max(float(spread.var(ddof=1)) / weight.size, float(reward.var(ddof=1)) / worth)
+    return _around(value, math.sqrt(variance), worth)
 
 
-def doubly_robust(reward: Floats, weight: Floats, predicted: Floats, expected: Floats) -> Estimate:
+def doubly_robust(
+    reward: Floats, weight: Floats, predicted: Floats, expected: Floats, effective: float | None = None
+) -> Estimate:
     """Return the doubly robust estimate: right where either the propensities or the predictions are.
 
     All of shape (runs,): `predicted` is the reward foretold of what was chosen, `expected` that of the policy in the same
     context, both by a model that has not seen the run. M. Dudik, J. Langford, L. Li, Doubly robust policy evaluation and
     learning, ICML 2011; cross-fitting after V. Chernozhukov and others, The Econometrics Journal 21, 2018.
     """
-    return _mean(expected + weight * (reward - predicted))
+    worth, off = overlap(weight, effective).effective, reward - predicted
+    least = float((off**2).mean()) / worth + float(expected.var(ddof=1)) / weight.size
+    return _mean(expected + weight * off, worth, least=least)
 
 
 def per_decision(reward: Floats, weight: Floats, *, discount: float = 1.0) -> Estimate:
@@ -79,12 +92,24 @@ def per_decision(reward: Floats, weight: Floats, *, discount: float = 1.0) -> Es
     off-policy policy evaluation, ICML 2000.
     """
     steps = discount ** np.arange(reward.shape[1])
-    return _mean((np.cumprod(weight, axis=1) * reward * steps).sum(axis=1))
+    reached = np.cumprod(weight, axis=1, dtype=np.float64)
+    return _mean((reached * reward * steps).sum(axis=1), overlap(reached[:, -1]).effective)
 
 
-def _mean(values: Floats) -> Estimate:
-    return _around(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(values.size))
+def _mean(values: Floats, effective: float, *, least: float = 0.0) -> Estimate:
+    """Return a mean whose variance is taken to be that of the values, and `least` at least.
+
+    Where what weighs most was drawn a few times, their variance is a matter of luck; what is to be expected of it is not.
+    """
+    return _around(float(values.mean()), math.sqrt(max(float(values.var(ddof=1)) / values.size, least)), effective)
 
 
-def _around(value: float, error: float) -> Estimate:
-    return Estimate(value, value - Z95 * error, value + Z95 * error)
+def _around(value: float, error: float, effective: float) -> Estimate:
+    """Return an interval by Student's t, with as many degrees of freedom as the log is worth runs.
+
+    The quantile by R. A. Fisher & E. A. Cornish, The percentile points of distributions having known cumulants, Technometrics
+    2, 1960.
+    """
+    degrees = max(effective - 1, 1.0)
+    quantile = Z95 + (Z95**3 + Z95) / (4 * degrees) + (5 * Z95**5 + 16 * Z95**3 + 3 * Z95) / (96 * degrees**2)
+    return Estimate(value, value - quantile * error, value + quantile * error)

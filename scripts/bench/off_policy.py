@@ -49,7 +49,16 @@ def log_of(rng: random.Random, means: Mapping[str, Sequence[float]], policy: Tab
         shares = policy.distribution(context, ARMS)
         place = rng.choices(range(4), weights=shares)[0]
         reward = float(rng.random() < means[kind][place])
-        found.append(Experience(context=context, options=ARMS, chosen=ARMS[place], propensity=shares[place], reward=reward))
+        found.append(
+            Experience(
+                context=context,
+                options=ARMS,
+                chosen=ARMS[place],
+                propensity=shares[place],
+                reward=reward,
+                probabilities=tuple(shares),
+            )
+        )
     return found
 
 

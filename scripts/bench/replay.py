@@ -156,7 +156,7 @@ def routerbench(bench: _harness.Bench, folder: Path) -> None:
     matrix = read_matrix(
         folder / "routerbench_runs.csv.gz", arm="arm", reward="correct - 100 * cost_usd", context=["task"], unit="sample_id"
     )
-    best, size = matrix.arms[matrix.best], len(matrix.tasks)
+    best, size = max(matrix.arms.values()), len(matrix.tasks)
     found = replay(
         matrix,
         lambda: learner("horizon", horizon=size, by=["task"]),
@@ -177,7 +177,7 @@ def routerbench(bench: _harness.Bench, folder: Path) -> None:
 
 def _spread(matrix: Matrix) -> float:
     """Return the standard deviation of an arm's rewards round its mean."""
-    off = [value - matrix.arms[arm] for task in matrix.tasks for arm, value in task.rewards.items()]
+    off = [task.rewards[arm] - mean for task in matrix.tasks for arm, mean in matrix.arms.items()]
     return float(np.std(off))
 
 
