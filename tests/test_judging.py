@@ -670,7 +670,7 @@ def test_a_killed_look_leaves_everything_as_it_was_or_everything_done(opened: Ap
     for number in range(9):
         shutil.rmtree(root)
         shutil.copytree(template, root)
-        look(whole * (number + 0.5) / 8)
+        look(whole * ((number + 0.5) / 8 if number < 8 else 5))  # the last one is done, also where the machine has slowed down
         with App.open(Workspace(root), environ=DEFAULTS, clock=lambda: at, rng=random.Random(1)) as again:
             found = (status_of(again, "good"), status_of(again, "bad"), len(again.ledger.events("rule_change")))
             assert found in {("trial", "trial", 0), ("active", "retired", 2)}
