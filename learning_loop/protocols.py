@@ -26,7 +26,7 @@ class Learner(Policy, Protocol):
     """A policy that learns from what came of choices, its own or those of others. Options may appear and vanish at any time."""
 
     def update(self, batch: Sequence[Experience]) -> None:
-        """Learn from choices in the order they were made; each is given once."""
+        """Learn from choices in the order they were made, each given once and with all of its episode."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -35,6 +35,14 @@ class Learner(Policy, Protocol):
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave, in place of what was learned so far."""
+        ...
+
+
+class Replaying(Learner, Protocol):
+    """A learner that takes a step down a slope for each batch, so that choices may be given to it several times."""
+
+    def imitate(self, batch: Sequence[Experience]) -> None:
+        """Begin anew with what chose like this, and stay near it; rewards do not count."""
         ...
 
 

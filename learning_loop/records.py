@@ -241,7 +241,8 @@ class Decision:
 class Experience:
     """A choice and what came of it: the context it was made in, the options it was made from, and the reward.
 
-    `propensity` is how likely it was, `probabilities` how likely each option; None where that is unknown.
+    `propensity` is how likely it was, `probabilities` how likely each option; None where that is unknown. Choices of one
+    `episode` follow each other in the order they are given, and each is owed what came after it, too.
     """
 
     context: Mapping[str, Any]
@@ -250,6 +251,7 @@ class Experience:
     propensity: float | None
     reward: float
     probabilities: tuple[float, ...] | None = None
+    episode: str | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.reward):

@@ -3,16 +3,20 @@
 from typing import Any
 
 from learning_loop.errors import UsageError
+from learning_loop.policies.actor_critic import ActorCritic
 from learning_loop.policies.epsilon import EpsilonGreedy
 from learning_loop.policies.fixed import RuleBased, Static
 from learning_loop.policies.horizon import Horizon
 from learning_loop.policies.imitation import Imitation
 from learning_loop.policies.linucb import LinTS, LinUCB, ProbitUCB
+from learning_loop.policies.reinforce import Reinforce
 from learning_loop.policies.warm import WarmStart
 from learning_loop.protocols import Learner, Policy
 
 FIXED = {policy.name: policy for policy in (Static, RuleBased)}
-LEARNERS = {policy.name: policy for policy in (EpsilonGreedy, LinUCB, LinTS, ProbitUCB, Horizon, Imitation)}
+LEARNERS = {
+    policy.name: policy for policy in (EpsilonGreedy, LinUCB, LinTS, ProbitUCB, Horizon, Imitation, Reinforce, ActorCritic)
+}
 
 __all__ = ["FIXED", "LEARNERS", "WarmStart", "learner", "policy"]
 
