@@ -40,12 +40,14 @@ class Decider:
         policy: Policy | None = None,
         mask: Collection[str] = (),
         floor: float = 0.0,
+        unit: str | None = None,
     ) -> Decision:
         """Return a decision among `options`, drawn from the distribution of a policy, by default that of the first one.
 
         What is in the `mask` is never chosen; all else has at least the probability `floor`, as far as that is possible. The
-        draw is repeatable: its randomness is seeded by the decision's id. Raise UsageError where there is nothing to choose
-        from, two options are the same, or the policy's weights are none.
+        draw is repeatable: its randomness is seeded by the decision's id, or by the point and the `unit` where one is given, so
+        that a unit draws the same again as long as its share of the first option does not fall. Raise UsageError where there
+        is nothing to choose from, two options are the same, or the policy's weights are none.
         """
         started = time.perf_counter_ns()
         chosen_by = policy or First()
@@ -57,7 +59,7 @@ class Decider:
         except UsageError as error:
             raise UsageError(f"decision {point!r}: {error}") from None
         decision_id = self._ids()
-        place = _rng(decision_id).choices(range(len(options)), weights=drawn_from)[0]
+        place = _rng(decision_id if unit is None else f"{point} {unit}").choices(range(len(options)), weights=drawn_from)[0]
         return Decision(
             id=decision_id,
             execution_id=execution_id,
@@ -137,5 +139,5 @@ def probabilities(
     return tuple(least + left * weight if free else 0.0 for weight, free in zip(kept, allowed, strict=True))
 
 
-def _rng(decision_id: str) -> random.Random:
-    return random.Random(int.from_bytes(blake2b(decision_id.encode(), digest_size=8).digest()))  # noqa: S311  (repeatable, not secret)
+def _rng(seed: str) -> random.Random:
+    return random.Random(int.from_bytes(blake2b(seed.encode(), digest_size=8).digest()))  # noqa: S311  (repeatable, not secret)

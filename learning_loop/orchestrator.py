@@ -12,15 +12,15 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, cast, overload
 
 from learning_loop.app import App
 from learning_loop.capture import Redactor, plain
-from learning_loop.errors import WorkspaceError
+from learning_loop.errors import UsageError, WorkspaceError
 from learning_loop.flows.beginning import execution_of, predicted, salvaged, takes_run
 from learning_loop.flows.ending import READ, bare_outcome, outcome_of
 from learning_loop.flows.exposure import expose
@@ -31,13 +31,27 @@ from learning_loop.flows.guard import Guard
 from learning_loop.flows.history import Histories
 from learning_loop.flows.indexing import UPKEEP_RUNS, Indexing
 from learning_loop.flows.memory import LessonMemory
+from learning_loop.flows.points import Points
 from learning_loop.flows.query import LearningQueryInterface
 from learning_loop.flows.reflect import Reflection, Reflector
 from learning_loop.flows.rules import Applied, RuleBook
-from learning_loop.flows.run import CURRENT, Run
+from learning_loop.flows.run import CURRENT, Run, name_of
 from learning_loop.flows.wrap import wrapped
 from learning_loop.protocols import Embedder
-from learning_loop.records import Briefing, Clock, Kind, Outcome, Phase, Report, RootCause, Score, Task, new_id, utc_now
+from learning_loop.records import (
+    Briefing,
+    Clock,
+    Decision,
+    Kind,
+    Outcome,
+    Phase,
+    Report,
+    RootCause,
+    Score,
+    Task,
+    new_id,
+    utc_now,
+)
 from learning_loop.retrieval import Answer
 from learning_loop.rules import Rule
 from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
@@ -177,6 +191,7 @@ class LearningOrchestrator:
             id=new_id(self._clock(), self._rng),
             task=self._read_task(task, warnings),
             app=parts.app if parts else None,
+            points=parts.points if parts else None,
             guard=self._guard,
             finish=self._finish,
             started_at=self._clock(),
@@ -347,6 +362,37 @@ class LearningOrchestrator:
     def perform_reflection(self, action: str, reason: str, outcome: Outcome, into: Reflection) -> None:
         """Carry out one reflection on a recorded execution; override it to add to what the loop does."""
         self._must().reflector.perform_reflection(action, reason, outcome, into)
+
+    # --------------------------------------------------------------------------------------------- choices outside runs
+
+    def decide(
+        self, context: Mapping[str, Any], actions: Sequence[Any], *, point: str = "decide", unit: str | None = None
+    ) -> Decision:
+        """Choose one of several actions and record it; `reward` then says what came of it.
+
+        `point` names what is chosen, and the settings of that: see `policies.points`. A `unit` goes on being chosen for by the
+        learned policy, or by the rules. Where choosing fails, the first action is chosen. Raise UsageError where there is none.
+        """
+        if not actions:
+            raise UsageError(f"decision {point!r} needs one or more actions")
+        warnings: list[str] = []
+        names, parts = list(dict.fromkeys(name_of(action) for action in actions)), self._open(warnings)
+        if parts is not None:
+            made = self._guard.attempt(
+                "decision", warnings, lambda: parts.points.choose(point, names, plain(context), self._guard, warnings, unit)
+            )
+            if made is not None:
+                return cast("Decision", made)
+        return Decision(
+            id="", execution_id=None, point=point, alternatives=tuple(names), probabilities=None, chosen=names[0],
+            propensity=None, policy="none", context={}, at=self._clock(), latency_us=None,
+        )  # fmt: skip
+
+    def reward(self, decision: Decision | str, value: float, *, source: str = "caller") -> None:
+        """Say what a choice earned, once for each; raise NotFoundError, or UsageError where it has a reward."""
+        name = decision if isinstance(decision, str) else decision.id
+        if name:  # one that could not be recorded can earn nothing
+            self._must().points.reward(name, value, source)
 
     # ------------------------------------------------------------------------------------------- asking and telling it
 
@@ -551,6 +597,7 @@ class _Parts:
         self.reflector = Reflector(app)
         self.git = GitWatch(app)
         self.rules = RuleBook(app)
+        self.points = Points(app)
         self._watched: set[Kind] = set()
         self._watched_at = -UPKEEP_S
         self._judged_at = -JUDGE_S
@@ -580,6 +627,7 @@ class _Parts:
         self.histories.after_fork()
         self.indexing.after_fork()
         self.rules.after_fork()
+        self.points.after_fork()
         self.git = GitWatch(self.app)
 
     def watch(self, kind: Kind) -> None:
@@ -589,12 +637,14 @@ class _Parts:
         if self.learns and waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):
             self._watched_at = time.monotonic()
             self.app.later("alerts", self.look)
+            self.app.later("policies", self.points.catch_up)
             if time.monotonic() - self._judged_at >= JUDGE_S:
                 self.app.later("gate", self.judge)
 
     def finish_watching(self) -> None:
         if self.learns and self._watched:
             self.app.later("alerts", self.look)
+            self.app.later("policies", self.points.keep)
             self.app.later("gate", self.judge)
 
     def judge(self) -> None:
@@ -604,6 +654,7 @@ class _Parts:
             from learning_loop.flows.judging import judge
 
             judge(self.app, wait_s=1.0)
+        self.points.judge()
 
     def look(self) -> None:
         """Open and close the alerts of the kinds that ran since the last look."""

@@ -238,6 +238,17 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Credit:
+    """What one choice earned by itself, told by who knows: once for each; `execution_id` where it was made in a run."""
+
+    decision_id: str
+    execution_id: str | None
+    value: float
+    source: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Experience:
     """A choice and what came of it: the context it was made in, the options it was made from, and the reward.
 
@@ -435,6 +446,7 @@ class ExecutionRecord:
     phases: tuple[Phase, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
     decisions: tuple[Decision, ...] = ()
+    credits: tuple[Credit, ...] = ()
     usage: tuple[Usage, ...] = ()
     steps: tuple[Step, ...] = ()
     feedback: tuple[Feedback, ...] = ()

@@ -165,6 +165,74 @@ class Limits(_Section):
     maturity_hours: Annotated[float, Field(ge=0, le=10_000)] = 0.0
 
 
+Mode = Literal["disabled", "shadow", "ab_test", "production"]
+
+
+class Ramp(_Section):
+    """How a learned policy gets its share of the units: by `stages`, in percent, of all but the `holdout`.
+
+    A stage lasts `hours` and `least_units` at least, and is left only as far as evidence of benefit has come. A policy that is
+    not known to help after `most_units` goes back to shadow. `level` and `harm_level` are as in `Limits`.
+    """
+
+    stages: Annotated[tuple[Annotated[float, Field(gt=0, le=100)], ...], Field(min_length=1, max_length=20)] = (10, 25, 50, 100)
+    holdout: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    hours: Annotated[float, Field(ge=0, le=10_000)] = 24.0
+    least_units: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    most_units: Annotated[int, Field(ge=50, le=100_000_000)] = 20_000
+    level: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    harm_level: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if sorted(set(self.stages)) != list(self.stages) or self.stages[-1] != 100:
+            raise ValueError("stages must rise and end with 100")
+        return self
+
+
+class Point(_Section):
+    """One decision point: the `rules` that choose there, and the `learner` that may come to choose instead.
+
+    Rules are mappings with `when` and `take`; where none holds, the first option is taken. The learner earns `reward`, by
+    default what `loop.reward` says and otherwise that of all points; `low` and `high` are its bounds, by default those the
+    reward is clipped to, or 0 and 1. A unit that is once chosen for by the learner stays so: `unit` is run, task, or a name of
+    the context. `mode` outranks that of all points. Every option is at least as likely as `floor` where the learner chooses,
+    and as `explore` where the rules do.
+    """
+
+    learner: str = "probit"
+    settings: dict[str, Any] = {}
+    rules: tuple[dict[str, Any], ...] = ()
+    reward: str | None = None
+    low: float | None = None
+    high: float | None = None
+    unit: Annotated[str, Field(min_length=1)] = "run"
+    mode: Mode | None = None
+    floor: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    explore: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high go together: give both or neither")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError("low must be below high")
+        return self
+
+
+class Policies(_Section):
+    """How choices at decision points are made: `mode` and `reward` for all of them, and what is special to some `points`.
+
+    Where the learned policy takes longer than `time_budget_ms` for a choice, the rules make it.
+    """
+
+    mode: Mode = "shadow"
+    reward: str = "orchestra"
+    time_budget_ms: Annotated[float, Field(gt=0, le=60_000)] = 50.0
+    ramp: Ramp = Ramp()
+    points: dict[str, Point] = {}
+
+
 class Synthesis(_Section):
     """The weekly synthesis: the time zone that weeks are counted in, and what is promoted.
 
@@ -294,7 +362,7 @@ class ReflectionTriggers(_Section):
 class Settings(_Section):
     """Everything that can be configured; each section stands in the file its name suggests."""
 
-    mode: Literal["disabled", "shadow", "ab_test", "production"] = "production"
+    mode: Mode = "production"
     recall: Recall = Recall()
     memory: Memory = Memory()
     capture: Capture = Capture()
@@ -306,4 +374,5 @@ class Settings(_Section):
     patterns: Patterns = Patterns()
     rules: Rules = Rules()
     evidence: Limits = Limits()
+    policies: Policies = Policies()
     synthesis: Synthesis = Synthesis()

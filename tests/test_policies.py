@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from learning_loop.decider import Decider
 from learning_loop.errors import ConfigurationError, UsageError
-from learning_loop.policies import FIXED, LEARNERS, WarmStart, learner, policy
+from learning_loop.policies import BANDITS, FIXED, LEARNERS, STEPWISE, learner, policy
 from learning_loop.policies.normal import cdf, largest
+from learning_loop.policies.warm import WarmStart
 from learning_loop.protocols import Policy
 from learning_loop.records import Experience
 
@@ -26,8 +27,7 @@ MAKERS["horizon by kind"] = lambda: policy("horizon", by=["kind", "tags"], horiz
 MAKERS["warm"] = lambda: WarmStart(policy("rules", rules=[{"when": "context.kind = a", "take": "two"}]), learner("lints"))
 MAKERS["a2c"] = lambda: policy("a2c", passes=1)
 LEARN = [name for name in MAKERS if name not in FIXED]
-STEPWISE = ("reinforce", "a2c")  # a step for each batch: how choices are cut into batches counts
-FROM_REWARDS = [name for name in LEARN if name != "imitation" and name not in STEPWISE]
+FROM_REWARDS = [*BANDITS, "horizon by kind", "warm"]
 
 contexts = st.dictionaries(
     st.sampled_from(["size", "kind", "tags", "hot", "odd"]),

@@ -93,6 +93,14 @@ class Trials:
         self.gate.activate([self._row[unit] for unit in chosen])
         self._draws |= {unit: {} for unit in chosen}
 
+    def keep(self, units: Iterable[str]) -> None:
+        """Take these as active with the evidence they have: their trial is over, their harm is still watched."""
+        self.gate.status[[self._row[unit] for unit in units]] = Status.ACTIVE
+
+    def draws(self, unit: str) -> Mapping[str, Sequence[int]]:
+        """Return how often a unit was withheld and shown, by its odds."""
+        return self._draws[unit]
+
     def status(self, unit: str) -> Status:
         return Status(int(self.gate.status[self._row[unit]]))
 

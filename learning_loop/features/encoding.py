@@ -8,7 +8,9 @@ from learning_loop.records import ExecutionRecord
 
 MOST_VALUE = 120
 RESERVED = "loop:"  # what decision points of the loop's own begin with
-OWN = f"{RESERVED}expose"  # what it showed a run is no feature of the task
+OWN = f"{RESERVED}expose"  # which notes and rules a run was shown
+RAMP = f"{RESERVED}ramp:"  # by whom a choice was made, the learned policy or the rules
+SHADOW = f"{RESERVED}shadow:"  # what the learned policy would have chosen
 
 
 def features_of(record: ExecutionRecord) -> dict[str, str]:
@@ -49,7 +51,7 @@ def features_from(
         found |= {f"state:{name}": _value(value) for name, value in _flat(data.get("initial_state") or {})}
         for name, check in (data.get("dependencies") or {}).items():
             found[f"dependency:{name}"] = (check.get("version") or "present") if check.get("satisfied") else "missing"
-    found |= {f"decision:{point}": chosen for point, chosen in decisions if point != OWN}
+    found |= {f"decision:{point}": chosen for point, chosen in decisions if not point.startswith(RESERVED)}
     found |= {f"tag:{tag}": "yes" for tag in tags}
     if agent:
         found["agent"] = agent

@@ -9,7 +9,9 @@ from typing import Any
 
 from learning_loop.capture import Verdict, digest, plain, preview, read_result
 from learning_loop.features import error_line, fingerprint, shape_of
-from learning_loop.flows.run import Run, totals
+from learning_loop.features.encoding import RESERVED
+from learning_loop.flows.run import Run
+from learning_loop.flows.usage import totals
 from learning_loop.records import Outcome
 from learning_loop.settings import Capture
 
@@ -33,7 +35,7 @@ def outcome_of(run: Run, result: Any, error: BaseException | None, settings: Cap
     success = _success(error, verdict, ran=run.ran)
     used = totals(run.usages)
     done = [step.role for step in run.steps if step.status == "completed"]
-    points = [decision.point for decision in run.observed.decisions]
+    points = [decision.point for decision in run.observed.decisions if not decision.point.startswith(RESERVED)]
     return Outcome(
         execution_id=run.id,
         task_type=run.task.type,

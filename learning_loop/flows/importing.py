@@ -276,7 +276,15 @@ def export_history(app: App, path: Path, *, progress: Callable[[int, int], None]
                     break
                 ids = tuple(record.execution.id for record in found)
                 for record in app.ledger.executions(Filter(ids=ids), limit=BATCH, parts=EVERYTHING, order="oldest"):
-                    parts = (record.phases, record.checkpoints, record.decisions, record.usage, record.steps, record.feedback)
+                    parts = (
+                        record.phases,
+                        record.checkpoints,
+                        record.decisions,
+                        record.credits,
+                        record.usage,
+                        record.steps,
+                        record.feedback,
+                    )
                     rows = [record.execution, record.outcome, *(item for part in parts for item in part), record.score]
                     file.writelines(to_line(item) + "\n" for item in rows if item is not None)
                 done += len(found)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from learning_loop.app import App
 from learning_loop.errors import ConfigurationError, UsageError
-from learning_loop.flows.run import totals
+from learning_loop.flows.usage import totals
 from learning_loop.importers.crm import Crm, read_crm
 from learning_loop.ledger import Filter
 from learning_loop.ledger.selection import EXCLUDED

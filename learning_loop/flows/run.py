@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import count, pairwise
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
 from learning_loop.app import App
 from learning_loop.capture import Observed, digest, plain
 from learning_loop.errors import UsageError
-from learning_loop.features.encoding import RESERVED
 from learning_loop.flows.guard import Guard
+from learning_loop.flows.points import Points, check_point
 from learning_loop.flows.rules import Applied
 from learning_loop.records import (
     ERROR_CODES,
@@ -27,7 +27,6 @@ from learning_loop.records import (
     Step,
     Task,
     Usage,
-    UsageTotals,
 )
 from learning_loop.scoring import Prediction
 
@@ -73,6 +72,7 @@ class Run:
     id: str
     task: Task
     app: App | None
+    points: Points | None
     guard: Guard
     finish: Callable[["Run", Any, BaseException | None], Report]
     started_at: datetime
@@ -111,25 +111,31 @@ class Run:
         Options that rules prefer are taken first, those they avoid last.
         """
         with self.guard("decision", self.warnings):
-            if self.app is not None:
-                _check_point(point)
-                names = [_name(option) for option in options]
-                ordered = self.rules.ordered(str(point), names)
-                decision = self.app.decider.decide(str(point), ordered, context=plain(context), execution_id=self.id)
-                self.observed.decisions.append(decision)
-                return options[names.index(decision.chosen)]
+            if self.points is not None:
+                check_point(point)
+                names = [name_of(option) for option in options]
+                service, ordered = self.points[str(point)], self.rules.ordered(str(point), names)
+                known = {"type": self.task.type, "component": self.task.component, **plain(context)}
+                unit = self._unit(service.settings.unit, known)
+                made = service.decide(ordered, known, self.guard, self.warnings, unit=unit, execution_id=self.id)
+                self.observed.decisions += made
+                return options[names.index(made[-1].chosen)]
         return options[0] if options else None
 
     def decided(self, point: str, chosen: str, alternatives: Sequence[str] = (), **context: Any) -> None:
         """Note a choice that the work made by itself, and what else it could have chosen."""
         with self.guard("decision", self.warnings):
             if self.app is not None:
-                _check_point(point)
-                names = [_name(item) for item in alternatives]
+                check_point(point)
+                names = [name_of(item) for item in alternatives]
                 found = self.app.decider.observed(
-                    str(point), _name(chosen), names, context=plain(context), execution_id=self.id
+                    str(point), name_of(chosen), names, context=plain(context), execution_id=self.id
                 )
                 self.observed.decisions.append(found)
+
+    def _unit(self, of: str, context: Mapping[str, Any]) -> str:
+        """Return what is chosen for by the learned policy, or by the rules, as a whole."""
+        return self.id if of == "run" else self.task.id if of == "task" else name_of(context.get(of))
 
     def checkpoint(self, name: str, /, **data: Any) -> None:
         """Note that the work has come so far; skipped where mid_task checkpoints are switched off."""
@@ -230,38 +236,7 @@ class Run:
         self.finish(self, None if error is not None else self.result, error)
 
 
-def _check_point(point: Any) -> None:
-    if str(point).startswith(RESERVED):
-        raise UsageError(f"decision point {str(point)!r} is the loop's own: give it a name that does not begin with {RESERVED}")
-
-
-def _name(option: Any) -> str:
+def name_of(option: Any) -> str:
     """Return an option as the ledger knows it."""
     found = plain(option)
     return found if isinstance(found, str) else json.dumps(found, sort_keys=True)
-
-
-def totals(usages: Sequence[Usage]) -> UsageTotals:
-    """Sum up the usage of an execution. A fallback rotation is a failed attempt followed by one with another model."""
-    if not usages:
-        return _NO_USAGE
-    costs, tokens = [use.cost_usd for use in usages], [use.tokens for use in usages]
-    latencies = [use.latency_ms for use in usages if use.latency_ms is not None]
-    rotations = 0
-    for step in dict.fromkeys(use.step_id for use in usages):
-        of_step = [use for use in usages if use.step_id == step]
-        rotations += sum(not a.success and a.model != b.model for a, b in pairwise(of_step))
-    return UsageTotals(
-        cost_usd=sum(costs) if costs and None not in costs else None,  # type: ignore[arg-type]
-        tokens=sum(tokens) if tokens and None not in tokens else None,  # type: ignore[arg-type]
-        attempts=len(usages),
-        successful_attempts=sum(use.success for use in usages),
-        failed_attempts=sum(not use.success for use in usages),
-        fallback_rotations=rotations,
-        mean_latency_ms=sum(latencies) / len(latencies) if latencies else None,
-    )
-
-
-_NO_USAGE = UsageTotals(
-    cost_usd=None, tokens=None, attempts=0, successful_attempts=0, failed_attempts=0, fallback_rotations=0, mean_latency_ms=None
-)

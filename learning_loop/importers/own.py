@@ -8,11 +8,11 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from learning_loop.records import Checkpoint, Decision, Execution, Feedback, Outcome, Phase, Score, Step, Usage
+from learning_loop.records import Checkpoint, Credit, Decision, Execution, Feedback, Outcome, Phase, Score, Step, Usage
 
 MARK = {"format": "learning-loop/1"}  # what the first line of an export is
 KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Execution, Outcome, Phase, Checkpoint, Decision, Usage, Step, Feedback, Score)
+    kind.__name__: kind for kind in (Execution, Outcome, Phase, Checkpoint, Decision, Credit, Usage, Step, Feedback, Score)
 }
 
 

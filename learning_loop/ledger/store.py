@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from learning_loop.errors import LedgerError, NotFoundError
 from learning_loop.ledger import tables
+from learning_loop.ledger.deciding import credited, runs_deciding
 from learning_loop.ledger.exposing import exposed_since, newest_exposed
 from learning_loop.ledger.observing import observations
 from learning_loop.ledger.selection import EXCLUDED, Filter, conditions, counted, course, of_kind, tally, verdict
@@ -24,6 +25,7 @@ from learning_loop.records import (
     FORGOTTEN,
     Checkpoint,
     Clock,
+    Credit,
     Decision,
     Event,
     Execution,
@@ -43,7 +45,7 @@ from learning_loop.records import (
 )
 
 _INHERITED: list[Any] = []  # a parent's connections: closing them in a forked child would disturb the parent's files
-EVERYTHING = (Phase, Checkpoint, Decision, Usage, Step, Feedback)  # that may be read with an execution
+EVERYTHING = (Phase, Checkpoint, Decision, Credit, Usage, Step, Feedback)  # that may be read with an execution
 CLOCK_STEP_S = 60.0  # by how much a process's start may seem to shift when the clock is set
 WIPE_TRIES = 100
 WAL_PAGES = 10_000  # `checkpoint` folds the log in off the path of runs; only a log this long is folded in by a commit
@@ -225,6 +227,15 @@ class Ledger:
             with self._write() as connection:
                 self._insert(connection, rows)
 
+    def credit(self, credit: Credit) -> bool:
+        """Write what a choice earned; false where that is on record already."""
+        with self._write() as connection:
+            column = tables.credits_.c.decision_id
+            if connection.execute(sa.select(column).where(column == credit.decision_id)).scalar() is not None:
+                return False
+            self._insert(connection, [credit])
+            return True
+
     def start(self, execution: Execution, *rows: Any) -> None:
         """Write an execution that is about to run, with what was captured before."""
         presence = {name: getattr(execution, name) for name in ("host", "pid", "process_started_at")}
@@ -334,6 +345,30 @@ class Ledger:
         with self._read() as connection:
             return newest_exposed(connection, most, execution_id)
 
+    def runs_deciding(self, point: str, *, after: int, limit: int) -> list[tuple[int, str]]:
+        """Return (place, id) of ended runs, in that order, in which something was chosen at a decision point."""
+        with self._read() as connection:
+            return runs_deciding(connection, point, after, limit)
+
+    def credited(self, point: str, *, after: int, limit: int) -> list[tuple[int, Decision, Credit]]:
+        """Return (place, choice, what it earned) of choices outside of runs, in the order they were rewarded."""
+        with self._read() as connection:
+            return credited(connection, point, after, limit)
+
+    def decision(self, decision_id: str) -> Decision | None:
+        """Return a choice by its id; None where there is none."""
+        table = tables.decisions
+        with self._read() as connection:
+            row = connection.execute(sa.select(table).where(table.c.id == decision_id)).mappings().one_or_none()
+        return None if row is None else Decision(**{name: row[name] for name in _FIELDS[Decision]})
+
+    def points(self) -> dict[str, int]:
+        """Return how many choices were made at each decision point."""
+        column = tables.decisions.c.point
+        with self._read() as connection:
+            rows = connection.execute(sa.select(column, sa.func.count()).group_by(column).order_by(column))
+            return {str(point): int(count) for point, count in rows}
+
     def measured(self, metric: str) -> dict[str, float]:
         """Return the newest value of a measure by execution, of those that have it as a number."""
         f = tables.feedback.c
@@ -422,6 +457,7 @@ class Ledger:
                     phases=tuple(noted.get(Phase, {}).get(execution.id, ())),
                     checkpoints=tuple(noted.get(Checkpoint, {}).get(execution.id, ())),
                     decisions=tuple(noted.get(Decision, {}).get(execution.id, ())),
+                    credits=tuple(noted.get(Credit, {}).get(execution.id, ())),
                     usage=tuple(noted.get(Usage, {}).get(execution.id, ())),
                     steps=tuple(noted.get(Step, {}).get(execution.id, ())),
                     feedback=tuple(noted.get(Feedback, {}).get(execution.id, ())),

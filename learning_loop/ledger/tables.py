@@ -8,7 +8,7 @@ from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, Strin
 
 from learning_loop import records
 
-HEAD = "0003"  # the newest migration; known here so that opening an up-to-date ledger need not import Alembic
+HEAD = "0004"  # the newest migration; known here so that opening an up-to-date ledger need not import Alembic
 
 
 class Timestamp(sa.types.TypeDecorator[datetime]):
@@ -124,6 +124,18 @@ decisions = Table(
     Column("context", sa.JSON, nullable=False),
     Column("at", Timestamp, nullable=False),
     Column("latency_us", Float),
+    sqlite_autoincrement=True,
+)
+
+credits_ = Table(
+    "credits",
+    metadata,
+    _seq(),
+    Column("decision_id", String(64), ForeignKey("decisions.id"), nullable=False, unique=True),
+    Column("execution_id", String(64), ForeignKey("executions.id"), index=True),
+    Column("value", Float, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("at", Timestamp, nullable=False),
     sqlite_autoincrement=True,
 )
 
@@ -256,6 +268,7 @@ TABLE_OF: dict[type, Table] = {
     records.Phase: phases,
     records.Checkpoint: checkpoints,
     records.Decision: decisions,
+    records.Credit: credits_,
     records.Usage: usage,
     records.Step: steps,
     records.Outcome: outcomes,
@@ -265,4 +278,14 @@ TABLE_OF: dict[type, Table] = {
     records.Event: events,
 }
 
-OF_EXECUTION = (phases, checkpoints, decisions, usage, steps, outcomes, feedback, scores)  # erased with their execution
+OF_EXECUTION = (
+    phases,
+    checkpoints,
+    credits_,
+    decisions,
+    usage,
+    steps,
+    outcomes,
+    feedback,
+    scores,
+)  # erased with their execution

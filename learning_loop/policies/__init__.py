@@ -1,24 +1,21 @@
 """Policies: how likely each option is to be chosen, given the context; each a file, all under one contract."""
 
+from importlib import import_module
 from typing import Any
 
 from learning_loop.errors import UsageError
-from learning_loop.policies.actor_critic import ActorCritic
-from learning_loop.policies.epsilon import EpsilonGreedy
-from learning_loop.policies.fixed import RuleBased, Static
-from learning_loop.policies.horizon import Horizon
-from learning_loop.policies.imitation import Imitation
-from learning_loop.policies.linucb import LinTS, LinUCB, ProbitUCB
-from learning_loop.policies.reinforce import Reinforce
-from learning_loop.policies.warm import WarmStart
 from learning_loop.protocols import Learner, Policy
 
-FIXED = {policy.name: policy for policy in (Static, RuleBased)}
-LEARNERS = {
-    policy.name: policy for policy in (EpsilonGreedy, LinUCB, LinTS, ProbitUCB, Horizon, Imitation, Reinforce, ActorCritic)
-}
-
-__all__ = ["FIXED", "LEARNERS", "WarmStart", "learner", "policy"]
+FIXED = {"static": "fixed.Static", "rules": "fixed.RuleBased"}
+BANDITS = {
+    "epsilon": "epsilon.EpsilonGreedy",
+    "linucb": "linucb.LinUCB",
+    "lints": "linucb.LinTS",
+    "probit": "linucb.ProbitUCB",
+    "horizon": "horizon.Horizon",
+}  # learn from each choice as it comes
+STEPWISE = {"reinforce": "reinforce.Reinforce", "a2c": "actor_critic.ActorCritic"}  # a step down a slope for each batch
+LEARNERS = {**BANDITS, "imitation": "imitation.Imitation", **STEPWISE}
 
 
 def policy(name: str, **settings: Any) -> Policy:
@@ -37,7 +34,9 @@ def learner(name: str, **settings: Any) -> Learner:
     return found
 
 
-def _made(name: str, kind: Any, settings: dict[str, Any]) -> Any:
+def _made(name: str, where: str, settings: dict[str, Any]) -> Any:
+    module, _, attribute = where.partition(".")
+    kind = getattr(import_module(f"learning_loop.policies.{module}"), attribute)
     known = kind.__init__.__kwdefaults__ or {}
     if not set(settings) <= set(known):
         raise UsageError(f"the policy {name} cannot be set up with {', '.join(settings)}: it has {', '.join(known)}")

@@ -13,7 +13,7 @@ from learning_loop.settings import Settings
 from learning_loop.workspace import yaml
 from learning_loop.workspace.files import DEFAULTS
 
-FILES = ("learning_loop.yaml", "triggers.yaml", "scoring.yaml")
+FILES = ("learning_loop.yaml", "triggers.yaml", "scoring.yaml", "policies.yaml")
 PREFIX = "LEARNING_LOOP_"
 Path_ = tuple[str, ...]
 

@@ -1,0 +1,161 @@
+"""Experience: the choices at a decision point with what came of them, from the ledger, as a policy learns from them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from learning_loop.app import App
+from learning_loop.errors import ConfigurationError
+from learning_loop.flows.rewards import facts_of, reward_named
+from learning_loop.importers.crm import Crm, read_crm
+from learning_loop.ledger import Filter
+from learning_loop.records import Credit, Decision, ExecutionRecord, Experience, Feedback, Step, Usage
+from learning_loop.rewards.reward import Reward
+from learning_loop.settings import Point
+
+AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far the ledger was read: the places of the last outcome and of the last credit."""
+
+    outcome: int = 0
+    credit: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """The choices of one run at a decision point, or one choice outside of runs, with the run where there is one."""
+
+    steps: tuple[Experience, ...]
+    record: ExecutionRecord | None = None
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def reward(self) -> float:
+        return sum(step.reward for step in self.steps)
+
+
+class Log:
+    """What is on record of one decision point; rewards are worked out when they are asked for."""
+
+    def __init__(self, app: App, point: str, settings: Point | None = None) -> None:
+        self._app, self.point = app, point
+        self._settings = settings or app.settings.policies.points.get(point) or Point()
+        self.reward: Reward = reward_named(app, self._settings.reward or app.settings.policies.reward)
+        asks_crm = any(term.of.startswith("crm.") for term in self.reward.terms.values())
+        self._crm = read_crm(app.workspace.root) if asks_crm else Crm()
+
+    @property
+    def sticky(self) -> bool:
+        """Say whether one unit may have several runs, of which the first alone counts as evidence."""
+        return self._settings.unit != "run"
+
+    @property
+    def version(self) -> str:
+        """What rewards read from it are bound to."""
+        return self.reward.version
+
+    def bounds(self, *, credited: bool) -> tuple[float, float]:
+        """Return the least and the largest reward; raise ConfigurationError where nobody said them."""
+        own = self._settings
+        if own.low is not None and own.high is not None:
+            return own.low, own.high
+        if credited:
+            return 0.0, 1.0
+        if self.reward.clip is None:
+            raise ConfigurationError(
+                f"the reward {self.reward.name} has no bounds: give it `clip`, or policies.points.{self.point} `low` and `high`"
+            )
+        return self.reward.clip
+
+    def episodes(self, after: Place = Place()) -> Iterator[tuple[Episode, Place]]:
+        """Yield what ended or was rewarded after a place, and the place it brings one to; up to what is still waited for."""
+        place = after
+        while runs := self._app.ledger.runs_deciding(self.point, after=place.outcome, limit=AT_ONCE):
+            wanted = Filter(ids=tuple(run for _, run in runs))
+            parts = (Decision, Credit, Usage, Step, Feedback)
+            records = {one.execution.id: one for one in self._app.ledger.executions(wanted, limit=AT_ONCE, parts=parts)}
+            for outcome, run in runs:
+                found = self._of_run(records[run])
+                if found is None:
+                    return
+                place = replace(place, outcome=outcome)
+                if found.steps:
+                    yield found, place
+        while credits_ := self._app.ledger.credited(self.point, after=place.credit, limit=AT_ONCE):
+            for number, decision, credit in credits_:
+                place = replace(place, credit=number)
+                yield Episode(steps=(_experience(decision, credit.value, None),), decisions=(decision,)), place
+
+    def _of_run(self, record: ExecutionRecord) -> Episode | None:
+        """Return the choices of a run with their rewards, none where they are unknown; None where they are still waited for."""
+        decisions = [decision for decision in record.decisions if decision.point == self.point]
+        credits_ = {credit.decision_id: credit.value for credit in record.credits}
+        own = [credits_.get(decision.id) for decision in decisions]
+        if self._settings.reward is None and any(value is not None for value in own):
+            known = [(one, value) for one, value in zip(decisions, own, strict=True) if value is not None]
+        else:
+            worth = self.reward.worth(facts_of(record, self._crm), now=self._app.clock())
+            if not worth.mature:
+                return None
+            known = [(one, value or 0.0) for one, value in zip(decisions, own, strict=True)]
+            if worth.clipped is None or not known:
+                return Episode(steps=(), record=record)
+            known[-1] = (known[-1][0], known[-1][1] + worth.clipped)
+        name = record.execution.id if len(known) > 1 else None
+        steps = tuple(_experience(decision, value, name) for decision, value in known)
+        return Episode(steps=steps, record=record, decisions=tuple(decision for decision, _ in known))
+
+    def scaled(self, episode: Episode) -> list[Experience]:
+        """Return each choice with what it is owed of all that came after it, from 0 to 1 within the bounds of the reward."""
+        credited = episode.record is None or (self._settings.reward is None and self._by_credit(episode))
+        low, high = self.bounds(credited=credited)
+        found: list[Experience] = []
+        after = 0.0
+        for step in reversed(episode.steps):
+            after += step.reward
+            found.append(replace(step, reward=(after - low) / (high - low), episode=None))
+        return found[::-1]
+
+    @staticmethod
+    def _by_credit(episode: Episode) -> bool:
+        rewarded = {credit.decision_id for credit in episode.record.credits} if episode.record is not None else set()
+        return any(decision.id in rewarded for decision in episode.decisions)
+
+
+def _experience(decision: Decision, reward: float, episode: str | None) -> Experience:
+    return Experience(
+        context=decision.context,
+        options=decision.alternatives,
+        chosen=decision.chosen,
+        propensity=decision.propensity,
+        reward=reward,
+        probabilities=decision.probabilities,
+        episode=episode,
+    )
+
+
+def steps_of(episodes: Sequence[Episode]) -> list[Experience]:
+    return [step for episode in episodes for step in episode.steps]
+
+
+def plain_of(episode: Episode) -> list[dict[str, Any]]:
+    """Return the choices of an episode as JSON keeps them."""
+    run = episode.record.execution.id if episode.record is not None else None
+    return [
+        {
+            "decision_id": decision.id,
+            "execution_id": run,
+            "at": decision.at.isoformat(),
+            "context": dict(step.context),
+            "options": list(step.options),
+            "chosen": step.chosen,
+            "propensity": step.propensity,
+            "probabilities": None if step.probabilities is None else list(step.probabilities),
+            "reward": step.reward,
+            "policy": decision.policy,
+        }
+        for step, decision in zip(episode.steps, episode.decisions, strict=True)
+    ]

@@ -1,0 +1,201 @@
+"""Ramps at work: units since the last look are taken as evidence about a learned policy, and its share follows."""
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from learning_loop.app import App
+from learning_loop.errors import LearningLoopError, UsageError
+from learning_loop.experiments.ramp import OVER, Climb, Told
+from learning_loop.experiments.ramp import Step as Moved
+from learning_loop.features.encoding import RAMP
+from learning_loop.flows.experience import Episode, Log, Place
+from learning_loop.flows.points import BY, CLIMB, LEARNED, POLICY, standing
+from learning_loop.ledger.selection import EXCLUDED
+from learning_loop.records import Decision, Event, Exposed, Kind
+
+log = logging.getLogger("learning_loop")
+
+ALL = "all"  # the unit of an exposure that is always shown: all there is
+KEEP_EVERY = 200  # units, at most, that are read again by the next process
+SAYS = {
+    Moved.ADVANCED: "it goes on to its next stage",
+    Moved.COMPLETE: "it has its full share",
+    Moved.FROZEN: "its units and those of the rules are not in the ratio they were drawn with: its share stays as it is",
+    Moved.ROLLED_BACK: "it harms: the rules choose again",
+    Moved.FUTILE: "it is not known to help after as many units as a ramp has: the rules choose again",
+    Moved.DOUBTED: "it looks as if it helped no more: its ramp begins anew",
+}
+
+
+def judge(app: App, point: str, *, wait_s: float = 1.0) -> list[Told]:
+    """Take the units of a point that ended since the last look, and return what that moved.
+
+    One process at a time; raise WorkspaceError where another one is at it for longer than `wait_s`. What moved is an event, a
+    line in the log, and in force in every process within a second.
+    """
+    now = standing(app, point)
+    if now.mode == "ab_test" and now.version is not None and not now.entered:
+        _try_to_enter(app, point, now.version)
+        return []
+    if now.version is None or now.share == 0.0:
+        return []
+    with app.journal.alone(wait_s=wait_s):
+        return _Look(app, point, now.version).carry_out()
+
+
+class _Look:
+    """One look at the ramp of one version."""
+
+    def __init__(self, app: App, point: str, version: str) -> None:
+        self.app, self.point, self.version, self.now = app, point, version, app.clock()
+        self.log = Log(app, point)
+        ramp = app.settings.policies.ramp
+        events = app.ledger.events(CLIMB, point)
+        same = [event for event in events if event.data["candidate"] == version]
+        newest: Mapping[str, Any] | None = same[-1].data if same else None
+        if newest is not None and newest["made"] != self._made():
+            newest = None  # an e-process is bound to one reward and one ramp: with another it begins anew
+        others = {event.data["candidate"] for event in events} - {version}
+        found = {event.data["version"] for event in app.ledger.events(POLICY, point) if event.data["action"] == "complete"}
+        self.climb = Climb(version, ramp, self.now, tried=len(others), found=len(found - {version}), kept=newest)
+        entered = [event.data["outcome"] for event in app.ledger.events(POLICY, point) if self._entered(event)]
+        self.place = Place(entered[-1] if entered else 0)
+        if newest is not None:
+            self.place = Place(newest["outcome"], newest["credit"])
+        self.seen: set[str] = set(newest["seen"]) if newest is not None else set()
+        self.fresh = newest is None
+
+    def _entered(self, event: Event) -> bool:
+        return bool(event.data["action"] == "enter" and event.data["version"] == self.version)
+
+    def _made(self) -> str:
+        return f"{self.log.version} {self.app.settings.policies.ramp.model_dump_json()}"
+
+    def carry_out(self) -> list[Told]:
+        told, taken = [], 0
+        excluded = {event.subject for event in self.app.ledger.events(EXCLUDED)}
+        for episode, place in self.log.episodes(self.place):
+            self.place = place
+            unit = self._unit(episode)
+            if unit is None or (episode.record is not None and episode.record.execution.id in excluded):
+                continue
+            taken += 1
+            if (moved := self.climb.take(unit, self.now)) is not None:
+                told.append(moved)
+                if self.climb.over in OVER:
+                    break
+        if told or self.fresh or taken >= KEEP_EVERY:
+            self.app.ledger.append(*(self._event(moved) for moved in told), self._kept())
+        for moved in told:
+            level = logging.WARNING if moved.step in (*OVER, Moved.FROZEN, Moved.DOUBTED) else logging.INFO
+            log.log(level, "policy of %s, %s: %s (%s)", self.point, self.version, SAYS[moved.step], _figures(moved))
+        return told
+
+    def _unit(self, episode: Episode) -> Exposed | None:
+        """Return the first episode of a unit as an exposure; None where nothing was drawn for it, or it counted already."""
+        by = self._assigned(episode)
+        if by is None or by.probabilities is None or by.context.get("version") != self.version:
+            return None
+        name = str(by.context.get("unit"))
+        if self.log.sticky:
+            if name in self.seen:
+                return None
+            self.seen.add(name)
+        record = episode.record
+        outcome = record.outcome if record is not None else None
+        said = {measure.metric: measure.value for measure in record.feedback} if record is not None else {}
+        success = said.get("success")
+        return Exposed(
+            place=self.place.outcome,
+            id=episode.decisions[0].id,
+            kind=record.execution.kind if record is not None else Kind(type=self.point),
+            ended_at=outcome.ended_at if outcome is not None else by.at,
+            units=(ALL, self.version),
+            odds=(1.0, by.probabilities[by.alternatives.index(LEARNED)]),
+            shown=frozenset((ALL, self.version) if by.chosen == LEARNED else (ALL,)),
+            score=100 * min(max(self.log.scaled(episode)[0].reward, 0.0), 1.0),
+            success=success > 0 if success is not None else outcome.success if outcome is not None else None,
+            duration_s=outcome.duration_s if outcome is not None else None,
+            cost_usd=outcome.cost_usd if outcome is not None else None,
+            safety=said.get("safety"),
+        )
+
+    def _assigned(self, episode: Episode) -> Decision | None:
+        """Return by whom the first choice of an episode was made."""
+        if episode.record is None:
+            return self.app.ledger.decision(f"{episode.decisions[0].id}{BY}")
+        drawn = (decision for decision in episode.record.decisions if decision.point == f"{RAMP}{self.point}")
+        return next(drawn, None)
+
+    def _event(self, moved: Told) -> Event:
+        action = {Moved.COMPLETE: "complete", Moved.ADVANCED: "advance", Moved.FROZEN: "freeze", Moved.DOUBTED: "doubt"}
+        data = {
+            "action": action.get(moved.step, "rollback"),
+            "version": self.version,
+            "by": "loop",
+            "reason": f"{SAYS[moved.step]}: {_figures(moved)}",
+            "share": moved.share,
+        }
+        return Event(kind=POLICY, subject=self.point, at=self.now, data=data)
+
+    def _kept(self) -> Event:
+        place = {"outcome": self.place.outcome, "credit": self.place.credit}
+        kept = {"candidate": self.version, "made": self._made(), **place, "seen": sorted(self.seen), **self.climb.plain()}
+        return Event(kind=CLIMB, subject=self.point, at=self.now, data=kept)
+
+
+def _figures(moved: Told) -> str:
+    return f"{moved.taken} units of its own, {moved.withheld} of the rules, effect {moved.effect:+.2f} of the reward's range"
+
+
+def _try_to_enter(app: App, point: str, version: str) -> None:
+    with contextlib.suppress(LearningLoopError):  # what the log cannot say yet it may say later
+        enter(app, point, version)
+
+
+def enter(app: App, point: str, version: str) -> str:
+    """Let a version begin its ramp, where the log says that it does no worse than the rules; else raise UsageError."""
+    from learning_loop.flows.training import judged
+
+    found = judged(app, point, version)
+    if not found.passes:
+        raise UsageError(f"{version} may not choose yet: {found.says}. Train it on more, or keep it in shadow")
+    place = app.ledger.last_place()
+    data = {"action": "enter", "version": version, "by": "loop", "reason": found.says, "outcome": place}
+    app.ledger.append(Event(kind=POLICY, subject=point, at=app.clock(), data=data))
+    return found.says
+
+
+def roll_back(app: App, point: str, version: str | None, *, reason: str) -> str:
+    """Take a version back for good, by default the one that chooses, and return which; raise UsageError."""
+    wanted = version or standing(app, point).version
+    if wanted is None:
+        raise UsageError(f"no learned policy chooses at {point!r}: there is nothing to roll back")
+    data = {"action": "rollback", "version": wanted, "by": "person", "reason": reason or "a person said so", "share": 0.0}
+    app.ledger.append(Event(kind=POLICY, subject=point, at=app.clock(), data=data))
+    return wanted
+
+
+def set_mode(app: App, point: str, mode: str, *, reason: str = "") -> str | None:
+    """Set the mode of a point, and return why it may begin where it begins to choose; raise UsageError where it may not.
+
+    Only what has passed the look at the log may enter ab_test, only what has passed its ramp production.
+    """
+    found, says = standing(app, point), None
+    if mode in ("ab_test", "production"):
+        if found.version is None:
+            raise UsageError(f"there is no learned policy for {point!r}: `learning-loop policy train {point}` makes one")
+        events = app.ledger.events(POLICY, point)
+        complete = any(event.data["action"] == "complete" and event.data["version"] == found.version for event in events)
+        if mode == "production" and not complete:
+            raise UsageError(
+                f"{found.version} has not shown in its ramp that it helps: set ab_test first, or, if you know better, "
+                f"policies.points.{point}.mode in config/policies.yaml"
+            )
+        if mode == "ab_test" and not found.entered:
+            says = enter(app, point, found.version)
+    data = {"action": "mode", "mode": mode, "version": found.version, "by": "person", "reason": reason}
+    app.ledger.append(Event(kind=POLICY, subject=point, at=app.clock(), data=data))
+    return says

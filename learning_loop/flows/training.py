@@ -1,0 +1,276 @@
+"""Training: a version of a policy from logged choices, held against the rules on those it has not seen."""
+
+import json
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from learning_loop import __version__
+from learning_loop.app import App
+from learning_loop.decider import First
+from learning_loop.decider import probabilities as shared
+from learning_loop.errors import LearningLoopError, UsageError, WorkspaceError
+from learning_loop.flows.experience import Episode, Log
+from learning_loop.flows.off_policy import CERTAIN, LEAST_EFFECTIVE, evaluate
+from learning_loop.flows.points import LIVE, POLICY
+from learning_loop.policies import STEPWISE, learner, policy
+from learning_loop.protocols import Learner, Policy, Replaying
+from learning_loop.records import Event
+from learning_loop.settings import Point
+from learning_loop.stats.off_policy import overlap, per_decision
+from learning_loop.workspace.versions import folder_of, load_version, save_version
+
+LEAST, FEW = 50, 100  # episodes: below the first nothing is trained, below the second it is warned
+HELD_OUT = 0.2  # of the episodes, the newest, that are not learned from
+BATCH = 40  # episodes that a step-wise learner is given at a time
+TOLERANCE = 0.05  # of the reward's range, that a policy's lower bound may lie below the rules
+ONE_SIDED = 0.9  # of the episodes with the same value, from which on a log is one-sided
+Told = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the log says of a policy beside the rules, on choices it has not learned from; rewards in their own units.
+
+    `learned` and `rules` are (value, low, high), None where the log cannot say, and then `says` why.
+    """
+
+    learned: tuple[float, float, float] | None
+    rules: tuple[float, float, float] | None
+    passes: bool
+    says: str
+    episodes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A version that was trained: where it is, what it learned from, and what the log says of it."""
+
+    point: str
+    version: str
+    path: str
+    learner: str
+    episodes: int
+    held_out: int
+    judgement: Judgement
+    warnings: tuple[str, ...] = ()
+
+
+def train(
+    app: App,
+    point: str,
+    *,
+    algo: str | None = None,
+    epochs: int = 20,
+    episodes: Sequence[Episode] | None = None,
+    output: Path | None = None,
+    seed: int = 0,
+    told: Told = lambda _done, _total: None,
+) -> Trained:
+    """Train a policy on what is on record of a point, or on `episodes`, and write it as a new version.
+
+    The newest fifth is held out, and what was learned is judged on it beside the rules. A training that was broken off goes on
+    where it was. With an `output` folder the version is written there, and is no candidate. Raise UsageError where there is too
+    little to learn from, or nothing was left to chance.
+    """
+    settings = app.settings.policies.points.get(point) or Point()
+    name = algo or settings.learner
+    log = Log(app, point, settings)
+    whole = [episode for episode, _ in log.episodes()] if episodes is None else list(episodes)
+    warnings = _looked_through(point, whole)
+    cut = len(whole) - max(int(HELD_OUT * len(whole)), 1)
+    older, newer = whole[:cut], whole[cut:]
+    own = dict(settings.settings) if name == settings.learner else {}
+    recipe = _Recipe(name=name, settings=own, epochs=epochs, seed=seed, told=told)
+    made = recipe.made(app, log, older)
+    judgement = _judge(log, made, settings, newer, seed)
+    version = f"{app.clock():%Y%m%d}-{name}-{_digest([point, made.state(), len(whole), seed])}"
+    about = {
+        "point": point,
+        "version": version,
+        "learner": name,
+        "settings": own,
+        "reward": log.version,
+        "epochs": epochs if name in STEPWISE else 1,
+        "seed": seed,
+        "episodes": len(older),
+        "held_out": len(newer),
+        "first": whole[0].decisions[0].at.isoformat(),
+        "last": whole[-1].decisions[0].at.isoformat(),
+        "trained_at": app.clock().isoformat(),
+        "by": f"learning-loop {__version__}",
+        "judgement": asdict(judgement),
+        "warnings": list(warnings),
+    }
+    folder = folder_of(app.workspace, point) / version if output is None else output
+    save_version(folder, made.state(), about)
+    if output is None:
+        data = {"action": "train", "version": version, "by": "person", "reason": judgement.says}
+        app.ledger.append(Event(kind=POLICY, subject=point, at=app.clock(), data=data))
+    path = app.workspace.relative(folder) if output is None else str(folder)
+    return Trained(
+        point=point,
+        version=version,
+        path=path,
+        learner=name,
+        episodes=len(older),
+        held_out=len(newer),
+        judgement=judgement,
+        warnings=tuple(warnings),
+    )
+
+
+def judged(app: App, point: str, version: str) -> Judgement:
+    """Return what the log says of a version: of one that learns live, trained on the older part, on the newer one."""
+    if version != LIVE:
+        _, about = load_version(folder_of(app.workspace, point) / version)
+        return Judgement(**about["judgement"])
+    settings = app.settings.policies.points.get(point) or Point()
+    log = Log(app, point, settings)
+    whole = [episode for episode, _ in log.episodes()]
+    _looked_through(point, whole)
+    cut = len(whole) // 2
+    made = _Recipe(name=settings.learner, settings=settings.settings).made(app, log, whole[:cut])
+    return _judge(log, made, settings, whole[cut:], 0)
+
+
+def _looked_through(point: str, whole: Sequence[Episode]) -> list[str]:
+    """Return what is to be said of the data; raise UsageError where nothing can be learned from it."""
+    if len(whole) < LEAST:
+        raise UsageError(
+            f"{len(whole)} episodes of {point!r} are too few to learn from: {LEAST} are needed, {FEW} to 200 are better"
+        )
+    steps = [step for episode in whole for step in episode.steps]
+    known = [step.propensity for step in steps if step.propensity is not None]
+    if not known or all(propensity >= CERTAIN for propensity in known):
+        raise UsageError(
+            f"nothing was left to chance at {point!r}: what was never tried cannot be learned. "
+            f"Set policies.points.{point}.explore to 0.1, and run on"
+        )
+    warnings = [] if len(whole) >= FEW else [f"{len(whole)} episodes are few: {FEW} to 200 are better"]
+    return [*warnings, *one_sided(whole)]
+
+
+def one_sided(whole: Sequence[Episode]) -> list[str]:
+    """Return what a log has only one sort of: task types, levels of complexity, endings."""
+    found = []
+    for name, what in (("type", "task type"), ("task_type", "task type"), ("complexity", "complexity")):
+        values = Counter(str(one.steps[0].context[name]) for one in whole if one.steps and one.steps[0].context.get(name))
+        if values and values.most_common(1)[0][1] >= ONE_SIDED * len(whole) and len(whole) >= LEAST:
+            found.append(f"nearly all are of one {what}, {values.most_common(1)[0][0]}: it learns nothing of others")
+    ended = [one.record.outcome.success for one in whole if one.record is not None and one.record.outcome is not None]
+    if ended and all(success is not False for success in ended):
+        found.append("none failed: failures teach most")
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recipe:
+    """How a policy is to be made of episodes."""
+
+    name: str
+    settings: Mapping[str, Any]
+    epochs: int = 1
+    seed: int = 0
+    told: Told = lambda _done, _total: None
+
+    def made(self, app: App, log: Log, whole: Sequence[Episode]) -> Learner:
+        """Return a policy that learned from all of them."""
+        made = learner(self.name, **self.settings)
+        if self.name in STEPWISE:
+            return self._replayed(app, log, made, whole)
+        for number, episode in enumerate(whole, 1):
+            made.update(list(episode.steps) if self.name == "imitation" else log.scaled(episode))
+            self.told(number, len(whole))
+        return made
+
+    def _replayed(self, app: App, log: Log, made: Any, whole: Sequence[Episode]) -> Learner:
+        """Go over episodes again and again, each time in another order; what was done is kept after every time."""
+        replaying: Replaying = made
+        first = [episode.decisions[0].id for episode in whole]
+        key = _digest([self.name, dict(self.settings), log.point, log.version, self.seed, first])
+        kept, done = folder_of(app.workspace, log.point) / f".training-{key}", 0
+        try:
+            state, about = load_version(kept)
+            if about["epochs"] <= self.epochs:
+                replaying.load(state)
+                done = about["epochs"]
+        except WorkspaceError:
+            pass
+        if not done:
+            replaying.imitate([step for episode in whole for step in episode.steps])
+        for epoch in range(done, self.epochs):
+            rng = random.Random(f"{self.seed} {epoch}")  # noqa: S311  (repeatable, not secret)
+            order = rng.sample(range(len(whole)), len(whole))
+            for place in range(0, len(order), BATCH):
+                replaying.update([step for number in order[place : place + BATCH] for step in whole[number].steps])
+            save_version(kept, replaying.state(), {"epochs": epoch + 1})
+            self.told(epoch + 1, self.epochs)
+        shutil.rmtree(kept, ignore_errors=True)
+        return replaying
+
+
+def _judge(log: Log, made: Policy, settings: Point, newer: Sequence[Episode], seed: int) -> Judgement:
+    """Hold a policy against the rules, on episodes that it has not seen."""
+    rules: Policy = policy("rules", rules=settings.rules) if settings.rules else First()
+    found: list[tuple[float, float, float]] = []
+    for who, each in (("it", made), ("the rules", rules)):
+        try:
+            found.append(_estimated(newer, each, seed))
+        except UsageError as error:
+            says = f"the log cannot say what {who} would have earned: {error}"
+            return Judgement(learned=None, rules=None, passes=False, says=says, episodes=len(newer))
+    learned, ruled = found
+    low, high = _range(log, newer)
+    passes = learned[0] >= ruled[0] and learned[1] >= ruled[0] - TOLERANCE * (high - low)
+    says = (
+        f"on {len(newer)} episodes it had not seen it would have earned {learned[0]:.3g} "
+        f"({learned[1]:.3g} to {learned[2]:.3g}), the rules {ruled[0]:.3g} ({ruled[1]:.3g} to {ruled[2]:.3g})"
+    )
+    return Judgement(learned=learned, rules=ruled, passes=passes, says=says, episodes=len(newer))
+
+
+def _range(log: Log, whole: Sequence[Episode]) -> tuple[float, float]:
+    try:
+        return log.bounds(credited=all(episode.record is None for episode in whole))
+    except LearningLoopError:
+        rewards = [episode.reward for episode in whole]
+        return min(rewards), max(rewards)
+
+
+def _estimated(whole: Sequence[Episode], each: Policy, seed: int) -> tuple[float, float, float]:
+    """Return what a policy would have earned an episode, with its interval; raise UsageError where the log cannot say."""
+    if all(len(episode.steps) == 1 for episode in whole):
+        rng = random.Random(f"judge {seed}")  # noqa: S311  (repeatable, not secret)
+        found = evaluate([episode.steps[0] for episode in whole], each, rng=rng).doubly_robust
+        return found.value, found.low, found.high
+    longest = max(len(episode.steps) for episode in whole)
+    reward, weight = np.zeros((len(whole), longest)), np.ones((len(whole), longest))
+    for row, episode in enumerate(whole):
+        for column, step in enumerate(episode.steps):
+            if step.propensity is None:
+                raise UsageError("of some choices nobody knows how likely they were: let the loop make them")
+            share = shared(step.options, each.distribution(step.context, step.options))[step.options.index(step.chosen)]
+            reward[row, column], weight[row, column] = step.reward, share / step.propensity
+    effective = overlap(weight.prod(axis=1)).effective
+    if effective < LEAST_EFFECTIVE:
+        raise UsageError(
+            f"of {len(whole)} episodes the log is worth {effective:.0f} of this policy, {LEAST_EFFECTIVE:.0f} are needed: "
+            "log longer, or explore more"
+        )
+    value, low, high = per_decision(reward, weight)
+    return value, low, high
+
+
+def _digest(value: Any) -> str:
+    def plain(item: Any) -> Any:
+        return item.tolist() if isinstance(item, np.ndarray) else str(item)
+
+    return blake2b(json.dumps(value, default=plain, sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -1,0 +1,69 @@
+"""Versions of policies on disk: `metrics/policies/POINT/VERSION/`, what was learned beside what it was learned from."""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from learning_loop.errors import WorkspaceError
+from learning_loop.records import slug
+from learning_loop.workspace.files import Workspace, atomic_write
+
+DOCUMENT, ARRAYS = "policy.json", "weights.npz"
+ARRAY = "array:"  # what stands in the document where an array was
+
+
+def folder_of(workspace: Workspace, point: str) -> Path:
+    return workspace.metrics / "policies" / slug(point, 80)
+
+
+def save_version(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Write what a policy learned, and what is to be known about it; the document comes last and names the weights."""
+    import numpy as np
+
+    arrays: dict[str, Any] = {}
+    document = {"about": dict(about), "state": _stored(state, arrays)}
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    atomic_write(folder / ARRAYS, packed.getvalue())
+    atomic_write(folder / DOCUMENT, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def load_version(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a version learned, and what is known about it; raise WorkspaceError where it cannot be read."""
+    import numpy as np
+
+    try:
+        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+        with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
+            state = _restored(document["state"], {name: arrays[name] for name in arrays.files})
+            return state, document["about"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise WorkspaceError(
+            f"{folder} holds no policy that can be read ({error}): train it anew, or restore a backup"
+        ) from None
+
+
+def _stored(value: Any, arrays: dict[str, Any]) -> Any:
+    if hasattr(value, "dtype"):
+        name = f"a{len(arrays)}"
+        arrays[name] = value
+        return f"{ARRAY}{name}"
+    if isinstance(value, Mapping):
+        return {str(key): _stored(item, arrays) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_stored(item, arrays) for item in value]
+    return f"{ARRAY}{value}" if isinstance(value, str) and value.startswith(ARRAY) else value
+
+
+def _restored(value: Any, arrays: Mapping[str, Any]) -> Any:
+    if isinstance(value, str) and value.startswith(ARRAY):
+        name = value.removeprefix(ARRAY)
+        return arrays.get(name, name)
+    if isinstance(value, dict):
+        return {key: _restored(item, arrays) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_restored(item, arrays) for item in value]
+    return value

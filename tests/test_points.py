@@ -1,0 +1,207 @@
+"""Decision points: choices outside runs, learning live, the modes, the ramp, and falling back to the rules."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.conftest import MakeLoop, SteppingClock
+
+from learning_loop import LearningOrchestrator
+from learning_loop.errors import NotFoundError, UsageError
+from learning_loop.flows.points import BY, standing
+from learning_loop.flows.ramps import judge, roll_back, set_mode
+from learning_loop.flows.training import train
+from learning_loop.workspace import Workspace
+
+MODELS = ("large", "small")
+CONFIG = """
+policies:
+  ramp: {{hours: 0, least_units: 40}}
+  points:
+    model:
+      mode: {mode}
+      learner: {learner}
+      floor: 0.02
+      explore: 0.3
+      rules: [{{when: context.language = python, take: large}}, {{take: large}}]
+      {more}
+"""
+
+
+@pytest.fixture
+def configured(workspace: Workspace, make_loop: MakeLoop) -> Callable[..., LearningOrchestrator]:
+    def make(mode: str = "production", learner: str = "lints", more: str = "") -> LearningOrchestrator:
+        text = CONFIG.format(mode=mode, learner=learner, more=more)
+        (workspace.config / "policies.yaml").write_text(text, encoding="utf-8")
+        return make_loop()
+
+    return make
+
+
+def choose(loop: LearningOrchestrator, rng: random.Random, runs: int, good: Callable[[str, str], float]) -> list[str]:
+    found = []
+    for _ in range(runs):
+        language = rng.choice(["python", "rust"])
+        decision = loop.decide({"language": language}, MODELS, point="model")
+        loop.reward(decision, float(rng.random() < good(language, decision.chosen)))
+        found.append(decision.chosen if language == "rust" else "-")
+    return [name for name in found if name != "-"]
+
+
+def small_is_better_for_rust(language: str, model: str) -> float:
+    return 0.8 if (language == "python") == (model == "large") else 0.3
+
+
+def test_choices_outside_runs_are_learned_from_as_their_rewards_come(configured: Any) -> None:
+    loop = configured()
+    found = choose(loop, random.Random(1), 300, small_is_better_for_rust)
+    assert found[-60:].count("small") > 45
+    decisions = loop.app.ledger.decision
+    last = loop.decide({"language": "rust"}, MODELS, point="model")
+    by = decisions(f"{last.id}{BY}")
+    assert by is not None
+    assert by.alternatives == ("learned", "rules")
+    assert by.probabilities == pytest.approx((0.95, 0.05))
+    assert decisions(last.id) == last
+
+
+def test_a_reward_is_given_once_for_a_choice_that_was_made(configured: Any) -> None:
+    loop = configured()
+    decision = loop.decide({}, MODELS, point="model")
+    loop.reward(decision.id, 1.0)
+    with pytest.raises(UsageError, match="has a reward already"):
+        loop.reward(decision, 0.0)
+    with pytest.raises(NotFoundError, match="no choice 'nope'"):
+        loop.reward("nope", 1.0)
+    with pytest.raises(UsageError, match="finite"):
+        loop.reward(decision, float("nan"))
+    with pytest.raises(UsageError, match="one or more actions"):
+        loop.decide({}, [], point="model")
+
+
+def test_what_was_learned_live_outlives_the_process_and_is_derived(
+    configured: Any, workspace: Workspace, make_loop: MakeLoop
+) -> None:
+    loop = configured()
+    choose(loop, random.Random(2), 260, small_is_better_for_rust)
+    context = {"language": "rust"}
+    learner = loop._parts.points["model"].learner
+    before = learner.distribution(context, MODELS)
+    loop.close()
+    folder = workspace.metrics / "policies" / "model" / "live"
+    assert sorted(path.name for path in folder.iterdir()) == ["policy.json", "weights.npz"]
+    for removed in (False, True):
+        if removed:
+            for path in folder.iterdir():
+                path.unlink()
+        again = make_loop()
+        service = again._parts.points["model"]
+        service.catch_up()
+        assert service.learner.distribution(context, MODELS) == pytest.approx(before, abs=1e-3)
+        again.close()
+
+
+def test_by_default_the_first_is_chosen_and_nothing_else_is_drawn(make_loop: MakeLoop) -> None:
+    loop = make_loop()
+    decision = loop.decide({"language": "rust"}, MODELS)
+    assert (decision.chosen, decision.propensity, decision.policy) == ("large", 1.0, "first/1")
+    assert loop.app.ledger.decision(f"{decision.id}{BY}") is None
+
+
+def test_in_shadow_the_rules_choose_and_what_would_have_been_chosen_is_logged(configured: Any) -> None:
+    loop = configured("shadow", more="unit: task")
+    with loop.run({"id": "t1", "type": "build"}) as run:
+        assert run.decide("model", MODELS, language="python") in MODELS
+    shadow, own = loop.app.ledger.execution(run.id).decisions[-2:]
+    assert (shadow.point, own.point) == ("loop:shadow:model", "model")
+    assert shadow.policy.startswith("lints/")
+    assert own.policy.startswith("rules/")
+    assert own.probabilities == pytest.approx((0.7, 0.3))
+    assert own.context["type"] == "build"
+
+
+@pytest.mark.parametrize(("variable", "mode"), [("disabled", "disabled"), ("shadow", "shadow"), ("production", "production")])
+def test_the_environment_outranks_what_was_configured(workspace: Workspace, variable: str, mode: str) -> None:
+    (workspace.config / "policies.yaml").write_text(CONFIG.format(mode="ab_test", learner="lints", more=""), encoding="utf-8")
+    with LearningOrchestrator(workspace=workspace.root, environ={"LEARNING_LOOP_MODE": variable}) as loop:
+        found = standing(loop.app, "model")
+        assert found.mode == mode
+        assert "LEARNING_LOOP_MODE" in found.why
+
+
+class Broken:
+    version = "broken/1"
+
+    def distribution(self, context: Any, options: Any) -> Any:
+        raise ZeroDivisionError
+
+
+def test_whatever_goes_wrong_in_what_was_learned_the_rules_choose(configured: Any, workspace: Workspace) -> None:
+    configured().close()
+    with LearningOrchestrator(workspace=workspace.root) as loop:
+        service = loop._parts.points["model"]  # type: ignore[union-attr]
+        service.look(fresh=True)
+        service.learner = Broken()  # type: ignore[assignment]
+        made = [loop.decide({"language": "python"}, MODELS, point="model") for _ in range(20)]
+        assert sum(decision.policy.startswith("fallback rules/") for decision in made) > 15
+
+
+def test_a_policy_that_takes_too_long_does_not_choose(configured: Any, workspace: Workspace) -> None:
+    configured().close()
+    environ = {"LEARNING_LOOP_POLICIES_TIME_BUDGET_MS": "0.0001"}
+    with LearningOrchestrator(workspace=workspace.root, environ=environ) as loop:
+        made = [loop.decide({"language": "python"}, MODELS, point="model") for _ in range(20)]
+        assert sum(decision.policy.startswith("fallback rules/") for decision in made) > 15
+
+
+def test_a_unit_stays_with_who_chooses_for_it_while_the_share_grows(configured: Any) -> None:
+    loop = configured()
+    service = loop._parts.points["model"]
+    service.look(fresh=True)
+    by: dict[str, list[str]] = {}
+    for share in (0.1, 0.5, 0.9):
+        object.__setattr__(service.standing, "share", share)
+        for number in range(200):
+            made = service.decide(MODELS, {}, loop._guard, [], unit=f"user-{number}")
+            by.setdefault(f"user-{number}", []).append(made[0].chosen)
+    assert all(sorted(chosen, reverse=True) == chosen for chosen in by.values()), "rules, then learned, and never back"
+    shares = [sum(chosen[place] == "learned" for chosen in by.values()) / 200 for place in range(3)]
+    assert shares == pytest.approx([0.1, 0.5, 0.9], abs=0.08)
+
+
+def work(loop: LearningOrchestrator, rng: random.Random, runs: int, good: Callable[[str, str], float]) -> None:
+    for number in range(runs):
+        with loop.run({"id": f"t{number}", "type": "build"}) as run:
+            language = rng.choice(["python", "rust"])
+            model = run.decide("model", MODELS, language=language)
+            run.outcome(success=rng.random() < good(language, model))
+
+
+def test_a_policy_is_trained_let_in_past_the_log_and_ramped_to_all(configured: Any, clock: SteppingClock) -> None:
+    loop = configured("shadow")
+    app, rng = loop.app, random.Random(4)
+    with pytest.raises(UsageError, match="0 episodes of 'model' are too few"):
+        train(app, "model")
+    work(loop, rng, 500, small_is_better_for_rust)
+    done = train(app, "model", algo="lints")
+    assert done.judgement.passes, done.judgement.says
+    assert (app.workspace.root / done.path / "policy.json").is_file()
+    assert standing(app, "model").version == done.version
+    with pytest.raises(UsageError, match="has not shown in its ramp"):
+        set_mode(app, "model", "production")
+    assert "had not seen" in str(set_mode(app, "model", "ab_test"))
+    assert standing(app, "model").share == pytest.approx(0.1)
+    seen = []
+    for _ in range(20):
+        work(loop, rng, 60, small_is_better_for_rust)
+        seen += [told.step.value for told in judge(app, "model")]
+        loop._parts.points["model"].look(fresh=True)
+        if "complete" in seen:
+            break
+    assert seen == ["advanced", "advanced", "complete"]
+    assert standing(app, "model").share == pytest.approx(0.95)
+    set_mode(app, "model", "production")
+    roll_back(app, "model", None, reason="a look at it")
+    assert standing(app, "model").version == "live", "what never had its share does not come back"
+    assert standing(app, "model").share == 0.0
