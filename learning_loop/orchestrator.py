@@ -23,6 +23,7 @@ from learning_loop.capture import Redactor, plain
 from learning_loop.errors import UsageError, WorkspaceError
 from learning_loop.flows.beginning import execution_of, predicted, salvaged, takes_run
 from learning_loop.flows.ending import READ, bare_outcome, outcome_of
+from learning_loop.flows.episodes import MAX_STEPS, Played, play
 from learning_loop.flows.exposure import expose
 from learning_loop.flows.feedback import give_feedback, measure
 from learning_loop.flows.forget import forget_expired
@@ -37,7 +38,7 @@ from learning_loop.flows.reflect import Reflection, Reflector
 from learning_loop.flows.rules import Applied, RuleBook
 from learning_loop.flows.run import CURRENT, Run, name_of
 from learning_loop.flows.wrap import wrapped
-from learning_loop.protocols import Embedder
+from learning_loop.protocols import Embedder, Executor, State, StateAdapter
 from learning_loop.records import (
     Briefing,
     Clock,
@@ -168,6 +169,21 @@ class LearningOrchestrator:
 
     def _awaitable(self, result: Any) -> bool:
         return bool(self._guard.attempt("looking at the result", [], lambda: inspect.isawaitable(result), default=False))
+
+    def run_episode(
+        self,
+        task: Any,
+        state: State,
+        adapter: StateAdapter[State],
+        executor: Executor[State],
+        *,
+        point: str = "episode",
+        max_steps: int = MAX_STEPS,
+    ) -> tuple[Played[State], Report]:
+        """Carry out an episode as one run: actions are chosen at the decision point until the state is done."""
+        with self.run(task) as run:
+            played = play(run, state, adapter, executor, point=point, max_steps=max_steps)
+        return played, self.finish(run)
 
     @property
     def current_run(self) -> Run | None:
@@ -339,6 +355,7 @@ class LearningOrchestrator:
                 *captured,
                 *run.observed.checkpoints,
                 *run.observed.decisions,
+                *run.credits.values(),
                 *run.usages,
                 *run.steps,
                 *measures,

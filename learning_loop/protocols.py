@@ -1,9 +1,9 @@
 """Extension points: what a collaborator of ours must do, in the docstring of its protocol."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from learning_loop.records import Experience
+from learning_loop.records import ActionResult, Experience, TaskState
 
 Vectors = Any  # a numpy array, float32: numpy is not imported where no vector is made
 
@@ -43,6 +43,30 @@ class Replaying(Learner, Protocol):
 
     def imitate(self, batch: Sequence[Experience]) -> None:
         """Begin anew with what chose like this, and stay near it; rewards do not count."""
+        ...
+
+
+State = TypeVar("State")
+Carried = TypeVar("Carried", contravariant=True)
+
+
+class StateAdapter(Protocol[State]):
+    """One half of what a project is driven by in episodes: it tells where the project's own state stands."""
+
+    def project_state_to_task_state(self, state: State) -> TaskState:
+        """Return what a policy may know of a state, and which actions it allows."""
+        ...
+
+    def update_states_from_action(self, state: State, action: str, result: ActionResult) -> State:
+        """Return the state after an action; the same object, changed, will do."""
+        ...
+
+
+class Executor(Protocol[Carried]):
+    """The other half: it carries actions out with the project's own tools."""
+
+    def execute(self, action: str, state: Carried) -> ActionResult:
+        """Do what an action says. What raises ends the episode, as it would end any work."""
         ...
 
 

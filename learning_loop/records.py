@@ -163,6 +163,34 @@ _TASK_FIELDS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
+# ----------------------------------------------------------------------------------------------------------- episodes
+
+ACTIONS = ("RESEARCH", "EVALUATE", "BUILD_CODE", "TEST", "DEPLOY", "LEARN", "STOP")  # the usual ones; a project adds its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskState:
+    """Where an episode stands, as a policy sees it: `facts` that tell states apart, and the `actions` that may be taken.
+
+    A state that is `done` ends the episode, with the `success` it came to.
+    """
+
+    facts: Mapping[str, Any]
+    actions: tuple[str, ...]
+    done: bool = False
+    success: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionResult:
+    """What an action came to; `reward` is what it earned by itself, mostly what it cost, below zero."""
+
+    ok: bool
+    note: str = ""
+    reward: float = 0.0
+    output: Any = None
+
+
 # ----------------------------------------------------------------------------------------------------------- evidence
 
 

@@ -26,7 +26,11 @@ COMMANDS = {  # name: (module, attribute, help): the help stands here too, so th
     "rules": ("rules", "rules", "What each rule does, whether it helps, and what you say about it."),
     "blame": ("rules", "blame", "What an execution was shown, and what was withheld from it."),
     "rewards": ("rewards", "rewards", "What runs were worth, by rewards that are data."),
+    "policy": ("policies", "policy_", "Learned policies: what they learn from, and how they stand."),
     "replay": ("policies", "replay", "Try policies on a log in which every option was tried."),
+    "generate-dynamic-runs": ("lab", "generate", "Run a pack many times, so that there is something to learn from."),
+    "run-pack-dynamic": ("lab", "run_pack", "Run a pack once, step by step."),
+    "lab": ("lab", "lab", "Experiments with an effect, an interval and a verdict."),
     "alerts": ("learning", "alerts", "List, acknowledge or resolve alerts."),
     "executions": ("executions", "executions", "List past executions, or show one."),
     "feedback": ("executions", "feedback", "Add a measure to a past execution."),
@@ -41,6 +45,15 @@ COMMANDS = {  # name: (module, attribute, help): the help stands here too, so th
 }
 
 
+ALSO = {  # other spellings, which are not listed
+    "learning": ("policies", "stats"),
+    "learning-stats": ("policies", "stats"),
+    "learning-export": ("policies", "export"),
+    "learning-train": ("policies", "train"),
+    "learning-mode": ("policies", "mode"),
+}
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported only when one is called."""
 
@@ -48,9 +61,9 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
+        if cmd_name not in COMMANDS and cmd_name not in ALSO:
             return None
-        module, attribute, _ = COMMANDS[cmd_name]
+        module, attribute, *_ = COMMANDS.get(cmd_name) or ALSO[cmd_name]
         found = getattr(import_module(f"learning_loop.cli.{module}"), attribute)
         return found if isinstance(found, click.Command) else None
 
@@ -59,7 +72,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in COMMANDS and args[0] not in ALSO and not args[0].startswith("-"):
             close = difflib.get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(f"there is no command {args[0]!r}" + (f": did you mean {close[0]!r}?" if close else ": see --help"))
         return super().resolve_command(ctx, args)

@@ -21,6 +21,7 @@ STRATA = 8  # kinds of task that harm is looked for in by themselves; what comes
 IDLE = 500  # runs without an eligible one, after which a trial starves
 LARGE = 0.2  # share of the runs from which on a kind of task has a say
 SOONER = Bets(effects=(0.2,), horizons=(100.0, 400.0), weights=(0.2, 0.4, 0.4))  # there are fewer runs of one kind
+NOTHING_S = 0.005  # counts as no time: below, one measures the scheduler
 SHRUNK = 4.0  # runs of all kinds that what is expected of one kind starts from
 
 
@@ -181,7 +182,7 @@ class Trials:
         raw = (
             None if run.score is None else run.score / 100,
             None if run.success is None else float(run.success),
-            run.duration_s,
+            None if run.duration_s is None else run.duration_s + NOTHING_S,
             run.cost_usd,
             run.safety,
         )

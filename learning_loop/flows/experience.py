@@ -87,7 +87,7 @@ class Log:
         while credits_ := self._app.ledger.credited(self.point, after=place.credit, limit=AT_ONCE):
             for number, decision, credit in credits_:
                 place = replace(place, credit=number)
-                yield Episode(steps=(_experience(decision, credit.value, None),), decisions=(decision,)), place
+                yield Episode(steps=(experience_of(decision, credit.value, None),), decisions=(decision,)), place
 
     def _of_run(self, record: ExecutionRecord) -> Episode | None:
         """Return the choices of a run with their rewards, none where they are unknown; None where they are still waited for."""
@@ -105,7 +105,7 @@ class Log:
                 return Episode(steps=(), record=record)
             known[-1] = (known[-1][0], known[-1][1] + worth.clipped)
         name = record.execution.id if len(known) > 1 else None
-        steps = tuple(_experience(decision, value, name) for decision, value in known)
+        steps = tuple(experience_of(decision, value, name) for decision, value in known)
         return Episode(steps=steps, record=record, decisions=tuple(decision for decision, _ in known))
 
     def scaled(self, episode: Episode) -> list[Experience]:
@@ -125,7 +125,8 @@ class Log:
         return any(decision.id in rewarded for decision in episode.decisions)
 
 
-def _experience(decision: Decision, reward: float, episode: str | None) -> Experience:
+def experience_of(decision: Decision, reward: float, episode: str | None) -> Experience:
+    """Return a choice with its reward, as a step of an episode where there is one."""
     return Experience(
         context=decision.context,
         options=decision.alternatives,

@@ -15,7 +15,7 @@ from learning_loop.importers import BadRow, format_of, rows_of
 from learning_loop.protocols import Learner
 from learning_loop.records import Experience
 from learning_loop.rewards.expression import Expression
-from learning_loop.stats.contingency import Z95
+from learning_loop.stats.student import quantile
 
 YES, NO = ("true", "yes"), ("false", "no")
 Told = Callable[[int, int], None]
@@ -144,7 +144,7 @@ def replay(
         told(number + 1, shuffles)
     mean = sum(means) / shuffles
     variance = sum((value - mean) ** 2 for value in means) / max(shuffles - 1, 1)
-    half = Z95 * math.sqrt(variance / shuffles) if shuffles > 1 else math.inf
+    half = quantile(shuffles - 1) * math.sqrt(variance / shuffles) if shuffles > 1 else math.inf
     gap = matrix.arms[matrix.best] - matrix.random if matrix.best is not None else 0.0
     return Replayed(
         policy=name,

@@ -13,7 +13,8 @@ from learning_loop.patterns.find import Found
 from learning_loop.records import Event, Kind, Observation, Pattern
 from learning_loop.rules import Rule
 from learning_loop.rules.changes import Plan
-from learning_loop.stats.contingency import Z95, risk_difference, wilson
+from learning_loop.stats.contingency import risk_difference, wilson
+from learning_loop.stats.student import Z95
 from learning_loop.synthesis import Metrics, Outlook, Period, WeekCounts
 from learning_loop.synthesis.statistics import spread_of
 from learning_loop.synthesis.thresholds import Suggestion

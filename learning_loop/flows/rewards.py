@@ -16,7 +16,7 @@ from learning_loop.ledger import Filter
 from learning_loop.ledger.selection import EXCLUDED
 from learning_loop.records import ExecutionRecord, Feedback, Step, Usage
 from learning_loop.rewards.reward import Facts, Reward, Use, Worth
-from learning_loop.stats.contingency import Z95
+from learning_loop.stats.student import mean_of
 from learning_loop.workspace.config import read_document
 from learning_loop.workspace.files import DEFAULTS
 
@@ -161,13 +161,10 @@ def _points(worths: Sequence[Worth], name: str) -> float:
 
 def _mean(values: Sequence[float]) -> tuple[float | None, float | None]:
     """Return a mean and half of its 95 % interval; None where there are too few values."""
-    if not values:
-        return None, None
-    mean = sum(values) / len(values)
-    if len(values) < 3:
-        return mean, None
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return mean, Z95 * math.sqrt(variance / len(values))
+    found = mean_of(values)
+    if found is None or found.high is None:
+        return (None if found is None else found.value), None
+    return found.value, found.high - found.value
 
 
 def _pack(record: ExecutionRecord) -> str | None:

@@ -17,10 +17,12 @@ from learning_loop.errors import UsageError
 from learning_loop.flows.guard import Guard
 from learning_loop.flows.points import Points, check_point
 from learning_loop.flows.rules import Applied
+from learning_loop.protocols import Policy
 from learning_loop.records import (
     ERROR_CODES,
     Briefing,
     Checkpoint,
+    Credit,
     Execution,
     Kind,
     Report,
@@ -89,6 +91,7 @@ class Run:
     observed: Observed = field(default_factory=Observed)
     usages: list[Usage] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    credits: dict[str, Credit] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
     cpu_started: float = field(default_factory=time.process_time)
     ran: bool = True
@@ -121,6 +124,30 @@ class Run:
                 self.observed.decisions += made
                 return options[names.index(made[-1].chosen)]
         return options[0] if options else None
+
+    def act(
+        self, point: str, actions: Sequence[str], facts: Mapping[str, Any], *, policy: Policy | None = None, floor: float = 0.0
+    ) -> str:
+        """Return the next action of an episode, chosen at a decision point, or by the policy that is given."""
+        if policy is None:
+            return str(self.decide(point, actions, **{str(name): value for name, value in facts.items()}))
+        with self.guard("decision", self.warnings):
+            if self.app is not None:
+                check_point(point)
+                known, app = plain(dict(facts)), self.app
+                made = app.decider.decide(point, actions, context=known, execution_id=self.id, policy=policy, floor=floor)
+                self.observed.decisions.append(made)
+                return made.chosen
+        return actions[0]
+
+    def credit(self, reward: float) -> None:
+        """Say what the newest choice of this run earned by itself, beside what the whole run will be worth."""
+        with self.guard("credit", self.warnings):
+            if self.app is not None and self.observed.decisions:
+                newest = self.observed.decisions[-1].id
+                self.credits[newest] = Credit(
+                    decision_id=newest, execution_id=self.id, value=float(reward), source="run", at=self._now()
+                )
 
     def decided(self, point: str, chosen: str, alternatives: Sequence[str] = (), **context: Any) -> None:
         """Note a choice that the work made by itself, and what else it could have chosen."""

@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from learning_loop.app import App
 from learning_loop.decider import First
 from learning_loop.decider import probabilities as shared
 from learning_loop.errors import LearningLoopError, UsageError, WorkspaceError
-from learning_loop.flows.experience import Episode, Log
+from learning_loop.flows.experience import Episode, Log, experience_of
 from learning_loop.flows.off_policy import CERTAIN, LEAST_EFFECTIVE, evaluate
-from learning_loop.flows.points import LIVE, POLICY
+from learning_loop.flows.points import LIVE, POLICY, ledger_points
 from learning_loop.policies import STEPWISE, learner, policy
 from learning_loop.protocols import Learner, Policy, Replaying
-from learning_loop.records import Event
+from learning_loop.records import Decision, Event
 from learning_loop.settings import Point
 from learning_loop.stats.off_policy import overlap, per_decision
 from learning_loop.workspace.versions import folder_of, load_version, save_version
@@ -63,13 +64,16 @@ class Trained:
     warnings: tuple[str, ...] = ()
 
 
-def train(
+def train(  # noqa: PLR0913  (what there is to say of a training)
     app: App,
     point: str,
     *,
+    settings: Point | None = None,
     algo: str | None = None,
     epochs: int = 20,
     episodes: Sequence[Episode] | None = None,
+    only: tuple[str, str] | None = None,
+    start: str | None = None,
     output: Path | None = None,
     seed: int = 0,
     told: Told = lambda _done, _total: None,
@@ -77,18 +81,22 @@ def train(
     """Train a policy on what is on record of a point, or on `episodes`, and write it as a new version.
 
     The newest fifth is held out, and what was learned is judged on it beside the rules. A training that was broken off goes on
-    where it was. With an `output` folder the version is written there, and is no candidate. Raise UsageError where there is too
-    little to learn from, or nothing was left to chance.
+    where it was. With `only` it learns from choices whose context says so, with `start` it goes on from a version: so a policy
+    for all is tuned to some. With an `output` folder the version is written there, and is no candidate. Raise UsageError where
+    there is too little to learn from, or nothing was left to chance.
     """
-    settings = app.settings.policies.points.get(point) or Point()
+    settings = settings or app.settings.policies.points.get(point) or Point()
     name = algo or settings.learner
     log = Log(app, point, settings)
     whole = [episode for episode, _ in log.episodes()] if episodes is None else list(episodes)
+    if only is not None:
+        name_, value = only
+        whole = [one for one in whole if one.steps and str(one.steps[0].context.get(name_)) == value]
     warnings = _looked_through(point, whole)
     cut = len(whole) - max(int(HELD_OUT * len(whole)), 1)
     older, newer = whole[:cut], whole[cut:]
     own = dict(settings.settings) if name == settings.learner else {}
-    recipe = _Recipe(name=name, settings=own, epochs=epochs, seed=seed, told=told)
+    recipe = _Recipe(name=name, settings=own, epochs=epochs, seed=seed, start=start, told=told)
     made = recipe.made(app, log, older)
     judgement = _judge(log, made, settings, newer, seed)
     version = f"{app.clock():%Y%m%d}-{name}-{_digest([point, made.state(), len(whole), seed])}"
@@ -125,6 +133,57 @@ def train(
         judgement=judgement,
         warnings=tuple(warnings),
     )
+
+
+def one_point(app: App, point: str | None, given: Mapping[str, Sequence[Episode]] | None) -> str:
+    """Return the decision point that is meant: where none is named, the only one there is; raise UsageError."""
+    names = sorted(given if given is not None else ledger_points(app.ledger))
+    if point is not None:
+        if given is not None and point not in given:
+            raise UsageError(f"there are no choices of {point!r} in the file: it has {', '.join(names) or 'none'}")
+        return point
+    if len(names) != 1:
+        raise UsageError(f"say which decision point is meant: {', '.join(names) or 'there is none yet'}")
+    return names[0]
+
+
+def read_experiences(path: Path, point: str | None) -> dict[str, list[Episode]]:
+    """Return the choices that `policy export` wrote, by decision point; raise UsageError with what cannot be read."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, dict[str, list[Any]]] = {}
+        for row in rows:
+            if point in (None, row["point"]):
+                of = found.setdefault(row["point"], {})
+                of.setdefault(row["execution_id"] or row["decision_id"], []).append(row)
+        return {name: [_episode(rows) for rows in of.values()] for name, of in found.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is no file of experiences ({error}): `learning-loop policy export` writes one") from None
+
+
+def _episode(rows: Sequence[Mapping[str, Any]]) -> Episode:
+    steps, decisions = [], []
+    for row in rows:
+        shares = row["probabilities"]
+        known = None if shares is None else tuple(map(float, shares))
+        options = tuple(map(str, row["options"]))
+        decisions.append(
+            Decision(
+                id=str(row["decision_id"]),
+                execution_id=row["execution_id"],
+                point=str(row["point"]),
+                alternatives=options,
+                probabilities=known,
+                chosen=str(row["chosen"]),
+                propensity=row["propensity"],
+                policy=str(row["policy"]),
+                context=dict(row["context"]),
+                at=datetime.fromisoformat(row["at"]),
+                latency_us=None,
+            )
+        )
+        steps.append(experience_of(decisions[-1], float(row["reward"]), row["execution_id"] if len(rows) > 1 else None))
+    return Episode(steps=tuple(steps), decisions=tuple(decisions))
 
 
 def judged(app: App, point: str, version: str) -> Judgement:
@@ -179,11 +238,19 @@ class _Recipe:
     settings: Mapping[str, Any]
     epochs: int = 1
     seed: int = 0
+    start: str | None = None
     told: Told = lambda _done, _total: None
 
     def made(self, app: App, log: Log, whole: Sequence[Episode]) -> Learner:
         """Return a policy that learned from all of them."""
         made = learner(self.name, **self.settings)
+        if self.start is not None:
+            state, about = load_version(folder_of(app.workspace, log.point) / self.start)
+            if about["learner"] != self.name:
+                raise UsageError(
+                    f"{self.start} is a policy of the kind {about['learner']}: go on with --algo {about['learner']}"
+                )
+            made.load(state)
         if self.name in STEPWISE:
             return self._replayed(app, log, made, whole)
         for number, episode in enumerate(whole, 1):
@@ -195,7 +262,7 @@ class _Recipe:
         """Go over episodes again and again, each time in another order; what was done is kept after every time."""
         replaying: Replaying = made
         first = [episode.decisions[0].id for episode in whole]
-        key = _digest([self.name, dict(self.settings), log.point, log.version, self.seed, first])
+        key = _digest([self.name, dict(self.settings), log.point, log.version, self.seed, self.start, first])
         kept, done = folder_of(app.workspace, log.point) / f".training-{key}", 0
         try:
             state, about = load_version(kept)
@@ -204,7 +271,7 @@ class _Recipe:
                 done = about["epochs"]
         except WorkspaceError:
             pass
-        if not done:
+        if not done and self.start is None:
             replaying.imitate([step for episode in whole for step in episode.steps])
         for epoch in range(done, self.epochs):
             rng = random.Random(f"{self.seed} {epoch}")  # noqa: S311  (repeatable, not secret)

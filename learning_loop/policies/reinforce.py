@@ -22,12 +22,12 @@ CERTAIN = 1e-9  # a share below it counts as this
 class Reinforce:
     """A softmax over linear scores that goes up the slope of the reward.
 
-    R. J. Williams, Simple statistical gradient-following algorithms, Machine Learning 8, 1992, with what it needs to be of use:
-    a choice is owed its reward-to-go less a baseline (ridge regression of past returns on the context), in units of its usual
+    R. J. Williams, Simple statistical gradient-following algorithms, Machine Learning 8, 1992, with what it needs to be of use: a
+    choice is owed its reward-to-go less a baseline (ridge regression of past returns on the context), in units of its usual
     size; an `entropy` bonus and a pull of `kl` towards what was imitated; slopes no longer than `clip`. Every `batch` episodes
     are gone over in several `passes`. Where it is known how likely a choice was, it counts by how much likelier it is now, and
     no more once that is beyond `limit` or below its reciprocal (the bound of J. Schulman et al., Proximal policy optimization
-    algorithms, 2017).
+    algorithms, 2017). Without `baseline`, `entropy` and `kl`, in one pass, it is as Williams wrote it.
     """
 
     name = "reinforce"
@@ -43,12 +43,13 @@ class Reinforce:
         clip: float = 1.0,
         limit: float = 2.0,
         passes: int = 10,
+        baseline: bool = True,
     ) -> None:
         checked(self.name, rate=(rate, 0, 100), discount=(discount, 0, 1), batch=(batch, 1, 1e6), clip=(clip, 1e-9, 1e9))
         checked(self.name, entropy=(entropy, 0, 100), kl=(kl, 0, 100), limit=(limit, 1, 1e9))
         self._discount, self._batch, self._passes = discount, batch, passes
         self._entropy, self._kl, self._clip, self._limit = entropy, kl, clip, limit
-        self._arms = SoftmaxArms(rate=rate)
+        self._arms, self._compared = SoftmaxArms(rate=rate), baseline
         self._start = Imitation()
         self._baseline = LinearArms(variance=100.0)
         self._usual = Spread()
@@ -79,7 +80,7 @@ class Reinforce:
         better = []
         for episode in batch:
             values = [float(self._baseline.predict(one.context, (VALUE,))[0][0]) for one in episode]
-            better.append(self._owed(episode) - values)
+            better.append(self._owed(episode) - (values if self._compared else 0.0))
         self._learn_values(batch)
         self._usual.meet(np.concatenate(better))
         advantages = np.concatenate(better) / self._usual.size

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from learning_loop.stats.student import Z95
+
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _NEGLIGIBLE = 1e-14  # of what has been added up: what follows in the tail adds nothing
-Z95 = 1.959963984540054
 
 
 def _log_factorials(most: int) -> Floats:

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_loop.stats.student import quantile
+
 Floats = NDArray[np.float64]
-Z95 = 1.959963984540054
 
 
 class Estimate(NamedTuple):
@@ -105,11 +106,6 @@ def _mean(values: Floats, effective: float, *, least: float = 0.0) -> Estimate:
 
 
 def _around(value: float, error: float, effective: float) -> Estimate:
-    """Return an interval by Student's t, with as many degrees of freedom as the log is worth runs.
-
-    The quantile by R. A. Fisher & E. A. Cornish, The percentile points of distributions having known cumulants, Technometrics
-    2, 1960.
-    """
-    degrees = max(effective - 1, 1.0)
-    quantile = Z95 + (Z95**3 + Z95) / (4 * degrees) + (5 * Z95**5 + 16 * Z95**3 + 3 * Z95) / (96 * degrees**2)
-    return Estimate(value, value - quantile * error, value + quantile * error)
+    """Return an interval by Student's t, with as many degrees of freedom as the log is worth runs."""
+    half = quantile(max(effective - 1, 1.0)) * error
+    return Estimate(value, value - half, value + half)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from learning_loop.stats.contingency import Z95
+from learning_loop.stats.student import Z95
 
 Floats = npt.NDArray[np.float64]
 Series = Sequence[float] | Floats

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from learning_loop.stats.contingency import Z95
+from learning_loop.stats.student import Z95
 from learning_loop.synthesis.statistics import WeekCounts
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from learning_loop.stats.contingency import Z95, wilson
+from learning_loop.stats.contingency import wilson
 from learning_loop.stats.ranks import Estimate, regional_slope
+from learning_loop.stats.student import Z95
 from learning_loop.synthesis.statistics import WeekCounts, spread_of
 
 WEEKS = 4  # that a rate is taken over; a trend takes all that are known
