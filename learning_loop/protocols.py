@@ -47,7 +47,7 @@ class Replaying(Learner, Protocol):
 
 
 State = TypeVar("State")
-Carried = TypeVar("Carried", contravariant=True)
+State_contra = TypeVar("State_contra", contravariant=True)
 
 
 class StateAdapter(Protocol[State]):
@@ -62,10 +62,10 @@ class StateAdapter(Protocol[State]):
         ...
 
 
-class Executor(Protocol[Carried]):
+class Executor(Protocol[State_contra]):
     """The other half: it carries actions out with the project's own tools."""
 
-    def execute(self, action: str, state: Carried) -> ActionResult:
+    def execute(self, action: str, state: State_contra) -> ActionResult:
         """Do what an action says. What raises ends the episode, as it would end any work."""
         ...
 

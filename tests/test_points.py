@@ -8,7 +8,7 @@ import pytest
 
 from learning_loop import LearningOrchestrator
 from learning_loop.errors import NotFoundError, UsageError
-from learning_loop.flows.points import BY, standing
+from learning_loop.flows.points import BY, Service, standing
 from learning_loop.flows.ramps import judge, roll_back, set_mode
 from learning_loop.flows.training import train
 from learning_loop.workspace import Workspace
@@ -37,6 +37,11 @@ def configured(workspace: Workspace, make_loop: MakeLoop) -> Callable[..., Learn
         return make_loop()
 
     return make
+
+
+def _service(loop: LearningOrchestrator) -> Service:
+    assert loop._parts is not None
+    return loop._parts.points["model"]
 
 
 def choose(loop: LearningOrchestrator, rng: random.Random, runs: int, good: Callable[[str, str], float]) -> list[str]:
@@ -86,7 +91,8 @@ def test_what_was_learned_live_outlives_the_process_and_is_derived(
     loop = configured()
     choose(loop, random.Random(2), 260, small_is_better_for_rust)
     context = {"language": "rust"}
-    learner = loop._parts.points["model"].learner
+    learner = _service(loop).learner
+    assert learner is not None
     before = learner.distribution(context, MODELS)
     loop.close()
     folder = workspace.metrics / "policies" / "model" / "live"
@@ -96,8 +102,9 @@ def test_what_was_learned_live_outlives_the_process_and_is_derived(
             for path in folder.iterdir():
                 path.unlink()
         again = make_loop()
-        service = again._parts.points["model"]
+        service = _service(again)
         service.catch_up()
+        assert service.learner is not None
         assert service.learner.distribution(context, MODELS) == pytest.approx(before, abs=1e-3)
         again.close()
 
@@ -140,9 +147,9 @@ class Broken:
 def test_whatever_goes_wrong_in_what_was_learned_the_rules_choose(configured: Any, workspace: Workspace) -> None:
     configured().close()
     with LearningOrchestrator(workspace=workspace.root) as loop:
-        service = loop._parts.points["model"]  # type: ignore[union-attr]
+        service = _service(loop)
         service.look(fresh=True)
-        service.learner = Broken()  # type: ignore[assignment]
+        service.learner = Broken()
         made = [loop.decide({"language": "python"}, MODELS, point="model") for _ in range(20)]
         assert sum(decision.policy.startswith("fallback rules/") for decision in made) > 15
 
@@ -157,7 +164,7 @@ def test_a_policy_that_takes_too_long_does_not_choose(configured: Any, workspace
 
 def test_a_unit_stays_with_who_chooses_for_it_while_the_share_grows(configured: Any) -> None:
     loop = configured()
-    service = loop._parts.points["model"]
+    service = _service(loop)
     service.look(fresh=True)
     by: dict[str, list[str]] = {}
     for share in (0.1, 0.5, 0.9):
@@ -196,7 +203,7 @@ def test_a_policy_is_trained_let_in_past_the_log_and_ramped_to_all(configured: A
     for _ in range(20):
         work(loop, rng, 60, small_is_better_for_rust)
         seen += [told.step.value for told in judge(app, "model")]
-        loop._parts.points["model"].look(fresh=True)
+        _service(loop).look(fresh=True)
         if "complete" in seen:
             break
     assert seen == ["advanced", "advanced", "complete"]

@@ -22,8 +22,8 @@ CERTAIN = 1e-9  # a share below it counts as this
 class Reinforce:
     """A softmax over linear scores that goes up the slope of the reward.
 
-    R. J. Williams, Simple statistical gradient-following algorithms, Machine Learning 8, 1992, with what it needs to be of use: a
-    choice is owed its reward-to-go less a baseline (ridge regression of past returns on the context), in units of its usual
+    R. J. Williams, Simple statistical gradient-following algorithms, Machine Learning 8, 1992, with what it needs to be of use:
+    a choice is owed its reward-to-go less a baseline (ridge regression of past returns on the context), in units of its usual
     size; an `entropy` bonus and a pull of `kl` towards what was imitated; slopes no longer than `clip`. Every `batch` episodes
     are gone over in several `passes`. Where it is known how likely a choice was, it counts by how much likelier it is now, and
     no more once that is beyond `limit` or below its reciprocal (the bound of J. Schulman et al., Proximal policy optimization
@@ -32,7 +32,7 @@ class Reinforce:
 
     name = "reinforce"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what there is to set)
         self,
         *,
         rate: float = 0.5,
@@ -41,8 +41,8 @@ class Reinforce:
         entropy: float = 0.01,
         kl: float = 0.005,
         clip: float = 1.0,
-        limit: float = 2.0,
-        passes: int = 10,
+        limit: float = 3.0,
+        passes: int = 3,
         baseline: bool = True,
     ) -> None:
         checked(self.name, rate=(rate, 0, 100), discount=(discount, 0, 1), batch=(batch, 1, 1e6), clip=(clip, 1e-9, 1e9))
