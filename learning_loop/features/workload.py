@@ -128,9 +128,8 @@ def workload_of(text: str, given: Mapping[str, Any], *, typical_s: float | None 
         kind = _type_of(said)
         inferred.append("task_type")
     if domain is None:
-        domain = (
-            domains[0] if domains else {"docs": "documentation", "test": "testing", "deployment": "devops"}.get(kind, "backend")
-        )
+        usual = {"docs": "documentation", "test": "testing", "deployment": "devops", "security": "security"}
+        domain = domains[0] if domains else usual.get(kind) if kind else None
         inferred.append("domain")
     skills = given.get("skills")
     count = len(skills) if isinstance(skills, list | tuple) else 0

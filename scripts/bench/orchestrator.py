@@ -1,9 +1,9 @@
 #!/usr/bin/env -S .venv/bin/python
 """Orchestrator: episodes of a small project with 32 states and 6 actions, whose best value is known by dynamic programming.
 
-learning  REINFORCE and advantage actor-critic, each begun by imitating 200 episodes of a rule, then learning from their own, 20 at
-          a time, with a floor under every action; beside REINFORCE without a baseline on the rule's episodes alone. A policy's
-          value is worked out exactly, not played
+learning  REINFORCE and advantage actor-critic, each begun by imitating 200 episodes of a rule, then learning from their own, ten
+          at a time with the forty before them, with a floor under every action; beside REINFORCE without a baseline on the
+          rule's episodes alone. A policy's value is worked out exactly, not played
 ramps     the share of candidates that do nothing and get it all, of those 20 points worse that are taken back before they
           have half, and of those 20 points better that have it all within 2,000 units; looked at after every unit
 """
@@ -28,7 +28,7 @@ State = tuple[int, int, int, int, int]  # researched, evaluated, built, tested, 
 Outcome = tuple[float, float, State | None]  # its probability, its reward, and the state after it
 BEGIN: State = (0, 0, 0, 0, 0)
 STATES: list[State] = list(itertools.product((0, 1), repeat=5))  # type: ignore[arg-type]  # five of them
-STEPS, FLOOR, AT_ONCE, LOGGED = 20, 0.02, 20, 200
+STEPS, FLOOR, AT_ONCE, REPLAYED, LOGGED = 20, 0.02, 10, 5, 200  # the last but one in batches
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
 
@@ -124,10 +124,11 @@ def course(algo: str, seed: int, episodes: int, looked: Sequence[int], settings:
     rng, policy = random.Random(f"{algo} {seed}"), learner(algo, **settings)
     log = [one for number in range(LOGGED) for one in played(rule, rng, f"rule {number}", 0.0)]
     policy.imitate(log)  # type: ignore[attr-defined]  # both can
-    found = [value(learned(policy))]
+    found, played_ = [value(learned(policy))], list[list[Experience]]()
     for first in range(0, episodes, AT_ONCE):
         by = learned(policy)
-        policy.update([one for number in range(AT_ONCE) for one in played(by, rng, f"{first + number}", FLOOR)])
+        played_.append([one for number in range(AT_ONCE) for one in played(by, rng, f"{first + number}", FLOOR)])
+        policy.update([one for batch in played_[-REPLAYED:] for one in batch])
         if first + AT_ONCE in looked:
             found.append(value(learned(policy)))
     return found
