@@ -411,6 +411,15 @@ class LearningOrchestrator:
         if name:  # one that could not be recorded can earn nothing
             self._must().points.reward(name, value, source)
 
+    def learn(self) -> int:
+        """Learn now from every run that ended and every choice that was rewarded; return from how many choices.
+
+        It happens by itself, in the background, a little later.
+        """
+        parts = self._must()
+        parts.app.drain()
+        return parts.points.catch_up()
+
     # ------------------------------------------------------------------------------------------- asking and telling it
 
     @property

@@ -163,6 +163,26 @@ _TASK_FIELDS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
+# ------------------------------------------------------------------------------------------------------ configuration
+
+APPROACHES = ("direct", "sequential", "parallel", "coordinated")
+RETRIES = ("fail_fast", "retry_with_backoff", "fallback")
+SAFETY = ("strict", "balanced", "permissive")  # the strictest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """How a run is to be carried out: by whom, with which skills, in which way, and how patiently."""
+
+    agent: str | None = None
+    skills: tuple[str, ...] = ()
+    approach: str = "direct"
+    timeout_multiplier: float = 1.0
+    parallelism: int = 1
+    retry_strategy: str = "fail_fast"
+    safety_level: str = "strict"
+
+
 # ----------------------------------------------------------------------------------------------------------- episodes
 
 ACTIONS = ("RESEARCH", "EVALUATE", "BUILD_CODE", "TEST", "DEPLOY", "LEARN", "STOP")  # the usual ones; a project adds its own

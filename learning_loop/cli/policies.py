@@ -170,6 +170,7 @@ def stats(ctx: click.Context, as_json: bool) -> None:
         table(["chosen by", "runs", "reward", "success", "USD", "seconds"], rows)
     click.echo(f"\nended as was likelier before   {_percent(found.accuracy)}")
     click.echo(f"predicted over real duration   {_percent(found.time_accuracy)}")
+    click.echo(f"within its 90 % interval       {_percent(found.in_interval)}")
     click.echo(f"kept to safety                 {_percent(found.safety)}")
     click.echo(f"USD a run less than the rules  {_mean(found.resources, 4)}")
 

@@ -1,7 +1,6 @@
 """What a run begins with: its execution as the ledger keeps it, and reading tasks and runners leniently."""
 
 import inspect
-import math
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from learning_loop.app import App
 from learning_loop.capture import digest, plain, preview
 from learning_loop.flows.run import Run
 from learning_loop.records import Execution, Task
-from learning_loop.scoring import Prediction
+from learning_loop.scoring import Prediction, between
 
 _HOST = socket.gethostname()
 _STARTED: dict[int, float | None] = {}
@@ -58,13 +57,13 @@ def process_started_at() -> float | None:
 def predicted(prediction: Prediction | None) -> dict[str, Any] | None:
     if prediction is None:
         return None
-    duration = prediction.log_duration
-    return {
-        "success": prediction.success,
-        "runs": prediction.runs,
-        "duration_s": math.exp(duration.centre) if duration else None,
-        "duration_runs": duration.n if duration else 0,
-    }
+    found: dict[str, Any] = {"success": prediction.success, "runs": prediction.runs}
+    for name, unit, known in (("duration", "s", prediction.log_duration), ("cost", "usd", prediction.log_cost)):
+        expected = between(known)
+        found[f"{name}_{unit}"] = expected[0] if expected else None
+        found[f"{name}_between"] = list(expected[1:]) if expected else None
+        found[f"{name}_runs"] = known.n if known else 0
+    return found
 
 
 def takes_run(runner: Callable[..., Any] | None) -> bool:

@@ -152,12 +152,15 @@ class Service:
         """Return the choice, the last of what is returned, and what belongs to it: by whom it was made, or would have been."""
         self.look()
         unit, execution_id = where.get("unit"), where.get("execution_id")
+        mask = tuple(where.get("mask") or ())
         now, learner = self.standing, self.learner
         if learner is None or now.mode == "disabled" or (now.share == 0.0 and now.mode != "shadow"):
-            return [self._by_rules(options, context, execution_id)]
+            return [self._by_rules(options, context, execution_id, mask)]
         if now.mode == "shadow":
-            would = guard.attempt("policy", warnings, lambda: self._learned(SHADOW, options, context, execution_id, learner))
-            chosen = self._by_rules(options, context, execution_id)
+            would = guard.attempt(
+                "policy", warnings, lambda: self._learned(SHADOW, options, context, execution_id, mask, learner)
+            )
+            chosen = self._by_rules(options, context, execution_id, mask)
             return [chosen] if would is None else [would, chosen]
         by = self.app.decider.decide(
             f"{RAMP}{self.point}",
@@ -168,16 +171,18 @@ class Service:
             unit=None if unit is None else f"{now.version} {unit}",
         )
         if by.chosen == RULES:
-            return [by, self._by_rules(options, context, execution_id)]
-        made = guard.attempt("policy", warnings, lambda: self._learned("", options, context, execution_id, learner))
+            return [by, self._by_rules(options, context, execution_id, mask)]
+        made = guard.attempt("policy", warnings, lambda: self._learned("", options, context, execution_id, mask, learner))
         if made is None or made.latency_us > 1000 * self.app.settings.policies.time_budget_ms:
             if made is not None:
                 guard.warn(f"policy: {self.point} took {made.latency_us / 1000:.0f} ms to choose: the rules chose", warnings)
-            rules = self._by_rules(options, context, execution_id)
+            rules = self._by_rules(options, context, execution_id, mask)
             return [by, replace(rules, policy=f"{FALLBACK} {rules.policy}")]
         return [by, made]
 
-    def _by_rules(self, options: Sequence[str], context: Mapping[str, Any], execution_id: str | None) -> Decision:
+    def _by_rules(
+        self, options: Sequence[str], context: Mapping[str, Any], execution_id: str | None, mask: Sequence[str]
+    ) -> Decision:
         return self.app.decider.decide(
             self.point,
             options,
@@ -185,10 +190,17 @@ class Service:
             execution_id=execution_id,
             policy=self.rules,
             floor=self.settings.explore,
+            mask=mask,
         )
 
     def _learned(
-        self, before: str, options: Sequence[str], context: Mapping[str, Any], execution_id: str | None, learner: Learner
+        self,
+        before: str,
+        options: Sequence[str],
+        context: Mapping[str, Any],
+        execution_id: str | None,
+        mask: Sequence[str],
+        learner: Learner,
     ) -> Decision:
         with self.lock:
             return self.app.decider.decide(
@@ -198,6 +210,7 @@ class Service:
                 execution_id=execution_id,
                 policy=learner,
                 floor=self.settings.floor,
+                mask=mask,
             )
 
     # ------------------------------------------------------------------------------------------------------- learning
@@ -315,10 +328,11 @@ class Points:
             for service in waiting:
                 judge(self._app, service.point)
 
-    def catch_up(self) -> None:
-        """Let every point learn from what came since."""
-        for service in list(self._services.values()):
-            service.catch_up()
+    def catch_up(self) -> int:
+        """Let every point learn from what came since; return from how many choices."""
+        for point in self._app.settings.policies.points:
+            self[point]
+        return sum(service.catch_up() for service in list(self._services.values()))
 
     def keep(self) -> None:
         for service in list(self._services.values()):

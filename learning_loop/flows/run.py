@@ -22,6 +22,7 @@ from learning_loop.records import (
     ERROR_CODES,
     Briefing,
     Checkpoint,
+    Configuration,
     Credit,
     Execution,
     Kind,
@@ -113,17 +114,64 @@ class Run:
 
         Options that rules prefer are taken first, those they avoid last.
         """
+        return self._chosen(point, options, context)
+
+    def configure(
+        self,
+        *,
+        agents: Sequence[str] = (),
+        skills: Sequence[str] = (),
+        available: Mapping[str, bool] | None = None,
+        safety_level: str = "strict",
+    ) -> Configuration:
+        """Return how this run is to be carried out: agent, skills, approach, timeouts, parallelism, retries, safety.
+
+        Each is a decision point of its own, `orchestra.approach` and the like, with what is known of the task and the system.
+        Agents that are not `available` are left out, and safety is never less strict than `safety_level`. Where this cannot be
+        done, it is the plainest there is, without an agent.
+        """
+        from learning_loop.flows.configuring import configured
+
+        known = dict.fromkeys(agents, True) | dict(available or {})
+        with self.guard("configuring", self.warnings):
+            return configured(self, self._chosen, agents=agents, skills=skills, available=known, safety_level=safety_level)
+        return Configuration(skills=tuple(skills))
+
+    def carry_out(
+        self,
+        work: Callable[[], Any],
+        configuration: Configuration,
+        *,
+        timeout_s: float | None = None,
+        fallbacks: Sequence[Callable[[], Any]] = (),
+    ) -> Any:
+        """Do the work as configured, see `execution.carry_out`; it is done again only where the task is idempotent."""
+        from learning_loop.execution import carry_out
+
+        return carry_out(
+            work,
+            configuration,
+            timeout_s=timeout_s,
+            idempotent=self.task.idempotent,
+            fallbacks=fallbacks,
+            noted=self._attempted,
+        )
+
+    def _attempted(self, number: int, error: BaseException | None) -> None:
+        self.checkpoint(f"attempt {number}", ok=error is None, error=None if error is None else type(error).__name__)
+
+    def _chosen(self, point: str, options: Sequence[Any], context: Mapping[str, Any], mask: Sequence[str] = ()) -> Any:
         with self.guard("decision", self.warnings):
             if self.points is not None:
                 check_point(point)
                 names = [name_of(option) for option in options]
                 service, ordered = self.points[str(point)], self.rules.ordered(str(point), names)
-                known = {"type": self.task.type, "component": self.task.component, **plain(context)}
+                known = {"type": self.task.type, "component": self.task.component, **plain(dict(context))}
                 unit = self._unit(service.settings.unit, known)
-                made = service.decide(ordered, known, self.guard, self.warnings, unit=unit, execution_id=self.id)
+                made = service.decide(ordered, known, self.guard, self.warnings, unit=unit, execution_id=self.id, mask=mask)
                 self.observed.decisions += made
                 return options[names.index(made[-1].chosen)]
-        return options[0] if options else None
+        return next((option for option in options if name_of(option) not in mask), None)
 
     def act(
         self, point: str, actions: Sequence[str], facts: Mapping[str, Any], *, policy: Policy | None = None, floor: float = 0.0

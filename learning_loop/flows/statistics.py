@@ -1,7 +1,7 @@
 """What there is to learn from, and how what was learned does: figures with their counts and intervals."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,8 @@ class Statistics:
     """The runs there are to learn from.
 
     `accuracy` is the share of runs that ended as was thought likelier before them, `time_accuracy` the mean of the smaller over
-    the larger of predicted and real duration, `safety` the share of runs that kept to safety, each of those where it is known.
+    the larger of predicted and real duration, `in_interval` the share of durations and costs that lay where nine of ten were
+    predicted to lie, `safety` the share of runs that kept to safety, each of those where it is known.
     `resources` is how much less the learned policy's runs cost than the rules', in USD a run.
     """
 
@@ -49,6 +50,7 @@ class Statistics:
     by_mode: Mapping[str, Arm]
     accuracy: Mean | None
     time_accuracy: Mean | None
+    in_interval: Mean | None
     safety: Mean | None
     resources: Mean | None
     reward_name: str
@@ -81,6 +83,7 @@ def statistics(app: App, *, limit: int = MOST) -> Statistics:
         by_domain=dict(Counter(domain for _, domain in kinds if domain is not None).most_common()),
         by_mode={name: _arm(of, worth) for name, of in sorted(sides.items())},
         accuracy=_share(_foreseen(record) for record in records),
+        in_interval=_share(held for record in records for held in _held(record)),
         time_accuracy=mean_of([value for record in records if (value := _in_time(record)) is not None]),
         safety=_share(None if value is None else value > 0 for value in said),
         resources=difference_of(_known(cost.get(RULES, ())), _known(cost.get(LEARNED, ()))),
@@ -137,6 +140,16 @@ def _in_time(record: ExecutionRecord) -> float | None:
     return min(typical, real) / max(typical, real) if typical and real else None
 
 
+def _held(record: ExecutionRecord) -> Iterator[bool]:
+    """Yield of duration and cost whether they lay where they were predicted to."""
+    predicted, outcome = record.noted("pre", "predicted"), record.outcome
+    if isinstance(predicted, dict) and outcome is not None and outcome.success:
+        for name, real in (("duration", outcome.duration_s), ("cost", outcome.cost_usd)):
+            between = predicted.get(f"{name}_between")
+            if between is not None and real is not None:
+                yield between[0] <= real <= between[1]
+
+
 def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
@@ -164,7 +177,8 @@ def plain(found: Statistics) -> dict[str, Any]:
         for name, arm in found.by_mode.items()
     }
     means = {
-        name: told(getattr(found, name)) for name in ("reward", "success", "accuracy", "time_accuracy", "safety", "resources")
+        name: told(getattr(found, name))
+        for name in ("reward", "success", "accuracy", "time_accuracy", "in_interval", "safety", "resources")
     }
     points = {
         point: {"choices": count, "mode": now.mode, "version": now.version, "share": now.share}

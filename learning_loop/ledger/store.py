@@ -544,6 +544,11 @@ class Ledger:
         with self._read() as connection:
             return connection.execute(sa.select(running).where(running == execution_id)).first() is not None
 
+    def under_way(self) -> int:
+        """Return how many executions have begun and not ended."""
+        with self._read() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(tables.running)).scalar() or 0)
+
     def note_versions(self, **wanted: str) -> list[NoteVersion]:
         """Return the notes the loop wrote with this `subject`, `note_id` or `execution_id`, the newest first."""
         n = tables.note_versions.c

@@ -11,18 +11,32 @@ from learning_loop.stats.robust import Spread, Window, spread
 LEAST_SCALE = 0.1  # of a logarithm: durations that vary less than 10 % are not known to vary less
 JITTER_S = 0.005  # what a scheduler adds or saves by chance: shorter differences in duration say nothing
 SHORTEST_S = 1e-6
+LEAST_USD = 1e-9
 PREDICTION_RUNS = 5
 LEAST_COMPONENTS = 3
+Z90 = 1.6448536269514722
 RECENT = 50  # runs kept with what a briefing says of them
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What is expected of the next run: the probability of success and the logarithm of its duration in seconds."""
+    """What is expected of the next run: the probability of success, the logarithms of its duration in seconds and its cost."""
 
     success: float | None
     runs: int
     log_duration: Spread | None
+    log_cost: Spread | None = None
+
+
+def between(known: Spread | None) -> tuple[float, float, float] | None:
+    """Return what is expected, and between what nine of ten runs are expected to lie; None where that is unknown.
+
+    The logarithms are taken to be normal: a prediction interval, wider than one for the mean.
+    """
+    if known is None:
+        return None
+    half = Z90 * known.scale * math.sqrt(1 + 1 / known.n)
+    return math.exp(known.centre), math.exp(known.centre - half), math.exp(known.centre + half)
 
 
 @dataclass(slots=True)
@@ -98,11 +112,13 @@ class History:
     def predict(self) -> Prediction:
         """Predict the next run: Jeffreys' estimate of its success, robust centre and scale of its log duration.
 
-        Fewer than five runs predict nothing.
+        Fewer than five runs predict nothing, of a cost as of a duration.
         """
         runs = len(self.outcomes)
         success = (self.successes + 0.5) / (runs + 1) if runs >= PREDICTION_RUNS else None
-        if len(self.durations) < PREDICTION_RUNS:
-            return Prediction(success, runs, None)
-        known = spread(self._logs.ordered, floor=lambda centre: LEAST_SCALE + JITTER_S / math.exp(centre))
-        return Prediction(success, runs, known)
+        duration = cost = None
+        if len(self.durations) >= PREDICTION_RUNS:
+            duration = spread(self._logs.ordered, floor=lambda centre: LEAST_SCALE + JITTER_S / math.exp(centre))
+        if len(self.costs) >= PREDICTION_RUNS:
+            cost = spread([math.log(max(value, LEAST_USD)) for value in self.costs.ordered], floor=LEAST_SCALE)
+        return Prediction(success, runs, duration, cost)

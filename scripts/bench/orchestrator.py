@@ -1,7 +1,7 @@
 #!/usr/bin/env -S .venv/bin/python
 """Orchestrator: episodes of a small project with 32 states and 6 actions, whose best value is known by dynamic programming.
 
-learning  REINFORCE and advantage actor-critic, each begun by imitating 200 episodes of a rule, then learning from their own, ten
+learning  REINFORCE and advantage actor-critic, each begun by imitating 200 episodes of a rule, then learning from its own, ten
           at a time with the forty before them, with a floor under every action; beside REINFORCE without a baseline on the
           rule's episodes alone. A policy's value is worked out exactly, not played
 ramps     the share of candidates that do nothing and get it all, of those 20 points worse that are taken back before they
