@@ -12,6 +12,7 @@ LearningLoopError                exit code 1
 │   └── TemplateError            a template cannot be found or rendered
 ├── LedgerError             5    the ledger cannot be opened, read or written
 ├── NotFoundError           6    no execution or note has this id
+├── PolicyError                  a learned policy cannot choose now: the rules do
 └── ModelError              7    a model cannot be found, loaded or exported
 """
 
@@ -20,6 +21,10 @@ class LearningLoopError(Exception):
     """Root of the tree; `exit_code` is what the command line ends with."""
 
     exit_code = 1
+
+
+class PolicyError(LearningLoopError):
+    pass
 
 
 class UsageError(LearningLoopError):

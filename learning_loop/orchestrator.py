@@ -409,7 +409,7 @@ class LearningOrchestrator:
         """Say what a choice earned, once for each; raise NotFoundError, or UsageError where it has a reward."""
         name = decision if isinstance(decision, str) else decision.id
         if name:  # one that could not be recorded can earn nothing
-            self._must().points.reward(name, value, source)
+            self._must().points.reward(name, value, source, self._guard)
 
     def learn(self) -> int:
         """Learn now from every run that ended and every choice that was rewarded; return from how many choices.
@@ -659,18 +659,20 @@ class _Parts:
     def watch(self, kind: Kind) -> None:
         """Look for anti-patterns in a kind of task, in the background: once a second at most, less often for quick runs."""
         self._watched.add(kind)
+        if self.learns:
+            self.points.watch()
         waited = time.monotonic() - self._watched_at
         if self.learns and waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):
             self._watched_at = time.monotonic()
             self.app.later("alerts", self.look)
-            self.app.later("policies", self.points.catch_up)
             if time.monotonic() - self._judged_at >= JUDGE_S:
                 self.app.later("gate", self.judge)
 
     def finish_watching(self) -> None:
+        if self.learns:
+            self.points.finish()
         if self.learns and self._watched:
             self.app.later("alerts", self.look)
-            self.app.later("policies", self.points.keep)
             self.app.later("gate", self.judge)
 
     def judge(self) -> None:
@@ -680,7 +682,6 @@ class _Parts:
             from learning_loop.flows.judging import judge
 
             judge(self.app, wait_s=1.0)
-        self.points.judge()
 
     def look(self) -> None:
         """Open and close the alerts of the kinds that ran since the last look."""

@@ -1,6 +1,7 @@
 """Decision points: choices outside runs, learning live, the modes, the ramp, and falling back to the rules."""
 
 import random
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,9 @@ from learning_loop.errors import NotFoundError, UsageError
 from learning_loop.flows.points import BY, Service, standing
 from learning_loop.flows.ramps import judge, roll_back, set_mode
 from learning_loop.flows.training import train
+from learning_loop.records import Decision, Event
 from learning_loop.workspace import Workspace
+from learning_loop.workspace.versions import folder_of
 from tests.conftest import MakeLoop, SteppingClock
 
 MODELS = ("large", "small")
@@ -210,5 +213,168 @@ def test_a_policy_is_trained_let_in_past_the_log_and_ramped_to_all(configured: A
     assert standing(app, "model").share == pytest.approx(0.95)
     set_mode(app, "model", "production")
     roll_back(app, "model", None, reason="a look at it")
-    assert standing(app, "model").version is None, "what never had its share does not come back"
-    assert standing(app, "model").share == 0.0
+    now = standing(app, "model")
+    assert (now.version, now.incumbent, now.share) == (None, None, 0.0), "what never had its share does not come back"
+    with pytest.raises(UsageError, match="no version 'nope'"):
+        roll_back(app, "model", "nope", reason="")
+
+
+def say(loop: LearningOrchestrator, action: str, version: str) -> None:
+    data = {"action": action, "version": version, "by": "test", "reason": "", "outcome": 0, "share": 0.0}
+    loop.app.ledger.append(Event(kind="policy", subject="model", at=loop.app.clock(), data=data))
+
+
+def test_what_was_just_trained_waits_and_what_has_its_share_goes_on(configured: Any) -> None:
+    loop = configured("production", learner="imitation")
+    for action, version in (("train", "one"), ("enter", "one"), ("complete", "one"), ("train", "two")):
+        say(loop, action, version)
+    now = standing(loop.app, "model")
+    assert (now.version, now.share, now.waiting) == ("one", pytest.approx(0.95), "two")
+    say(loop, "enter", "two")
+    now = standing(loop.app, "model")
+    assert (now.version, now.incumbent, now.waiting) == ("two", "one", None)
+    say(loop, "rollback", "two")
+    now = standing(loop.app, "model")
+    assert (now.version, now.incumbent, now.share) == ("one", None, pytest.approx(0.95))
+    say(loop, "rollback", "one")
+    assert standing(loop.app, "model").version is None
+    say(loop, "train", "three")
+    now = standing(loop.app, "model")
+    assert (now.version, now.waiting, now.share) == ("three", "three", 0.0)
+
+
+def test_rewards_from_many_threads_are_learned_once_each(configured: Any) -> None:
+    loop = configured()
+
+    def use() -> None:
+        for _ in range(30):
+            loop.reward(loop.decide({}, MODELS, point="model"), 1.0)
+
+    threads = [threading.Thread(target=use) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    loop.learn()
+    learner = _service(loop).learner
+    assert learner is not None
+    assert learner.version == "lints/1#180"
+
+
+def test_choices_alone_are_judged_and_kept_without_any_run(configured: Any, workspace: Workspace) -> None:
+    loop = configured()
+    for _ in range(400):
+        decision = loop.decide({}, MODELS, point="model")
+        learned = not decision.policy.startswith("rules/")
+        loop.reward(decision, 0.0 if learned else 1.0)
+    loop.close()
+    assert (workspace.metrics / "policies" / "model" / "live" / "policy.json").is_file()
+    with LearningOrchestrator(workspace=workspace.root) as again:
+        assert standing(again.app, "model").version is None
+        assert again.app.ledger.events("policy", "model")[-1].data["action"] == "rollback"
+
+
+def test_one_who_comes_again_is_one_unit(configured: Any) -> None:
+    loop = configured()
+    for _ in range(60):
+        for customer in ("a", "b", "c"):
+            decision = loop.decide({}, MODELS, point="model", unit=customer)
+            loop.reward(decision, 0.0 if decision.policy.startswith("lints") else 1.0)
+    judge(loop.app, "model")
+    (kept,) = loop.app.ledger.events("ramp", "model", last=1)
+    assert kept.data["units"] == 3
+
+
+@pytest.mark.parametrize("broken", ["weights", "document", "settings", "rules"])
+def test_what_cannot_be_loaded_does_not_choose_and_choices_stay_on_record(
+    configured: Any, workspace: Workspace, broken: str
+) -> None:
+    loop = configured()
+    choose(loop, random.Random(2), 260, small_is_better_for_rust)
+    loop.close()
+    folder = workspace.metrics / "policies" / "model" / "live"
+    config = workspace.config / "policies.yaml"
+    if broken == "weights":
+        (folder / "weights.npz").write_bytes(b"junk")
+    elif broken == "document":
+        (folder / "policy.json").write_text('{"state": {}, "about": {}}')
+    elif broken == "settings":
+        config.write_text(config.read_text().replace("floor: 0.02", "settings: {nope: 3}"))
+    else:
+        config.write_text(config.read_text().replace("context.language = python", "context.language ="))
+    with LearningOrchestrator(workspace=workspace.root) as again:
+        made = [again.decide({"language": "python"}, MODELS, point="model") for _ in range(20)]
+        assert all(again.app.ledger.decision(one.id) == one for one in made)
+        for one in made:
+            again.reward(one, 1.0)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_reward_that_is_none_stops_nothing(make_loop: MakeLoop, value: float) -> None:
+    loop = make_loop(strict=False)
+    with loop.run({"id": "t"}) as run:
+        run.decide("model", MODELS)
+        run.credit(value)
+    assert any("finite" in warning for warning in run.warnings)
+    assert len([one for one in loop.app.ledger.execution(run.id).decisions if one.point == "model"]) == 1
+
+
+def test_a_choice_made_in_a_run_is_rewarded_with_it(configured: Any) -> None:
+    loop = configured()
+    work(loop, random.Random(1), 1, small_is_better_for_rust)
+    (record,) = loop.app.ledger.executions(limit=1, parts=(Decision,))
+    with pytest.raises(UsageError, match="was made in a run"):
+        loop.reward(record.decisions[-1].id, 1.0)
+    with pytest.raises(UsageError, match="finite number, not 'good'"):
+        loop.reward("whatever", "good")
+
+
+def test_points_that_are_written_alike_learn_apart(workspace: Workspace) -> None:
+    folders = {folder_of(workspace, point) for point in ("model", "Model", "a/b", "a b", "模型", "工具")}
+    assert len(folders) == 6
+
+
+def test_facts_may_have_any_name(make_loop: MakeLoop) -> None:
+    loop = make_loop()
+    with loop.run({"id": "t"}) as run:
+        assert run.act("walk", ("one", "two"), {"point": 1, "options": 2, "self": 3}) == "one"
+        assert run.decide("set", iter(("one", "two"))) == "one"
+
+
+def test_a_changed_setting_is_no_second_test_of_the_same_units(configured: Any, workspace: Workspace) -> None:
+    loop = configured()
+    choose(loop, random.Random(1), 120, small_is_better_for_rust)
+    judge(loop.app, "model")
+    (first,) = loop.app.ledger.events("ramp", "model", last=1)
+    loop.close()
+    config = workspace.config / "policies.yaml"
+    config.write_text(config.read_text().replace("least_units: 40", "least_units: 40, level: 0.04"))
+    with LearningOrchestrator(workspace=workspace.root) as again:
+        judge(again.app, "model")
+        (second,) = again.app.ledger.events("ramp", "model", last=1)
+    assert (first.data["again"], second.data["again"]) == (0, 1)
+    assert second.data["credit"] == 120
+    assert second.data["units"] == 0
+    assert second.data["trials"]["begun"] == 2
+
+
+def test_learning_never_holds_a_choice_up(configured: Any) -> None:
+    loop = configured()
+    service = _service(loop)
+    loop.decide({}, MODELS, point="model")
+    held, release = threading.Event(), threading.Event()
+
+    def learn() -> None:
+        with service.lock:
+            held.set()
+            release.wait(20)
+
+    thread = threading.Thread(target=learn)
+    thread.start()
+    held.wait(20)
+    service._looked_at = 1e12
+    loop._guard.strict = False
+    made = [loop.decide({}, MODELS, point="model").policy for _ in range(5)]
+    release.set()
+    thread.join()
+    assert any(policy.startswith("fallback rules/") for policy in made)

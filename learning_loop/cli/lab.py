@@ -26,11 +26,11 @@ def _run(ctx: click.Context, pack: str, mode: str, version: str | None, **option
 @click.command()
 @click.argument("pack")
 @click.option("--mode", type=MODES, default="rule", show_default=True, help="A fixed order, rules, or what was learned.")
-@click.option("--runs", type=click.IntRange(1, 100_000), default=20, show_default=True)
+@click.option("--runs", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many.")
 @click.option(
     "--explore", type=click.FloatRange(0, 0.16), default=0.05, show_default=True, help="Least probability of any action."
 )
-@click.option("--max-steps", type=click.IntRange(1, 1_000), default=20, show_default=True)
+@click.option("--max-steps", type=click.IntRange(1, 1_000), default=20, show_default=True, help="Of a run, at most.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the days that the packs have.")
 @json_option
 @click.pass_context
@@ -72,7 +72,7 @@ def generate(
 @click.argument("pack")
 @click.option("--mode", type=MODES, default="rule", show_default=True, help="A fixed order, rules, or what was learned.")
 @click.option("--version", help="Which version of the policy; by default the newest.")
-@click.option("--max-steps", type=click.IntRange(1, 1_000), default=20, show_default=True)
+@click.option("--max-steps", type=click.IntRange(1, 1_000), default=20, show_default=True, help="Of a run, at most.")
 @click.option("--seed", type=int, help="Of the day that the pack has; by default another one each time.")
 @json_option
 @click.pass_context
@@ -158,8 +158,8 @@ def run(ctx: click.Context, number: str, repeat: int, seed: int, as_json: bool) 
 
 
 @lab.command()
-@click.option("--trials", type=click.IntRange(2, 10_000), default=20, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--trials", type=click.IntRange(2, 10_000), default=20, show_default=True, help="How many settings to try.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is tried, and of the days.")
 @json_option
 def sweep(trials: int, seed: int, as_json: bool) -> None:
     """Look for the learner's best settings with Optuna."""

@@ -226,7 +226,7 @@ def export(ctx: click.Context, point: str | None, output: Path | None, as_json: 
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Write the version there, as no candidate.")
 @click.option("--only", metavar="NAME=VALUE", help="Learn from choices alone whose context says so, e.g. pack=tax-assist.")
 @click.option("--start", metavar="VERSION", help="Go on from this version.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order that episodes are gone over in.")
 @json_option
 @click.pass_context
 def train(

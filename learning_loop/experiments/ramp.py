@@ -25,6 +25,8 @@ class Step(StrEnum):
 
 
 OVER = (Step.ROLLED_BACK, Step.FUTILE)
+LOST = math.log(20)  # evidence from which on the arms lose outcomes unequally
+FEW = 2.0  # lost outcomes that their being lost evenly weighs beforehand: where they are not, nearly all are of one arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,8 @@ class Climb:
 
     A stage is left once it lasted long enough, had its units, and the evidence of benefit has come as far towards the bar as
     the stage is towards the last: so that what does nothing gets everything with the probability `level` at most (Ville), and
-    what harms seldom more than a little. Where the two arms end up with other numbers of units than they were drawn with,
-    nothing is concluded any more. `kept` is what `plain` gave before.
+    what harms seldom more than a little. Where the two arms lose outcomes unequally, or end up with other numbers of units than
+    they were drawn with, nothing is concluded any more. `kept` is what `plain` gave before.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Climb:
         self.units = int(kept.get("units", 0))
         self.since = datetime.fromisoformat(kept["since"]) if "since" in kept else now
         self.over = Step(kept["over"]) if kept.get("over") else None
+        self.missed: dict[str, list[int]] = {odds: list(counts) for odds, counts in kept.get("missed", {}).items()}
         if not kept:
             self.trials.admit([candidate])
 
@@ -101,16 +104,27 @@ class Climb:
         self.units += 1
         for verdict in verdicts:
             if verdict.reason == "change":  # it helped, and looks as if it did no more: its way begins anew
-                self.stage, self.units, self.since = 0, 0, now
+                self.stage, self.units, self.since, self.over = 0, 0, now, Step.DOUBTED
                 return Told(Step.DOUBTED, self.share, verdict.withheld, verdict.shown, verdict.effect)
             return self._end(Step.ROLLED_BACK if verdict.reason == "harm" else Step.FUTILE, verdict)
         return self._advance(now)
+
+    def miss(self, odds: float, *, taken: bool) -> None:
+        """Take a unit whose outcome will never be known: where these are more of one arm, nothing can be concluded."""
+        if self.over not in OVER:
+            self.missed.setdefault(repr(odds), [0, 0])[taken] += 1
+
+    @property
+    def skewed(self) -> bool:
+        """Say whether the arms lost outcomes unequally, or have other numbers of units than they were drawn with."""
+        lost = log_ratio_evidence(self.missed, strength=FEW) >= LOST
+        return lost or log_ratio_evidence(self.trials.draws(self.candidate)) >= SKEWED
 
     def _advance(self, now: datetime) -> Told | None:
         waited = now - self.since >= timedelta(hours=self.ramp.hours)
         if self.last or not waited or self.units < self.ramp.least_units or self.benefit < self.bar:
             return None
-        if log_ratio_evidence(self.trials.draws(self.candidate)) >= SKEWED:
+        if self.skewed:
             frozen, self.over = self.over is None, Step.FROZEN
             return self._told(Step.FROZEN) if frozen else None
         self.stage, self.units, self.since, self.over = self.stage + 1, 0, now, None
@@ -128,5 +142,5 @@ class Climb:
 
     def plain(self) -> dict[str, Any]:
         """Return all of it as JSON keeps it."""
-        about = {"stage": self.stage, "units": self.units, "since": self.since.isoformat()}
+        about = {"stage": self.stage, "units": self.units, "since": self.since.isoformat(), "missed": self.missed}
         return {**about, "over": self.over.value if self.over else None, "trials": self.trials.plain()}

@@ -1,5 +1,7 @@
 """Experience: the choices at a decision point with what came of them, from the ledger, as a policy learns from them."""
 
+import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +16,7 @@ from learning_loop.rewards.reward import Reward
 from learning_loop.settings import Point
 
 AT_ONCE = 500
+log = logging.getLogger("learning_loop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +44,11 @@ class Log:
     """What is on record of one decision point; rewards are worked out when they are asked for."""
 
     def __init__(self, app: App, point: str, settings: Point | None = None) -> None:
-        self._app, self.point = app, point
+        self._app, self.point, self.clipped = app, point, 0
         self._settings = settings or app.settings.policies.points.get(point) or Point()
         self.reward: Reward = reward_named(app, self._settings.reward or app.settings.policies.reward)
         asks_crm = any(term.of.startswith("crm.") for term in self.reward.terms.values())
         self._crm = read_crm(app.workspace.root) if asks_crm else Crm()
-
-    @property
-    def sticky(self) -> bool:
-        """Say whether one unit may have several runs, of which the first alone counts as evidence."""
-        return self._settings.unit != "run"
 
     @property
     def version(self) -> str:
@@ -70,8 +68,11 @@ class Log:
             )
         return self.reward.clip
 
-    def episodes(self, after: Place = Place()) -> Iterator[tuple[Episode, Place]]:
-        """Yield what ended or was rewarded after a place, and the place it brings one to; up to what is still waited for."""
+    def episodes(self, after: Place = Place(), *, unknown: bool = False) -> Iterator[tuple[Episode, Place]]:
+        """Yield what ended or was rewarded after a place, and the place it brings one to; up to what is still waited for.
+
+        With `unknown` runs are yielded as well whose reward is not known, without steps.
+        """
         place = after
         while runs := self._app.ledger.runs_deciding(self.point, after=place.outcome, limit=AT_ONCE):
             wanted = Filter(ids=tuple(run for _, run in runs))
@@ -82,17 +83,19 @@ class Log:
                 if found is None:
                     return
                 place = replace(place, outcome=outcome)
-                if found.steps:
+                if found.steps or unknown:
                     yield found, place
         while credits_ := self._app.ledger.credited(self.point, after=place.credit, limit=AT_ONCE):
             for number, decision, credit in credits_:
                 place = replace(place, credit=number)
+                if not math.isfinite(credit.value):
+                    continue
                 yield Episode(steps=(experience_of(decision, credit.value, None),), decisions=(decision,)), place
 
     def _of_run(self, record: ExecutionRecord) -> Episode | None:
         """Return the choices of a run with their rewards, none where they are unknown; None where they are still waited for."""
         decisions = [decision for decision in record.decisions if decision.point == self.point]
-        credits_ = {credit.decision_id: credit.value for credit in record.credits}
+        credits_ = {credit.decision_id: credit.value for credit in record.credits if math.isfinite(credit.value)}
         own = [credits_.get(decision.id) for decision in decisions]
         if self._settings.reward is None and any(value is not None for value in own):
             known = [(one, value) for one, value in zip(decisions, own, strict=True) if value is not None]
@@ -102,21 +105,31 @@ class Log:
                 return None
             known = [(one, value or 0.0) for one, value in zip(decisions, own, strict=True)]
             if worth.clipped is None or not known:
-                return Episode(steps=(), record=record)
+                return Episode(steps=(), record=record, decisions=tuple(decisions))
             known[-1] = (known[-1][0], known[-1][1] + worth.clipped)
         name = record.execution.id if len(known) > 1 else None
         steps = tuple(experience_of(decision, value, name) for decision, value in known)
         return Episode(steps=steps, record=record, decisions=tuple(decision for decision, _ in known))
 
     def scaled(self, episode: Episode) -> list[Experience]:
-        """Return each choice with what it is owed of all that came after it, from 0 to 1 within the bounds of the reward."""
+        """Return each choice with what it is owed of all that came after it, from 0 to 1: beyond the bounds it is clipped."""
         credited = episode.record is None or (self._settings.reward is None and self._by_credit(episode))
         low, high = self.bounds(credited=credited)
         found: list[Experience] = []
         after = 0.0
         for step in reversed(episode.steps):
             after += step.reward
-            found.append(replace(step, reward=(after - low) / (high - low), episode=None))
+            if not low <= after <= high and not self.clipped:
+                log.warning(
+                    "%s earns %g, beyond %g to %g: set policies.points.%s.low and high",
+                    self.point,
+                    after,
+                    low,
+                    high,
+                    self.point,
+                )
+            self.clipped += not low <= after <= high
+            found.append(replace(step, reward=(min(max(after, low), high) - low) / (high - low), episode=None))
         return found[::-1]
 
     @staticmethod

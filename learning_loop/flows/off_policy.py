@@ -49,10 +49,10 @@ def evaluate(log: Sequence[Experience], policy: Policy, *, rng: random.Random) -
     """
     _judgeable(log)
     reward = np.array([one.reward for one in log])
-    shares = [_shares(policy, one) for one in log]
+    shares = [shares_of(policy, one) for one in log]
     likely = np.array([share[one.options.index(one.chosen)] for share, one in zip(shares, log, strict=True)])
     weight = likely / np.array([one.propensity for one in log], dtype=float)
-    _tried(log, shares)
+    tried(log, shares)
     found = overlap(weight, _effective(log, shares))
     if found.effective < LEAST_EFFECTIVE:
         raise UsageError(
@@ -93,8 +93,8 @@ def _judgeable(log: Sequence[Experience]) -> None:
         raise UsageError("the log is deterministic: it says nothing of any other choice. Log with a floor for every option")
 
 
-def _tried(log: Sequence[Experience], shares: Sequence[Floats]) -> None:
-    """Refuse a policy that would take options the log could not: of those nothing is known, whatever the weights say.
+def tried(log: Sequence[Experience], shares: Sequence[Floats]) -> None:
+    """Raise UsageError for a policy that would take options the log could not: of those nothing is known.
 
     Where it is not known how likely each option was, those that it never took count as such.
     """
@@ -126,7 +126,8 @@ def _effective(log: Sequence[Experience], shares: Sequence[Floats]) -> float | N
     return len(log) ** 2 / squares if squares else None
 
 
-def _shares(policy: Policy, one: Experience) -> Floats:
+def shares_of(policy: Policy, one: Experience) -> Floats:
+    """Return how likely a policy takes each option of a choice, (options,)."""
     return np.array(probabilities(one.options, policy.distribution(one.context, one.options)))
 
 

@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from learning_loop.app import App
-from learning_loop.errors import LearningLoopError, NotFoundError, UsageError
+from learning_loop.errors import LearningLoopError, NotFoundError, PolicyError, UsageError
 from learning_loop.features.encoding import RAMP, RESERVED, SHADOW
 from learning_loop.flows.experience import Log, Place
 from learning_loop.flows.guard import Guard
@@ -24,17 +25,24 @@ LEARNED, RULES = "learned", "rules"
 LIVE = "live"  # the version that goes on learning
 POLICY, CLIMB = "policy", "ramp"  # kinds of events: what was said of a point, and how far its ramp has come
 FALLBACK = "fallback"
+PAUSE_S = 30.0  # that a policy does not choose after it took too long
+LEARN_S, JUDGE_S = 1.0, 20.0  # how far learning and the ramps may lag behind
 BY = "+by"  # the ending of the id of what says by whom a choice outside of runs was made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How a point stands: its mode, and why; the version that would choose, and the share of units it does choose for."""
+    """How a point stands: its mode, and why; the version that would choose, and the share of units it does choose for.
+
+    For the others the `incumbent` chooses, the version before it that had its full share, and the rules where there is none.
+    The newest version is `waiting` where it has not entered yet.
+    """
 
     mode: Mode
     why: str
     version: str | None = None
-    entered: bool = False
+    incumbent: str | None = None
+    waiting: str | None = None
     share: float = 0.0
     stage: int | None = None
     over: str | None = None
@@ -56,43 +64,55 @@ def standing(app: App, point: str) -> Standing:
     origin = app.configuration.origins.get("mode", "")
     if app.settings.mode == "disabled" or origin.startswith(("environment", "flag")):
         mode, why = app.settings.mode, origin or "mode"
-    version = candidate(events, own)
-    entered = any(event.data["action"] == "enter" and event.data["version"] == version for event in events)
-    climbs = [event for event in app.ledger.events(CLIMB, point) if event.data["candidate"] == version]
-    newest: Mapping[str, Any] = climbs[-1].data if climbs else {}
-    holdout = settings.ramp.holdout
-    share = 0.0
-    if version is not None and mode == "production":
-        share = 1 - holdout
-    elif version is not None and mode == "ab_test" and entered:
-        share = min(settings.ramp.stages[0] / 100, 1 - holdout)
-    if newest and mode in ("ab_test", "production"):
-        rolled = newest["over"] in ("rolled back", "futile")
-        share = (
-            0.0 if rolled else share if mode == "production" else min(settings.ramp.stages[newest["stage"]] / 100, 1 - holdout)
-        )
+    version, incumbent, newest_made = choosing(events, own, mode)
+    done = {what: {event.data["version"] for event in events if event.data["action"] == what} for what in ("enter", "complete")}
+    newest: Mapping[str, Any] = next((event.data for event in app.ledger.events(CLIMB, point, last=1)), {})
+    if newest.get("candidate") != version:
+        newest = {}
+    ramp, share = settings.ramp, 0.0
+    if version is not None and mode == "production" and (version == LIVE or version in done["enter"] | done["complete"]):
+        share = 1 - ramp.holdout
+    if version is not None and mode == "ab_test" and version in done["enter"]:
+        share = min(ramp.stages[min(newest.get("stage", 0), len(ramp.stages) - 1)] / 100, 1 - ramp.holdout)
+    if newest.get("over") == "doubted":
+        share = min(ramp.stages[newest["stage"]] / 100, share)
+    if newest.get("over") in ("rolled back", "futile"):
+        share = 0.0
     return Standing(
-        mode=mode, why=why, version=version, entered=entered, share=share, stage=newest.get("stage"), over=newest.get("over")
+        mode=mode,
+        why=why,
+        version=version,
+        incumbent=incumbent if mode in ("ab_test", "production") else None,
+        waiting=newest_made if newest_made not in done["enter"] | done["complete"] else None,
+        share=share,
+        stage=newest.get("stage"),
+        over=newest.get("over"),
     )
 
 
-def candidate(events: Sequence[Event], own: Point | None) -> str | None:
-    """Return the version that is to choose: the newest that was trained, else the one that learns live.
+def choosing(events: Sequence[Event], own: Point | None, mode: Mode) -> tuple[str | None, str | None, str | None]:
+    """Return the version that is to choose, the one that chooses where it does not, None being the rules, and the newest.
 
-    Once one was taken back, it is the newest before it that had its full share, if any.
+    In shadow it is the newest. Else it is the newest that may: what was trained since waits until it has entered, and while one
+    makes its way, the one before it that has its full share goes on choosing for the others. Once one was taken back, those
+    made before it count only where they had their full share.
     """
-    said = {
-        what: {event.data["version"] for event in events if event.data["action"] == what} for what in ("rollback", "complete")
-    }
-    versions = [LIVE] if own is not None and learns_live(own) else []
-    versions += [event.data["version"] for event in events if event.data["action"] == "train"]
-    fallen = False
-    for version in reversed(versions):
-        if version in said["rollback"]:
-            fallen = True
-        elif not fallen or version in said["complete"]:
-            return str(version)
-    return None
+    said = {what: {event.data["version"] for event in events if event.data["action"] == what} for what in SAID}
+    fallen = max((place for place, event in enumerate(events) if event.data["action"] == "rollback"), default=-1)
+    made = {event.data["version"]: place for place, event in enumerate(events) if event.data["action"] == "train"}
+    if own is not None and learns_live(own):
+        made = {LIVE: -1, **made}
+    still = [one for one, place in made.items() if one not in said["rollback"] and (place >= fallen or one in said["complete"])]
+    newest = still[-1] if still else None
+    if mode not in ("ab_test", "production"):
+        return newest, None, newest
+    entered = [one for one in still if one in said["enter"] | said["complete"]]
+    version = entered[-1] if entered else LIVE if LIVE in still and mode == "production" else newest
+    incumbent = next((one for one in reversed(still) if one in said["complete"] and one != version), None)
+    return version, incumbent, newest
+
+
+SAID = ("enter", "complete", "rollback")
 
 
 def learns_live(settings: Point) -> bool:
@@ -100,6 +120,27 @@ def learns_live(settings: Point) -> bool:
     from learning_loop.policies import BANDITS
 
     return settings.learner in BANDITS
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be chosen from, and what is known."""
+
+    options: Sequence[str]
+    context: Mapping[str, Any]
+    execution_id: str | None
+    mask: tuple[str, ...]
+
+    def decided(self, app: App, point: str, policy: Policy | None, floor: float) -> Decision:
+        return app.decider.decide(
+            point,
+            self.options,
+            context=self.context,
+            execution_id=self.execution_id,
+            policy=policy,
+            floor=floor,
+            mask=self.mask,
+        )
 
 
 class Shares:
@@ -120,132 +161,155 @@ class Service:
     def __init__(self, app: App, point: str) -> None:
         self.app, self.point = app, point
         self.settings = app.settings.policies.points.get(point) or Point()
-        self.rules: Policy | None = self._ruled()
+        self.rules: Policy | None = None
+        self._read_rules = not self.settings.rules
         self.lock = threading.RLock()
         self.standing = Standing(mode="shadow", why="")
         self.learner: Learner | None = None
-        self._loaded: str | None = None
+        self.incumbent: Learner | None = None
+        self._learning = threading.Lock()
+        self._loaded: tuple[str | None, str | None] = (None, None)
         self._place, self._since = Place(), 0
-        self._looked_at = -LOOK_S
+        self._looked_at, self._paused_until = -LOOK_S, 0.0
 
-    def _ruled(self) -> Policy | None:
-        if not self.settings.rules:
-            return None  # then the first option is taken
+    def look(self, guard: Guard | None = None, warnings: list[str] | None = None, *, fresh: bool = False) -> None:
+        """Find out who chooses now, once a second; what cannot be loaded does not choose."""
+        if not fresh and time.monotonic() - self._looked_at < LOOK_S:
+            return
+        caught, said = guard or Guard(strict=True), warnings if warnings is not None else []
+        with self.lock:
+            self._looked_at = time.monotonic()
+            self.standing = now = standing(self.app, self.point)
+            if not self._read_rules:
+                self._read_rules = True
+                self.rules = caught.attempt(f"rules of {self.point}", said, self._ruled)
+            wanted = (None, None) if now.mode == "disabled" else (now.version, now.incumbent)
+            if wanted != self._loaded:
+                self._loaded = wanted
+                self.learner, self.incumbent = (
+                    caught.attempt(f"policy of {self.point}", said, partial(self._load, version)) for version in wanted
+                )
+
+    def _ruled(self) -> Policy:
         from learning_loop.policies import policy
 
         return policy("rules", rules=self.settings.rules)
-
-    def look(self, *, fresh: bool = False) -> None:
-        """Find out who chooses now, once a second."""
-        if not fresh and time.monotonic() - self._looked_at < LOOK_S:
-            return
-        with self.lock:
-            self._looked_at = time.monotonic()
-            self.standing = standing(self.app, self.point)
-            if self.standing.version != self._loaded:
-                self.learner = self._load(self.standing.version)
-                self._loaded = self.standing.version
 
     def decide(
         self, options: Sequence[str], context: Mapping[str, Any], guard: Guard, warnings: list[str], **where: Any
     ) -> list[Decision]:
         """Return the choice, the last of what is returned, and what belongs to it: by whom it was made, or would have been."""
-        self.look()
-        unit, execution_id = where.get("unit"), where.get("execution_id")
-        mask = tuple(where.get("mask") or ())
-        now, learner = self.standing, self.learner
+        self.look(guard, warnings)
+        asked = _Asked(options, context, where.get("execution_id"), tuple(where.get("mask") or ()))
+        unit, now, learner = where.get("unit"), self.standing, self.learner
         if learner is None or now.mode == "disabled" or (now.share == 0.0 and now.mode != "shadow"):
-            return [self._by_rules(options, context, execution_id, mask)]
+            return [self._otherwise(asked, guard, warnings)]
         if now.mode == "shadow":
-            would = guard.attempt(
-                "policy", warnings, lambda: self._learned(SHADOW, options, context, execution_id, mask, learner)
-            )
-            chosen = self._by_rules(options, context, execution_id, mask)
+            would = guard.attempt("policy", warnings, lambda: self._learned(SHADOW, asked, learner))
+            chosen = self._otherwise(asked, guard, warnings)
             return [chosen] if would is None else [would, chosen]
         by = self.app.decider.decide(
             f"{RAMP}{self.point}",
             (LEARNED, RULES),
-            context={"version": now.version, "unit": unit},
-            execution_id=execution_id,
+            context={"version": now.version, "unit": unit, "alone": bool(where.get("alone"))},
+            execution_id=asked.execution_id,
             policy=Shares(now.share),
             unit=None if unit is None else f"{now.version} {unit}",
         )
         if by.chosen == RULES:
-            return [by, self._by_rules(options, context, execution_id, mask)]
-        made = guard.attempt("policy", warnings, lambda: self._learned("", options, context, execution_id, mask, learner))
-        if made is None or made.latency_us > 1000 * self.app.settings.policies.time_budget_ms:
-            if made is not None:
-                guard.warn(f"policy: {self.point} took {made.latency_us / 1000:.0f} ms to choose: the rules chose", warnings)
-            rules = self._by_rules(options, context, execution_id, mask)
+            return [by, self._otherwise(asked, guard, warnings)]
+        made = None
+        if time.monotonic() >= self._paused_until:
+            made = guard.attempt("policy", warnings, lambda: self._learned("", asked, learner))
+            budget = self.app.settings.policies.time_budget_ms
+            if made is not None and made.latency_us > 1000 * budget:
+                self._paused_until = time.monotonic() + PAUSE_S
+                took = f"{made.latency_us / 1000:.0f} ms, more than {budget:g}"
+                guard.warn(f"policy: a choice at {self.point} took {took}: the rules choose for {PAUSE_S:.0f} s", warnings)
+                made = None
+        if made is None:
+            rules = self._otherwise(asked, guard, warnings)
             return [by, replace(rules, policy=f"{FALLBACK} {rules.policy}")]
         return [by, made]
 
-    def _by_rules(
-        self, options: Sequence[str], context: Mapping[str, Any], execution_id: str | None, mask: Sequence[str]
-    ) -> Decision:
-        return self.app.decider.decide(
-            self.point,
-            options,
-            context=context,
-            execution_id=execution_id,
-            policy=self.rules,
-            floor=self.settings.explore,
-            mask=mask,
-        )
+    def _otherwise(self, asked: "_Asked", guard: Guard, warnings: list[str]) -> Decision:
+        """Return the choice of the version that has its full share, while another makes its way; else that of the rules."""
+        incumbent = self.incumbent if self.standing.incumbent is not None else None
+        if incumbent is not None:
+            made: Decision | None = guard.attempt("policy", warnings, lambda: self._learned("", asked, incumbent))
+            if made is not None:
+                return made
+        return asked.decided(self.app, self.point, self.rules, self.settings.explore)
 
-    def _learned(
-        self,
-        before: str,
-        options: Sequence[str],
-        context: Mapping[str, Any],
-        execution_id: str | None,
-        mask: Sequence[str],
-        learner: Learner,
-    ) -> Decision:
-        with self.lock:
-            return self.app.decider.decide(
-                f"{before}{self.point}",
-                options,
-                context=context,
-                execution_id=execution_id,
-                policy=learner,
-                floor=self.settings.floor,
-                mask=mask,
-            )
+    def _learned(self, before: str, asked: "_Asked", learner: Learner) -> Decision:
+        """Return the choice of what was learned; raise PolicyError where it learns just now, for longer than there is time."""
+        if not self.lock.acquire(timeout=self.app.settings.policies.time_budget_ms / 1000):
+            raise PolicyError(f"{self.point} learns just now: the rules choose")
+        try:
+            return asked.decided(self.app, f"{before}{self.point}", learner, self.settings.floor)
+        finally:
+            self.lock.release()
 
     # ------------------------------------------------------------------------------------------------------- learning
 
-    def catch_up(self) -> int:
-        """Learn from what ended or was rewarded since the last time, where the learner learns live; return from how much."""
-        self.look(fresh=True)
-        if self._loaded != LIVE or self.learner is None or self.standing.mode == "disabled":
+    def catch_up(self, *, wait: bool = True) -> int:
+        """Learn from what ended or was rewarded since the last time, where the learner learns live; return from how much.
+
+        One thread at a time; without `wait`, nothing where another one is at it.
+        """
+        if not self._learning.acquire(blocking=wait):
             return 0
-        learned = 0
-        log = Log(self.app, self.point, self.settings)
-        for episode, place in log.episodes(self._place):
-            batch = log.scaled(episode)
-            with self.lock:
-                self.learner.update(batch)
-                self._place = place
-            learned += len(batch)
-        self._since += learned
-        if self._since >= KEEP_EVERY:
-            self.keep()
-        return learned
+        try:
+            self.look(fresh=True)
+            learner = self._live()
+            if learner is None:
+                return 0
+            learned = 0
+            log = Log(self.app, self.point, self.settings)
+            for episode, place in log.episodes(self._place):
+                self._place = place  # before it is learned from: what cannot be learned from is not tried for ever
+                batch = log.scaled(episode)
+                with self.lock:
+                    learner.update(batch)
+                learned += len(batch)
+            self._since += learned
+            if self._since >= KEEP_EVERY:
+                self._keep()
+            return learned
+        finally:
+            self._learning.release()
+
+    def _live(self) -> Learner | None:
+        """Return what learns live at this point, if anything does."""
+        if self.standing.mode == "disabled":
+            return None
+        return self.learner if self._loaded[0] == LIVE else self.incumbent if self._loaded[1] == LIVE else None
 
     def keep(self) -> None:
         """Write down what was learned live, so that it need not be learned again; it is derived from the ledger."""
-        with self.lock:
-            if self._since and self.learner is not None and self._loaded == LIVE:
-                about = {**self._made(), "outcome": self._place.outcome, "credit": self._place.credit}
-                save_version(folder_of(self.app.workspace, self.point) / LIVE, self.learner.state(), about)
-                self._since = 0
+        with self._learning:
+            self._keep()
+
+    def _keep(self) -> None:
+        learner = self._live()
+        if self._since and learner is not None:
+            about = {**self._made(), "outcome": self._place.outcome, "credit": self._place.credit}
+            with self.lock:
+                state = learner.state()
+            save_version(folder_of(self.app.workspace, self.point) / LIVE, state, about)
+            self._since = 0
 
     def _made(self) -> dict[str, Any]:
         """Return what a kept state must have in common with what would be learned now."""
         reward = Log(self.app, self.point, self.settings).version
         bounds = [self.settings.low, self.settings.high]
-        return {"learner": self.settings.learner, "settings": dict(self.settings.settings), "reward": reward, "bounds": bounds}
+        return {
+            "point": self.point,
+            "learner": self.settings.learner,
+            "settings": dict(self.settings.settings),
+            "reward": reward,
+            "bounds": bounds,
+        }
 
     def _load(self, version: str | None) -> Learner | None:
         from learning_loop.policies import learner
@@ -258,11 +322,11 @@ class Service:
             self._place, self._since = Place(), 0
             try:
                 state, about = load_version(folder / LIVE)
-            except LearningLoopError:
-                return made
-            if self._made().items() <= about.items():
-                made.load(state)
-                self._place = Place(about["outcome"], about["credit"])
+                if self._made().items() <= about.items():
+                    made.load(state)
+                    self._place = Place(about["outcome"], about["credit"])
+            except (LearningLoopError, LookupError, TypeError, ValueError, AttributeError):  # it is derived: begin anew
+                return learner(self.settings.learner, **self.settings.settings)
             return made
         state, about = load_version(folder / version)
         made = learner(about["learner"], **about["settings"])
@@ -277,6 +341,7 @@ class Points:
         self._app = app
         self._services: dict[str, Service] = {}
         self._lock = threading.Lock()
+        self._touched, self._watched_at, self._judged_at = False, -LEARN_S, -JUDGE_S
 
     def after_fork(self) -> None:
         self._lock, self._services = threading.Lock(), {}
@@ -299,25 +364,45 @@ class Points:
     ) -> Decision:
         """Make and record a choice outside of runs. What says by whom it was made has its id, with an ending."""
         check_point(point)
-        made = self[point].decide(names, context, guard, warnings, unit=unit or self._app.ids())
+        alone = unit is None
+        made = self[point].decide(names, context, guard, warnings, unit=self._app.ids() if alone else unit, alone=alone)
         chosen = made[-1]
         self._app.ledger.append(*(replace(other, id=f"{chosen.id}{BY}") for other in made[:-1]), chosen)
+        self.watch()
         return chosen
 
-    def reward(self, decision_id: str, value: float, source: str) -> None:
+    def reward(self, decision_id: str, value: float, source: str, guard: Guard) -> None:
         """Record what a choice earned, and learn from it; raise NotFoundError or UsageError."""
-        if not math.isfinite(value):
-            raise UsageError(f"a reward must be a finite number, not {value}: leave out what is unknown")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise UsageError(f"a reward must be a finite number, not {value!r}: leave out what is unknown")
         found = self._app.ledger.decision(decision_id)
         if found is None:
             raise NotFoundError(f"there is no choice {decision_id!r} to be rewarded: give the id that `decide` returned")
-        credit = Credit(
-            decision_id=decision_id, execution_id=found.execution_id, value=float(value), source=source, at=self._app.clock()
-        )
+        if found.execution_id is not None:
+            own = "say `run.credit` during it, or give feedback on the run"
+            raise UsageError(f"the choice {decision_id!r} was made in a run and earns what that is worth: {own}")
+        credit = Credit(decision_id=decision_id, execution_id=None, value=float(value), source=source, at=self._app.clock())
         if not self._app.ledger.credit(credit):
             raise UsageError(f"the choice {decision_id!r} has a reward already: each is given once")
-        if found.execution_id is None:
-            self[found.point].catch_up()
+        guard.attempt("learning", [], lambda: self[found.point].catch_up(wait=False))
+        self.watch()
+
+    def watch(self) -> None:
+        """Learn, and look at the ramps, in the background: now and then, while choices are made."""
+        self._touched = True
+        now = time.monotonic()
+        if now - self._watched_at >= LEARN_S:
+            self._watched_at = now
+            self._app.later("policies", self.catch_up)
+        if now - self._judged_at >= JUDGE_S:
+            self._judged_at = now
+            self._app.later("ramps", self.judge)
+
+    def finish(self) -> None:
+        """Do in the background what is left to be done before a loop is closed."""
+        if self._touched:
+            self._app.later("policies", self.keep)
+            self._app.later("ramps", self.judge)
 
     def judge(self) -> None:
         """Take what ended since as evidence about the learned policies."""

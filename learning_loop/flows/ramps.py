@@ -1,8 +1,8 @@
 """Ramps at work: units since the last look are taken as evidence about a learned policy, and its share follows."""
 
-import contextlib
 import logging
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
 from learning_loop.app import App
@@ -11,7 +11,7 @@ from learning_loop.experiments.ramp import OVER, Climb, Told
 from learning_loop.experiments.ramp import Step as Moved
 from learning_loop.features.encoding import RAMP
 from learning_loop.flows.experience import Episode, Log, Place
-from learning_loop.flows.points import BY, CLIMB, LEARNED, POLICY, standing
+from learning_loop.flows.points import BY, CLIMB, LEARNED, LIVE, POLICY, standing
 from learning_loop.ledger.selection import EXCLUDED
 from learning_loop.records import Decision, Event, Exposed, Kind
 
@@ -36,9 +36,10 @@ def judge(app: App, point: str, *, wait_s: float = 1.0) -> list[Told]:
     line in the log, and in force in every process within a second.
     """
     now = standing(app, point)
-    if now.mode == "ab_test" and now.version is not None and not now.entered:
-        _try_to_enter(app, point, now.version)
-        return []
+    lets_in = now.mode == "ab_test" or (now.mode == "production" and now.waiting != LIVE)
+    if lets_in and now.waiting is not None:
+        _try_to_enter(app, point, now.waiting)
+    now = standing(app, point)
     if now.version is None or now.share == 0.0:
         return []
     with app.journal.alone(wait_s=wait_s):
@@ -52,31 +53,38 @@ class _Look:
         self.app, self.point, self.version, self.now = app, point, version, app.clock()
         self.log = Log(app, point)
         ramp = app.settings.policies.ramp
-        events = app.ledger.events(CLIMB, point)
-        same = [event for event in events if event.data["candidate"] == version]
-        newest: Mapping[str, Any] | None = same[-1].data if same else None
-        if newest is not None and newest["made"] != self._made():
-            newest = None  # an e-process is bound to one reward and one ramp: with another it begins anew
-        others = {event.data["candidate"] for event in events} - {version}
-        found = {event.data["version"] for event in app.ledger.events(POLICY, point) if event.data["action"] == "complete"}
-        self.climb = Climb(version, ramp, self.now, tried=len(others), found=len(found - {version}), kept=newest)
-        entered = [event.data["outcome"] for event in app.ledger.events(POLICY, point) if self._entered(event)]
-        self.place = Place(entered[-1] if entered else 0)
-        if newest is not None:
-            self.place = Place(newest["outcome"], newest["credit"])
-        self.seen: set[str] = set(newest["seen"]) if newest is not None else set()
-        self.fresh = newest is None
+        events = app.ledger.events(POLICY, point)
+        newest: Mapping[str, Any] = next((event.data for event in app.ledger.events(CLIMB, point, last=1)), {})
+        begun = {event.data["version"] for event in events if event.data["action"] == "enter"} - {version}
+        found = {event.data["version"] for event in events if event.data["action"] == "complete"} - {version}
+        tried = len(begun)
+        entered = [event.data["outcome"] for event in events if self._entered(event)]
+        self.place, self.seen = Place(entered[-1] if entered else 0), set[str]()
+        self.kept, self.again = newest if newest.get("candidate") == version else {}, 0
+        if self.kept:  # what was seen is not seen again, whatever was changed since
+            self.place, self.seen = Place(self.kept["outcome"], self.kept["credit"]), set(self.kept["seen"])
+            self.again = self.kept["again"]
+        same = bool(self.kept) and self.kept["made"] == self._made()
+        if self.kept and not same:
+            self.again += 1  # an e-process is bound to one reward: with another it is one more that is tried, on new units
+            self.place = Place(app.ledger.last_place(), app.ledger.last_credit())
+        self.fresh = not same
+        self.climb = Climb(
+            version, ramp, self.now, tried=tried + self.again, found=len(found), kept=self.kept if same else None
+        )
 
     def _entered(self, event: Event) -> bool:
         return bool(event.data["action"] == "enter" and event.data["version"] == self.version)
 
     def _made(self) -> str:
-        return f"{self.log.version} {self.app.settings.policies.ramp.model_dump_json()}"
+        ramp, own = self.app.settings.policies.ramp, self.app.settings.policies.points.get(self.point)
+        bounds = (own.low, own.high) if own is not None else None
+        return f"{self.log.version} {bounds} {ramp.level} {ramp.harm_level}"
 
     def carry_out(self) -> list[Told]:
         told, taken = [], 0
         excluded = {event.subject for event in self.app.ledger.events(EXCLUDED)}
-        for episode, place in self.log.episodes(self.place):
+        for episode, place in self.log.episodes(self.place, unknown=True):
             self.place = place
             unit = self._unit(episode)
             if unit is None or (episode.record is not None and episode.record.execution.id in excluded):
@@ -86,7 +94,7 @@ class _Look:
                 told.append(moved)
                 if self.climb.over in OVER:
                     break
-        if told or self.fresh or taken >= KEEP_EVERY:
+        if told or self.fresh or taken >= max(KEEP_EVERY, len(self.seen) // 4):
             self.app.ledger.append(*(self._event(moved) for moved in told), self._kept())
         for moved in told:
             level = logging.WARNING if moved.step in (*OVER, Moved.FROZEN, Moved.DOUBTED) else logging.INFO
@@ -98,12 +106,16 @@ class _Look:
         by = self._assigned(episode)
         if by is None or by.probabilities is None or by.context.get("version") != self.version:
             return None
+        record, odds = episode.record, by.probabilities[by.alternatives.index(LEARNED)]
         name = str(by.context.get("unit"))
-        if self.log.sticky:
-            if name in self.seen:
+        if not by.context.get("alone") and (record is None or name != record.execution.id):
+            mark = blake2b(name.encode(), digest_size=5).hexdigest()
+            if mark in self.seen:
                 return None
-            self.seen.add(name)
-        record = episode.record
+            self.seen.add(mark)
+        if not episode.steps:
+            self.climb.miss(odds, taken=by.chosen == LEARNED)
+            return None
         outcome = record.outcome if record is not None else None
         said = {measure.metric: measure.value for measure in record.feedback} if record is not None else {}
         success = said.get("success")
@@ -113,7 +125,7 @@ class _Look:
             kind=record.execution.kind if record is not None else Kind(type=self.point),
             ended_at=outcome.ended_at if outcome is not None else by.at,
             units=(ALL, self.version),
-            odds=(1.0, by.probabilities[by.alternatives.index(LEARNED)]),
+            odds=(1.0, odds),
             shown=frozenset((ALL, self.version) if by.chosen == LEARNED else (ALL,)),
             score=100 * min(max(self.log.scaled(episode)[0].reward, 0.0), 1.0),
             success=success > 0 if success is not None else outcome.success if outcome is not None else None,
@@ -142,7 +154,14 @@ class _Look:
 
     def _kept(self) -> Event:
         place = {"outcome": self.place.outcome, "credit": self.place.credit}
-        kept = {"candidate": self.version, "made": self._made(), **place, "seen": sorted(self.seen), **self.climb.plain()}
+        kept = {
+            "candidate": self.version,
+            "made": self._made(),
+            "again": self.again,
+            **place,
+            "seen": sorted(self.seen),
+            **self.climb.plain(),
+        }
         return Event(kind=CLIMB, subject=self.point, at=self.now, data=kept)
 
 
@@ -151,8 +170,16 @@ def _figures(moved: Told) -> str:
 
 
 def _try_to_enter(app: App, point: str, version: str) -> None:
-    with contextlib.suppress(LearningLoopError):  # what the log cannot say yet it may say later
+    """Let a version enter if it may; what the log could not say it may say later, once there is a fifth more of it."""
+    counted = app.ledger.points().get(point, 0)
+    refused = [event for event in app.ledger.events(POLICY, point) if event.data["action"] == "refuse"]
+    if refused and refused[-1].data["version"] == version and counted < 1.2 * refused[-1].data["choices"]:
+        return
+    try:
         enter(app, point, version)
+    except LearningLoopError as error:
+        data = {"action": "refuse", "version": version, "by": "loop", "reason": str(error), "choices": counted}
+        app.ledger.append(Event(kind=POLICY, subject=point, at=app.clock(), data=data))
 
 
 def enter(app: App, point: str, version: str) -> str:
@@ -173,6 +200,9 @@ def roll_back(app: App, point: str, version: str | None, *, reason: str) -> str:
     wanted = version or standing(app, point).version
     if wanted is None:
         raise UsageError(f"no learned policy chooses at {point!r}: there is nothing to roll back")
+    known = {event.data["version"] for event in app.ledger.events(POLICY, point) if event.data["action"] == "train"} | {LIVE}
+    if wanted not in known:
+        raise UsageError(f"there is no version {wanted!r} of {point!r}: it has {', '.join(sorted(known))}")
     data = {"action": "rollback", "version": wanted, "by": "person", "reason": reason or "a person said so", "share": 0.0}
     app.ledger.append(Event(kind=POLICY, subject=point, at=app.clock(), data=data))
     return wanted
@@ -183,6 +213,8 @@ def set_mode(app: App, point: str, mode: str, *, reason: str = "") -> str | None
 
     Only what has passed the look at the log may enter ab_test, only what has passed its ramp production.
     """
+    if point not in {*app.ledger.points(), *app.settings.policies.points}:
+        raise UsageError(f"there is no decision point {point!r}: see `learning-loop policy status`")
     found, says = standing(app, point), None
     if mode in ("ab_test", "production"):
         if found.version is None:
@@ -194,8 +226,8 @@ def set_mode(app: App, point: str, mode: str, *, reason: str = "") -> str | None
                 f"{found.version} has not shown in its ramp that it helps: set ab_test first, or, if you know better, "
                 f"policies.points.{point}.mode in config/policies.yaml"
             )
-        if mode == "ab_test" and not found.entered:
-            says = enter(app, point, found.version)
+        if mode == "ab_test" and found.waiting is not None:
+            says = enter(app, point, found.waiting)
     data = {"action": "mode", "mode": mode, "version": found.version, "by": "person", "reason": reason}
     app.ledger.append(Event(kind=POLICY, subject=point, at=app.clock(), data=data))
     return says

@@ -2,8 +2,9 @@
 
 import contextlib
 import json
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -109,7 +110,7 @@ class Run:
 
     # ------------------------------------------------------------------------------------------- what the work may say
 
-    def decide(self, point: str, options: Sequence[Any], **context: Any) -> Any:
+    def decide(self, point: str, options: Sequence[Any], /, **context: Any) -> Any:
         """Return one of the options, chosen and logged at this decision point; the first where choosing fails.
 
         Options that rules prefer are taken first, those they avoid last.
@@ -160,7 +161,8 @@ class Run:
     def _attempted(self, number: int, error: BaseException | None) -> None:
         self.checkpoint(f"attempt {number}", ok=error is None, error=None if error is None else type(error).__name__)
 
-    def _chosen(self, point: str, options: Sequence[Any], context: Mapping[str, Any], mask: Sequence[str] = ()) -> Any:
+    def _chosen(self, point: str, given: Iterable[Any], context: Mapping[str, Any], mask: Sequence[str] = ()) -> Any:
+        options = list(given)
         with self.guard("decision", self.warnings):
             if self.points is not None:
                 check_point(point)
@@ -178,7 +180,7 @@ class Run:
     ) -> str:
         """Return the next action of an episode, chosen at a decision point, or by the policy that is given."""
         if policy is None:
-            return str(self.decide(point, actions, **{str(name): value for name, value in facts.items()}))
+            return str(self._chosen(point, actions, facts))
         with self.guard("decision", self.warnings):
             if self.app is not None:
                 check_point(point)
@@ -191,6 +193,8 @@ class Run:
     def credit(self, reward: float) -> None:
         """Say what the newest choice of this run earned by itself, beside what the whole run will be worth."""
         with self.guard("credit", self.warnings):
+            if not math.isfinite(reward):
+                raise UsageError(f"a reward must be a finite number, not {reward}: leave out what is unknown")
             if self.app is not None and self.observed.decisions:
                 newest = self.observed.decisions[-1].id
                 self.credits[newest] = Credit(
@@ -210,7 +214,8 @@ class Run:
 
     def _unit(self, of: str, context: Mapping[str, Any]) -> str:
         """Return what is chosen for by the learned policy, or by the rules, as a whole."""
-        return self.id if of == "run" else self.task.id if of == "task" else name_of(context.get(of))
+        known = context.get(of)
+        return self.task.id if of == "task" else self.id if of == "run" or known is None else name_of(known)
 
     def checkpoint(self, name: str, /, **data: Any) -> None:
         """Note that the work has come so far; skipped where mid_task checkpoints are switched off."""

@@ -16,10 +16,9 @@ import numpy as np
 from learning_loop import __version__
 from learning_loop.app import App
 from learning_loop.decider import First
-from learning_loop.decider import probabilities as shared
 from learning_loop.errors import LearningLoopError, UsageError, WorkspaceError
 from learning_loop.flows.experience import Episode, Log, experience_of
-from learning_loop.flows.off_policy import CERTAIN, LEAST_EFFECTIVE, evaluate
+from learning_loop.flows.off_policy import BEYOND, CERTAIN, LEAST_EFFECTIVE, evaluate, shares_of, tried
 from learning_loop.flows.points import LIVE, POLICY, ledger_points
 from learning_loop.policies import STEPWISE, learner, policy
 from learning_loop.protocols import Learner, Policy, Replaying
@@ -28,8 +27,8 @@ from learning_loop.settings import Point
 from learning_loop.stats.off_policy import overlap, per_decision
 from learning_loop.workspace.versions import folder_of, load_version, save_version
 
-LEAST, FEW = 50, 100  # episodes: below the first nothing is trained, below the second it is warned
-HELD_OUT = 0.2  # of the episodes, the newest, that are not learned from
+LEAST, FEW = 50, 200  # episodes: below the first nothing is trained, below the second it is warned
+HELD_OUT, JUDGEABLE = 0.2, 60  # of the episodes, the newest that are not learned from; and how many it takes to judge by
 BATCH = 40  # episodes that a step-wise learner is given at a time
 TOLERANCE = 0.05  # of the reward's range, that a policy's lower bound may lie below the rules
 ONE_SIDED = 0.9  # of the episodes with the same value, from which on a log is one-sided
@@ -80,10 +79,10 @@ def train(  # noqa: PLR0913  (what there is to say of a training)
 ) -> Trained:
     """Train a policy on what is on record of a point, or on `episodes`, and write it as a new version.
 
-    The newest fifth is held out, and what was learned is judged on it beside the rules. A training that was broken off goes on
-    where it was. With `only` it learns from choices whose context says so, with `start` it goes on from a version: so a policy
-    for all is tuned to some. With an `output` folder the version is written there, and is no candidate. Raise UsageError where
-    there is too little to learn from, or nothing was left to chance.
+    The newest fifth, or what it takes to judge by, is held out, and what was learned is judged on it beside the rules. A
+    training that was broken off goes on where it was. With `only` it learns from choices whose context says so, with `start` it goes on
+    from a version: so a policy for all is tuned to some. With an `output` folder the version is written there, and is no
+    candidate. Raise UsageError where there is too little to learn from, or nothing was left to chance.
     """
     settings = settings or app.settings.policies.points.get(point) or Point()
     name = algo or settings.learner
@@ -93,7 +92,7 @@ def train(  # noqa: PLR0913  (what there is to say of a training)
         name_, value = only
         whole = [one for one in whole if one.steps and str(one.steps[0].context.get(name_)) == value]
     warnings = _looked_through(point, whole)
-    cut = len(whole) - max(int(HELD_OUT * len(whole)), 1)
+    cut = len(whole) - max(int(HELD_OUT * len(whole)), min(JUDGEABLE, len(whole) // 3))
     older, newer = whole[:cut], whole[cut:]
     own = dict(settings.settings) if name == settings.learner else {}
     recipe = _Recipe(name=name, settings=own, epochs=epochs, seed=seed, start=start, told=told)
@@ -203,9 +202,7 @@ def judged(app: App, point: str, version: str) -> Judgement:
 def _looked_through(point: str, whole: Sequence[Episode]) -> list[str]:
     """Return what is to be said of the data; raise UsageError where nothing can be learned from it."""
     if len(whole) < LEAST:
-        raise UsageError(
-            f"{len(whole)} episodes of {point!r} are too few to learn from: {LEAST} are needed, {FEW} to 200 are better"
-        )
+        raise UsageError(f"{len(whole)} episodes of {point!r} are too few to learn from: {LEAST} are needed, {FEW} are better")
     steps = [step for episode in whole for step in episode.steps]
     known = [step.propensity for step in steps if step.propensity is not None]
     if not known or all(propensity >= CERTAIN for propensity in known):
@@ -213,7 +210,7 @@ def _looked_through(point: str, whole: Sequence[Episode]) -> list[str]:
             f"nothing was left to chance at {point!r}: what was never tried cannot be learned. "
             f"Set policies.points.{point}.explore to 0.1, and run on"
         )
-    warnings = [] if len(whole) >= FEW else [f"{len(whole)} episodes are few: {FEW} to 200 are better"]
+    warnings = [] if len(whole) >= FEW else [f"{len(whole)} episodes are few to learn from and be judged by: {FEW} are better"]
     return [*warnings, *one_sided(whole)]
 
 
@@ -280,7 +277,8 @@ class _Recipe:
                 replaying.update([step for number in order[place : place + BATCH] for step in whole[number].steps])
             save_version(kept, replaying.state(), {"epochs": epoch + 1})
             self.told(epoch + 1, self.epochs)
-        shutil.rmtree(kept, ignore_errors=True)
+        for left in kept.parent.glob(".training-*"):  # this one, and those that were broken off and are out of date
+            shutil.rmtree(left, ignore_errors=True)
         return replaying
 
 
@@ -320,17 +318,21 @@ def _estimated(whole: Sequence[Episode], each: Policy, seed: int) -> tuple[float
         return found.value, found.low, found.high
     longest = max(len(episode.steps) for episode in whole)
     reward, weight = np.zeros((len(whole), longest)), np.ones((len(whole), longest))
+    steps = [step for episode in whole for step in episode.steps]
+    if any(step.propensity is None for step in steps):
+        raise UsageError("of some choices nobody knows how likely they were: let the loop make them")
+    tried(steps, [shares_of(each, step) for step in steps])
     for row, episode in enumerate(whole):
         for column, step in enumerate(episode.steps):
-            if step.propensity is None:
-                raise UsageError("of some choices nobody knows how likely they were: let the loop make them")
-            share = shared(step.options, each.distribution(step.context, step.options))[step.options.index(step.chosen)]
-            reward[row, column], weight[row, column] = step.reward, share / step.propensity
-    effective = overlap(weight.prod(axis=1)).effective
-    if effective < LEAST_EFFECTIVE:
+            share = shares_of(each, step)[step.options.index(step.chosen)]
+            reward[row, column], weight[row, column] = step.reward, share / (step.propensity or 1.0)
+    found_ = overlap(weight.prod(axis=1))
+    if found_.effective < LEAST_EFFECTIVE:
+        worth = f"{found_.effective:.0f} of this policy, {LEAST_EFFECTIVE:.0f} are needed"
+        raise UsageError(f"of {len(whole)} episodes the log is worth {worth}: log longer, or explore more")
+    if found_.mean_weight < 1 - BEYOND * found_.error:
         raise UsageError(
-            f"of {len(whole)} episodes the log is worth {effective:.0f} of this policy, {LEAST_EFFECTIVE:.0f} are needed: "
-            "log longer, or explore more"
+            f"the policy does what the log never tried: its weights come to {found_.mean_weight:.2f} and not to 1. Explore more"
         )
     value, low, high = per_decision(reward, weight)
     return value, low, high

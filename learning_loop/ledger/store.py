@@ -409,6 +409,11 @@ class Ledger:
         with self._read() as connection:
             return int(connection.execute(sa.select(sa.func.max(tables.outcomes.c.seq))).scalar() or 0)
 
+    def last_credit(self) -> int:
+        """Return the place of the newest reward of a choice, 0 where there is none."""
+        with self._read() as connection:
+            return int(connection.execute(sa.select(sa.func.max(tables.credits_.c.seq))).scalar() or 0)
+
     def since(self, seq: int, limit: int) -> tuple[list[ExecutionRecord], int]:
         """Return finished executions whose outcome came after place `seq`, oldest first, and the last place read."""
         column = tables.outcomes.c.seq

@@ -7,17 +7,17 @@ SKEWED = math.log(1_000)  # reached once in a thousand, over all looks, where no
 STRENGTH = 100.0  # of the prior round each probability, in draws
 
 
-def log_ratio_evidence(draws: Mapping[str, Sequence[int]]) -> float:
+def log_ratio_evidence(draws: Mapping[str, Sequence[int]], *, strength: float = STRENGTH) -> float:
     """Return the logarithm of an e-value against "each was drawn with the probability that it says".
 
     `draws` are the counts (without, with) by that probability, as `repr` writes it. They are bet on with a Beta prior round
-    it, and may be looked at after every draw. Lindon and Malek, "Anytime-valid inference for multinomial count data",
-    NeurIPS 2022.
+    it, the narrower the more its `strength`, and may be looked at after every draw. Lindon and Malek, "Anytime-valid inference
+    for multinomial count data", NeurIPS 2022.
     """
     total = 0.0
     for text, (without, having) in draws.items():
         odds = float(text)
-        one, other = STRENGTH * odds, STRENGTH * (1 - odds)
+        one, other = strength * odds, strength * (1 - odds)
         total += _log_beta(one + having, other + without) - _log_beta(one, other)
         total -= having * math.log(odds) + without * math.log(1 - odds)
     return total

@@ -3,7 +3,9 @@
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,25 @@ from learning_loop.records import slug
 from learning_loop.workspace.files import Workspace, atomic_write
 
 DOCUMENT, ARRAYS = "policy.json", "weights.npz"
+FAULTS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    AttributeError,
+    NotImplementedError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 ARRAY = "array:"  # what stands in the document where an array was
 
 
 def folder_of(workspace: Workspace, point: str) -> Path:
-    return workspace.metrics / "policies" / slug(point, 80)
+    """Return where the versions of a decision point are; points whose names are written alike have folders of their own."""
+    plain = slug(point, 80)
+    unique = "" if plain == point else f"-{blake2b(point.encode(), digest_size=4).hexdigest()}"
+    return workspace.metrics / "policies" / f"{plain}{unique}"
 
 
 def save_version(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -40,7 +56,7 @@ def load_version(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
             state = _restored(document["state"], {name: arrays[name] for name in arrays.files})
             return state, document["about"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except FAULTS as error:
         raise WorkspaceError(
             f"{folder} holds no policy that can be read ({error}): train it anew, or restore a backup"
         ) from None

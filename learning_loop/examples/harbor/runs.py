@@ -11,7 +11,7 @@ from learning_loop.app import App
 from learning_loop.examples.harbor import POINT, REWARD, RULES, HarborAdapter, HarborExecutor, PackState, begin
 from learning_loop.flows.episodes import MAX_STEPS, Played, play
 from learning_loop.flows.experience import Episode, Log, Place
-from learning_loop.flows.points import LIVE, candidate
+from learning_loop.flows.points import LIVE, choosing
 from learning_loop.flows.points import POLICY as SAID
 from learning_loop.orchestrator import LearningOrchestrator
 from learning_loop.policies import learner, policy
@@ -54,7 +54,7 @@ def policy_of(app: App, mode: str, version: str | None = None) -> tuple[Policy, 
     if mode == "static":
         return policy("rules", rules=(*STATIC, {"take": "DEPLOY"})), "static"
     if mode == "rl":
-        wanted = version or candidate(app.ledger.events(SAID, POINT), None)
+        wanted = version or choosing(app.ledger.events(SAID, POINT), None, "shadow")[0]
         if wanted is not None and wanted != LIVE:
             state, about = load_version(folder_of(app.workspace, POINT) / wanted)
             made = learner(about["learner"], **about["settings"])
