@@ -80,9 +80,9 @@ def train(  # noqa: PLR0913  (what there is to say of a training)
     """Train a policy on what is on record of a point, or on `episodes`, and write it as a new version.
 
     The newest fifth, or what it takes to judge by, is held out, and what was learned is judged on it beside the rules. A
-    training that was broken off goes on where it was. With `only` it learns from choices whose context says so, with `start` it goes on
-    from a version: so a policy for all is tuned to some. With an `output` folder the version is written there, and is no
-    candidate. Raise UsageError where there is too little to learn from, or nothing was left to chance.
+    training that was broken off goes on where it was. With `only` it learns from choices whose context says so, with `start`
+    it goes on from a version: so a policy for all is tuned to some. With an `output` folder the version is written there, and
+    is no candidate. Raise UsageError where there is too little to learn from, or nothing was left to chance.
     """
     settings = settings or app.settings.policies.points.get(point) or Point()
     name = algo or settings.learner

@@ -35,7 +35,7 @@ class Reinforce:
     def __init__(  # noqa: PLR0913  (what there is to set)
         self,
         *,
-        rate: float = 0.5,
+        rate: float = 0.7,
         discount: float = 1.0,
         batch: int = 20,
         entropy: float = 0.01,
