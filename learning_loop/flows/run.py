@@ -110,7 +110,7 @@ class Run:
 
     # ------------------------------------------------------------------------------------------- what the work may say
 
-    def decide(self, point: str, options: Sequence[Any], /, **context: Any) -> Any:
+    def decide(self, point: str, options: Iterable[Any], /, **context: Any) -> Any:
         """Return one of the options, chosen and logged at this decision point; the first where choosing fails.
 
         Options that rules prefer are taken first, those they avoid last.
