@@ -94,12 +94,17 @@ def train(
             kept = {"exp_avg": torch.from_numpy(first.copy()), "exp_avg_sq": torch.from_numpy(second.copy())}
             adam.state[leaf] = {"step": torch.tensor(float(network.steps)), **kept}
     tensors = {name: torch.from_numpy(array) for name, array in data.items()}
-    for rows in batches:
-        part = {name: tensor[torch.from_numpy(rows)] for name, tensor in tensors.items()}
-        adam.zero_grad()
-        loss([forward(own, part["x"], torch.relu) for own in leaves], part).backward()
-        torch.nn.utils.clip_grad_norm_(every, clip)
-        adam.step()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # these are small: several threads would wait for each other
+    try:
+        for rows in batches:
+            part = {name: tensor[torch.from_numpy(rows)] for name, tensor in tensors.items()}
+            adam.zero_grad()
+            loss([forward(own, part["x"], torch.relu) for own in leaves], part).backward()
+            torch.nn.utils.clip_grad_norm_(every, clip)
+            adam.step()
+    finally:
+        torch.set_num_threads(threads)
     for network, own in zip(networks, leaves, strict=True):
         network.arrays = [leaf.detach().numpy() for leaf in own]
         network.moments = [(adam.state[leaf]["exp_avg"].numpy(), adam.state[leaf]["exp_avg_sq"].numpy()) for leaf in own]
