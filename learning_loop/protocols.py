@@ -11,7 +11,7 @@ Vectors = Any  # a numpy array, float32: numpy is not imported where no vector i
 class Policy(Protocol):
     """Says how likely each option at a decision point is to be chosen. It chooses nothing: the Decider draws.
 
-    `version` names it and what it has learned: two policies of one version give the same distribution.
+    `version` names it and how much it has learned: two of one origin and version give the same distribution.
     """
 
     @property

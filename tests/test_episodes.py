@@ -3,6 +3,7 @@
 import json
 import random
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +152,14 @@ def test_efficiency_is_how_early_what_is_worth_most_comes() -> None:
 # ------------------------------------------------------------------------------------------------------- commands and lab
 
 
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="the actor-critic is trained by torch")
+
+
 def invoke(workspace: Workspace, *arguments: str) -> Any:
     return CliRunner().invoke(cli, ["-C", str(workspace.root), *arguments])
 
 
+@needs_torch
 def test_packs_are_run_trained_on_and_run_by_what_was_learned(workspace: Workspace) -> None:
     made = invoke(workspace, "generate-dynamic-runs", "all", "--runs", "60", "--explore", "0.1", "--json")
     assert made.exit_code == 0, made.output
@@ -172,6 +177,7 @@ def test_packs_are_run_trained_on_and_run_by_what_was_learned(workspace: Workspa
     assert "episodes of 'harbor' are too few" in str(tuned.exception)
 
 
+@needs_torch
 def test_experiences_are_exported_and_trained_on_elsewhere(workspace: Workspace, tmp_path: Path) -> None:
     invoke(workspace, "generate-dynamic-runs", "tax-assist", "--runs", "55", "--explore", "0.1")
     file, models = tmp_path / "x.json", tmp_path / "models"
@@ -193,6 +199,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"learning_loop.examples.harbor.experiments.{name}", value)
 
 
+@needs_torch
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("number", EXPERIMENTS)
 def test_an_experiment_has_a_verdict_and_a_report_with_charts(app: Any, number: str) -> None:
@@ -212,6 +219,7 @@ def test_there_is_no_such_experiment() -> None:
         run_experiment("9", range(3))
 
 
+@needs_torch
 @pytest.mark.slow
 def test_what_is_learned_builds_where_that_pays() -> None:
     found = run_experiment("005", range(4))

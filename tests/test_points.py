@@ -152,7 +152,7 @@ def test_whatever_goes_wrong_in_what_was_learned_the_rules_choose(configured: An
     with LearningOrchestrator(workspace=workspace.root) as loop:
         service = _service(loop)
         service.look(fresh=True)
-        service.learner = Broken()  # type: ignore[assignment]  # as broken as can be
+        service.learner = Broken()
         made = [loop.decide({"language": "python"}, MODELS, point="model") for _ in range(20)]
         assert sum(decision.policy.startswith("fallback rules/") for decision in made) > 15
 
@@ -211,6 +211,8 @@ def test_a_policy_is_trained_let_in_past_the_log_and_ramped_to_all(configured: A
             break
     assert seen == ["advanced", "advanced", "complete"]
     assert standing(app, "model").share == pytest.approx(0.95)
+    recent = app.ledger.executions(limit=50, parts=(Decision,))
+    assert done.version in {one.policy for record in recent for one in record.decisions if one.point == "model"}
     set_mode(app, "model", "production")
     roll_back(app, "model", None, reason="a look at it")
     now = standing(app, "model")

@@ -39,14 +39,17 @@ def show(
     ctx: click.Context, name: str, limit: int, task_type: str | None, component: str | None, each: bool, as_json: bool
 ) -> None:
     """Show what runs were worth by a reward, in the mean and by term; a changed reward counts for all of history."""
-    from learning_loop.flows.rewards import reward_named, rewards_of, summary_of
+    from learning_loop.flows.rewards import gamed, reward_named, rewards_of, summary_of
     from learning_loop.ledger import Filter
 
     wanted = Filter(ended=True, types=(task_type,) if task_type else (), components=(component,) if component else ())
     with opened(ctx) as app:
         reward = reward_named(app, name)
         found, problems = rewards_of(app, reward, wanted, limit=limit)
-    about = summary_of([worth for _, worth in found])
+    worths = [worth for _, worth in found]
+    about, half = summary_of(worths), len(worths) // 2
+    warning = gamed(reward, worths[half:], worths[:half])  # the newest first
+    problems = (*problems, *([warning] if warning else []))
     for problem in problems:
         click.echo(f"warning: {problem}", err=True)
     if as_json:

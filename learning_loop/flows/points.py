@@ -1,15 +1,16 @@
 """Decision points at work: who chooses, the rules or what was learned, and how it goes on learning."""
 
+import contextlib
 import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from learning_loop.app import App
-from learning_loop.errors import LearningLoopError, NotFoundError, PolicyError, UsageError
+from learning_loop.errors import LearningLoopError, NotFoundError, PolicyError, UsageError, WorkspaceError
 from learning_loop.features.encoding import RAMP, RESERVED, SHADOW
 from learning_loop.flows.experience import Log, Place
 from learning_loop.flows.guard import Guard
@@ -155,6 +156,20 @@ class Shares:
         return (self._share, 1 - self._share)
 
 
+class Trained:
+    """A version as it was trained: it learns no more, and choices of it say so."""
+
+    def __init__(self, version: str, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        from learning_loop.policies import learner
+
+        self.version = version
+        self._learner = learner(about["learner"], **about["settings"])
+        self._learner.load(state)
+
+    def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:
+        return self._learner.distribution(context, options)
+
+
 class Service:
     """One decision point of an open workspace. Safe from many threads."""
 
@@ -165,8 +180,8 @@ class Service:
         self._read_rules = not self.settings.rules
         self.lock = threading.RLock()
         self.standing = Standing(mode="shadow", why="")
-        self.learner: Learner | None = None
-        self.incumbent: Learner | None = None
+        self.learner: Policy | None = None
+        self.incumbent: Policy | None = None
         self._learning = threading.Lock()
         self._loaded: tuple[str | None, str | None] = (None, None)
         self._place, self._since = Place(), 0
@@ -241,7 +256,7 @@ class Service:
                 return made
         return asked.decided(self.app, self.point, self.rules, self.settings.explore)
 
-    def _learned(self, before: str, asked: "_Asked", learner: Learner) -> Decision:
+    def _learned(self, before: str, asked: "_Asked", learner: Policy) -> Decision:
         """Return the choice of what was learned; raise PolicyError where it learns just now, for longer than there is time."""
         if not self.lock.acquire(timeout=self.app.settings.policies.time_budget_ms / 1000):
             raise PolicyError(f"{self.point} learns just now: the rules choose")
@@ -283,7 +298,8 @@ class Service:
         """Return what learns live at this point, if anything does."""
         if self.standing.mode == "disabled":
             return None
-        return self.learner if self._loaded[0] == LIVE else self.incumbent if self._loaded[1] == LIVE else None
+        of = dict(zip(self._loaded, (self.learner, self.incumbent), strict=True))
+        return cast("Learner | None", of.get(LIVE))
 
     def keep(self) -> None:
         """Write down what was learned live, so that it need not be learned again; it is derived from the ledger."""
@@ -311,7 +327,7 @@ class Service:
             "bounds": bounds,
         }
 
-    def _load(self, version: str | None) -> Learner | None:
+    def _load(self, version: str | None) -> Policy | None:
         from learning_loop.policies import learner
 
         folder = folder_of(self.app.workspace, self.point)
@@ -328,10 +344,7 @@ class Service:
             except (LearningLoopError, LookupError, TypeError, ValueError, AttributeError):  # it is derived: begin anew
                 return learner(self.settings.learner, **self.settings.settings)
             return made
-        state, about = load_version(folder / version)
-        made = learner(about["learner"], **about["settings"])
-        made.load(state)
-        return made
+        return Trained(version, *load_version(folder / version))
 
 
 class Points:
@@ -411,7 +424,8 @@ class Points:
             from learning_loop.flows.ramps import judge
 
             for service in waiting:
-                judge(self._app, service.point)
+                with contextlib.suppress(WorkspaceError):  # another process is at it
+                    judge(self._app, service.point)
 
     def catch_up(self) -> int:
         """Let every point learn from what came since; return from how many choices."""

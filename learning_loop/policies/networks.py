@@ -7,6 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_loop.errors import PolicyError
+
 Floats = NDArray[np.float64]
 Loss = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
@@ -82,9 +84,13 @@ def train(
 ) -> None:
     """Take a step of Adam for each batch of rows: D. P. Kingma & J. Ba, ICLR 2015; slopes are cut to the length `clip`.
 
-    `loss` gets what each network says of `data["x"]`, and the rows of `data` as tensors; a rate of 0 changes nothing.
+    `loss` gets what each network says of `data["x"]`, and the rows of `data` as tensors; a rate of 0 changes nothing. Raise
+    PolicyError where there is no torch.
     """
-    import torch
+    try:
+        import torch
+    except ImportError:
+        raise PolicyError("training a network takes torch: `pip install torch`, or use reinforce, which takes none") from None
 
     leaves = [[torch.from_numpy(array.copy()).requires_grad_() for array in network.arrays] for network in networks]
     every = [leaf for own in leaves for leaf in own]
