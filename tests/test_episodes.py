@@ -183,6 +183,9 @@ def test_experiences_are_exported_and_trained_on_elsewhere(workspace: Workspace,
     file, models = tmp_path / "x.json", tmp_path / "models"
     exported = invoke(workspace, "learning-export", "-o", str(file))
     assert "55 experiences" in exported.output
+    rows = json.loads(file.read_text())
+    assert {round(row["reward"], 2) for row in rows} > {-0.03, -0.05}, "what each step cost"
+    assert any(row["reward"] > 0.9 for row in rows), "and what the whole was worth"
     trained = invoke(workspace, "learning-train", "--data", str(file), "--epochs", "1", "--output", str(models))
     assert trained.exit_code == 0, trained.output
     assert (models / "policy.json").is_file()

@@ -203,7 +203,8 @@ def export(ctx: click.Context, point: str | None, output: Path | None, as_json: 
     target = output or Path("experiences.json")
     with opened(ctx) as app:
         names = [point] if point else sorted(ledger_points(app.ledger))
-        episodes = {name: [episode for episode, _ in Log(app, name).episodes()] for name in names}
+        logs = {name: Log(app, name, _settings(app, name)) for name in names}
+        episodes = {name: [episode for episode, _ in log.episodes()] for name, log in logs.items()}
     steps = [{"point": name, **step} for name, of in episodes.items() for episode in of for step in plain_of(episode)]
     atomic_write(target, (json.dumps(steps, indent=1, ensure_ascii=False, default=str) + "\n").encode())
     rewards = [episode.reward for of in episodes.values() for episode in of]
