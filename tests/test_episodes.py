@@ -65,6 +65,24 @@ def test_an_episode_is_a_run_whose_steps_are_decisions_with_their_rewards(make_l
     assert {step.episode for step in episode.steps} == {report.execution_id}
 
 
+class Choosing(CounterExecutor):
+    """One whose work has choices of its own."""
+
+    def execute(self, action: str, state: Counter) -> ActionResult:
+        self.run.decide("tool", ["hammer", "saw"])  # type: ignore[attr-defined]  # given by the test
+        return super().execute(action, state)
+
+
+def test_a_step_s_reward_is_the_action_s_whatever_the_work_chooses_on_its_way(make_loop: MakeLoop) -> None:
+    loop, executor = make_loop(), Choosing()
+    with loop.run({"id": "count"}) as run:
+        executor.run = run  # type: ignore[attr-defined]
+        play(run, Counter(), CounterAdapter(), executor, point="count")
+    record = loop.app.ledger.execution(run.id)
+    points = {one.id: one.point for one in record.decisions}
+    assert [points[credit.decision_id] for credit in record.credits] == ["count"] * 3
+
+
 def test_steps_end_an_episode_that_does_not_and_a_fault_is_the_work_s_own(make_loop: MakeLoop) -> None:
     loop = make_loop()
     down = policy("static", shares={"less": 1.0})

@@ -69,7 +69,7 @@ def play(
         with run.step(action) as step:
             result = executor.execute(action, state)
             step.output(result.output)
-        run.credit(result.reward)
+        run.credit(result.reward, decision=None if decision is None else decision.id)  # the work may have chosen since
         run.checkpoint(action, ok=result.ok, note=result.note, reward=result.reward, **_plain(now.facts))
         known = decision is not None and decision.chosen == action
         chosen_by, likely = (decision.policy, decision.propensity) if decision is not None and known else ("none", None)

@@ -16,6 +16,7 @@ from learning_loop.rewards.reward import Reward
 from learning_loop.settings import Point
 
 AT_ONCE = 500
+_WARNED: set[str] = set()  # the points whose rewards were beyond their bounds: it is said once
 log = logging.getLogger("learning_loop")
 
 
@@ -44,7 +45,7 @@ class Log:
     """What is on record of one decision point; rewards are worked out when they are asked for."""
 
     def __init__(self, app: App, point: str, settings: Point | None = None) -> None:
-        self._app, self.point, self.clipped = app, point, 0
+        self._app, self.point = app, point
         self._settings = settings or app.settings.policies.points.get(point) or Point()
         self.reward: Reward = reward_named(app, self._settings.reward or app.settings.policies.reward)
         asks_crm = any(term.of.startswith("crm.") for term in self.reward.terms.values())
@@ -119,7 +120,8 @@ class Log:
         after = 0.0
         for step in reversed(episode.steps):
             after += step.reward
-            if not low <= after <= high and not self.clipped:
+            if not low <= after <= high and self.point not in _WARNED:
+                _WARNED.add(self.point)
                 log.warning(
                     "%s earns %g, beyond %g to %g: set policies.points.%s.low and high",
                     self.point,
@@ -128,7 +130,6 @@ class Log:
                     high,
                     self.point,
                 )
-            self.clipped += not low <= after <= high
             found.append(replace(step, reward=(min(max(after, low), high) - low) / (high - low), episode=None))
         return found[::-1]
 

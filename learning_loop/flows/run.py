@@ -190,15 +190,15 @@ class Run:
                 return made.chosen
         return actions[0]
 
-    def credit(self, reward: float) -> None:
-        """Say what the newest choice of this run earned by itself, beside what the whole run will be worth."""
+    def credit(self, reward: float, *, decision: str | None = None) -> None:
+        """Say what a choice of this run, by default the newest, earned by itself, beside what the whole run will be worth."""
         with self.guard("credit", self.warnings):
             if not math.isfinite(reward):
                 raise UsageError(f"a reward must be a finite number, not {reward}: leave out what is unknown")
             if self.app is not None and self.observed.decisions:
-                newest = self.observed.decisions[-1].id
-                self.credits[newest] = Credit(
-                    decision_id=newest, execution_id=self.id, value=float(reward), source="run", at=self._now()
+                meant = decision or self.observed.decisions[-1].id
+                self.credits[meant] = Credit(
+                    decision_id=meant, execution_id=self.id, value=float(reward), source="run", at=self._now()
                 )
 
     def decided(self, point: str, chosen: str, alternatives: Sequence[str] = (), **context: Any) -> None:
