@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from learning_loop.cli.group import cli
 from learning_loop.errors import UsageError
 from learning_loop.examples.harbor import ACTIONS, HarborAdapter, HarborExecutor, begin, packs
-from learning_loop.examples.harbor.experiments import EXPERIMENTS, run_experiment
+from learning_loop.examples.harbor.experiments import run_experiment
 from learning_loop.flows.episodes import efficiency, play
 from learning_loop.flows.experience import Log
 from learning_loop.flows.lab import Effect, write_report
@@ -222,7 +222,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_torch
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("number", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "number", ["001", "002", "005", *(pytest.param(number, marks=pytest.mark.slow) for number in ("003", "004"))]
+)
 def test_an_experiment_has_a_verdict_and_a_report_with_charts(app: Any, number: str) -> None:
     found = run_experiment(number, range(3))
     assert found.verdict in ("supported", "refuted", "not yet known")
