@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
@@ -292,3 +293,13 @@ def test_what_was_imitated_is_the_start_and_the_reward_leads_away_from_it(name: 
     for first in range(0, 300, 20):
         made.update(plays(explored, 20, seed=first, start=first))
     assert shares(made, {"place": "0"}, ("take", "on"))[1] > 0.6, "from what another policy chose, by its propensities"
+
+
+@pytest.mark.parametrize("name", [name for name in STEPWISE if name in MAKERS])
+def test_choices_of_unknown_probability_are_learned_from(name: str) -> None:
+    made: Any = policy(name, **({"rate": 2e-3} if name == "a2c" else {}))
+    both = policy("static", shares={"take": 0.5, "on": 0.5})
+    for first in range(0, 300, 20):
+        made.update([replace(one, propensity=None) for one in plays(both, 20, seed=first, start=first)])
+    assert shares(made, {"place": "0"}, ("take", "on"))[1] > 0.6
+    assert all(map(math.isfinite, made.distribution({"place": "2"}, ("take", "on"))))

@@ -127,7 +127,8 @@ class ActorCritic:
         log = torch.log_softmax(scores.masked_fill(~data["offered"], -torch.inf), dim=1).masked_fill(~data["offered"], 0.0)
         shares = log.exp() * data["offered"]
         taken = log.gather(1, data["chosen"][:, None])[:, 0]
-        weight = torch.where(data["likely"].isnan(), torch.exp(taken - taken.detach()), taken.exp() / data["likely"])
+        before = torch.where(data["likely"].isnan(), taken.detach(), data["likely"].log())  # unknown: as likely as now
+        weight = (taken - before).exp()
         better = data["better"]
         gain = torch.minimum(weight * better, weight.clamp(1 / self._limit, self._limit) * better)
         entropy, apart = -(shares * log).sum(dim=1), (shares * (log - data["begun"])).sum(dim=1)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from learning_loop.app import App
 from learning_loop.decider import Decider
-from learning_loop.policies import LEARNERS, learner
+from learning_loop.policies import BANDITS, learner
 from learning_loop.protocols import Learner
 from learning_loop.records import Experience
 from learning_loop.workspace import Workspace
@@ -157,7 +157,7 @@ def _ours(name: str, floor: float, columns: int, arms: int, seed: int) -> Player
 def players() -> dict[str, Callable[[int, int, int], Player]]:
     """Return who plays: ours, ours with a floor, and the peers that are installed, set up by the seeds 100 to 102."""
     found: dict[str, Callable[[int, int, int], Player]] = {}
-    for name in LEARNERS:
+    for name in BANDITS:
         if name not in ("epsilon", "horizon", "imitation"):  # these look at no numbers, or at no rewards
             found[f"ours: {name}"] = partial(_ours, name, 0.0)
     found[f"ours: {BEST}, floor {FLOOR}"] = partial(_ours, BEST, FLOOR)
@@ -211,7 +211,7 @@ def latency(bench: _harness.Bench) -> None:
         name = stack.enter_context(tempfile.TemporaryDirectory())
         workspace, _ = Workspace.init(Path(name))
         app = stack.enter_context(App.open(workspace))
-        for policy in LEARNERS:
+        for policy in BANDITS:
             made, spent = learner(policy), {"decide": [], "learn": [], "decide and log": []}  # type: ignore[var-annotated]
             for number, context in enumerate(contexts):
                 started = time.perf_counter()
