@@ -31,58 +31,49 @@ def carry_out(
     own cannot be stopped and ends by itself. `retry_with_backoff` does idempotent work up to three times, waiting longer and
     longer, with chance in it; `fallback` tries the other ways, in their order, once each. `noted` is told of every attempt.
     """
-    ways = [work, *fallbacks] if configuration.retry_strategy == "fallback" else [work]
+    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_none, wait_random_exponential
+
     limit = None if timeout_s is None else timeout_s * configuration.timeout_multiplier
-    attempts = ATTEMPTS if configuration.retry_strategy == "retry_with_backoff" and idempotent else 1
+    again = configuration.retry_strategy == "retry_with_backoff" and idempotent
+    others = fallbacks if configuration.retry_strategy == "fallback" else ()
+    ways = [work] * ATTEMPTS if again else [work, *others]
+    waiting = wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S) if again else wait_none()
+
+    def told(state: Any) -> None:
+        noted(state.attempt_number, state.outcome.exception())
+
+    numbered = iter(ways)
+    retrying = Retrying(
+        stop=stop_after_attempt(len(ways)),
+        wait=waiting,
+        retry=retry_if_exception_type(Exception),
+        after=told,
+        reraise=True,
+    )
     number = 0
-
-    def once(way: Callable[[], Any]) -> Any:
-        nonlocal number
-        number += 1
-        try:
-            result = within(way, limit)
-        except BaseException as error:
-            noted(number, error)
-            raise
-        noted(number, None)
-        return result
-
-    for way in ways[:-1]:
-        try:
-            return once(way)
-        except Exception:  # noqa: S112, BLE001  (the next way is what was chosen for this; the last one's error is raised)
-            continue
-    if attempts == 1:
-        return once(ways[-1])
-    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
-    waiting = wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
-    retrying = Retrying(stop=stop_after_attempt(attempts), wait=waiting, retry=retry_if_exception_type(Exception), reraise=True)
-    return retrying(once, ways[-1])
+    for attempt in retrying:
+        number = attempt.retry_state.attempt_number
+        with attempt:
+            result = within(next(numbered), limit)
+    noted(number, None)
+    return result
 
 
 def within(work: Callable[[], Any], limit_s: float | None) -> Any:
     """Return what the work returns, or raise TimeoutError where that takes longer; None sets no limit."""
     if limit_s is None:
         return work()
-    ended: list[tuple[Any, BaseException | None]] = []
+    from tenacity import Retrying, retry_always, stop_after_attempt
+
+    once = Retrying(stop=stop_after_attempt(1), retry=retry_always, retry_error_callback=lambda state: state.outcome)
+    ended: list[Any] = []  # how it ended, as a future: what was raised in a thread is raised again in the one that waits
     context = copy_context()
-
-    def run() -> None:
-        try:
-            ended.append((context.run(work), None))
-        except BaseException as error:  # noqa: BLE001  (handed on to who waits)
-            ended.append((None, error))
-
-    thread = Thread(target=run, daemon=True, name="learning-loop-work")
+    thread = Thread(target=lambda: ended.append(once(context.run, work)), daemon=True, name="learning-loop-work")
     thread.start()
     thread.join(limit_s)
     if not ended:
         raise TimeoutError(f"the work took longer than {limit_s:g} s")
-    result, error = ended[0]
-    if error is not None:
-        raise error
-    return result
+    return ended[0].result()
 
 
 def in_parallel(work: Callable[[Part], Result], parts: Iterable[Part], configuration: Configuration) -> list[Result]:

@@ -156,7 +156,7 @@ class Shares:
         return (self._share, 1 - self._share)
 
 
-class Trained:
+class Version:
     """A version as it was trained: it learns no more, and choices of it say so."""
 
     def __init__(self, version: str, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -344,7 +344,7 @@ class Service:
             except (LearningLoopError, LookupError, TypeError, ValueError, AttributeError):  # it is derived: begin anew
                 return learner(self.settings.learner, **self.settings.settings)
             return made
-        return Trained(version, *load_version(folder / version))
+        return Version(version, *load_version(folder / version))
 
 
 class Points:
@@ -414,7 +414,7 @@ class Points:
     def finish(self) -> None:
         """Do in the background what is left to be done before a loop is closed."""
         if self._touched:
-            self._app.later("policies", self.keep)
+            self._app.later("policies kept", self.keep)  # by a name of its own: what waits already only learns
             self._app.later("ramps", self.judge)
 
     def judge(self) -> None:
@@ -447,4 +447,4 @@ def check_point(point: Any) -> None:
 
 def ledger_points(ledger: Ledger) -> dict[str, int]:
     """Return how many choices were made at each decision point of the work's own."""
-    return {point: count for point, count in ledger.points().items() if not point.startswith("loop:")}
+    return {point: count for point, count in ledger.points().items() if not point.startswith(RESERVED)}
