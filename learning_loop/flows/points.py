@@ -186,6 +186,7 @@ class Service:
         self._loaded: tuple[str | None, str | None] = (None, None)
         self._place, self._since = Place(), 0
         self._looked_at, self._paused_until = -LOOK_S, 0.0
+        self._log: Log | None = None
 
     def look(self, guard: Guard | None = None, warnings: list[str] | None = None, *, fresh: bool = False) -> None:
         """Find out who chooses now, once a second; what cannot be loaded does not choose."""
@@ -195,6 +196,7 @@ class Service:
         with self.lock:
             self._looked_at = time.monotonic()
             self.standing = now = standing(self.app, self.point)
+            self._log = None  # rewards are read again with it
             if not self._read_rules:
                 self._read_rules = True
                 self.rules = caught.attempt(f"rules of {self.point}", said, self._ruled)
@@ -275,12 +277,12 @@ class Service:
         if not self._learning.acquire(blocking=wait):
             return 0
         try:
-            self.look(fresh=True)
+            self.look()
             learner = self._live()
             if learner is None:
                 return 0
-            learned = 0
-            log = Log(self.app, self.point, self.settings)
+            learned, log = 0, self._log or Log(self.app, self.point, self.settings)
+            self._log = log
             for episode, place in log.episodes(self._place):
                 self._place = place  # before it is learned from: what cannot be learned from is not tried for ever
                 batch = log.scaled(episode)
