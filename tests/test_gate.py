@@ -183,6 +183,21 @@ def test_candidates_and_what_is_over_are_never_shown() -> None:
     assert gate.probabilities([2]).tolist() == [0.9]
 
 
+def test_a_large_effect_that_goes_on_seldom_looks_gone() -> None:
+    """Its outcomes are skewed: all that are shown succeed, and one that is withheld is rare and weighs much."""
+    rng, rows, changes, active = np.random.default_rng(6), 200, 0, 0
+    gate = Gate(rows, limits=Limits(), families=np.arange(rows))
+    gate.admit(np.arange(rows))
+    for _ in range(2_000):
+        odds = gate.probabilities(np.arange(rows))
+        shown = rng.random(rows) < odds
+        active += int((gate.status == Status.ACTIVE).sum())
+        gate.learn(np.arange(rows), np.arange(rows), shown, odds, (rng.random(rows) < 0.6 + 0.4 * shown).astype(float)[:, None])
+        changes += sum(move.reason == "change" for move in gate.judge())
+    assert active > 300_000
+    assert changes <= 1.2 * active / gate.limits.false_alarm_runs, "about once in so many runs"
+
+
 def test_an_active_rule_that_turns_is_tried_again_and_then_goes() -> None:
     gate = trials(0.3, 500, rows=50)
     active = gate.status == Status.ACTIVE

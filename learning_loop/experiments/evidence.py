@@ -138,6 +138,14 @@ class Evidence:
         expected = (shown - odds) * self.expected[rows]
         return np.bincount(runs, weights=expected)[runs] - expected
 
+    def _lean(self, rows: Rows, odds: Floats) -> Floats:
+        """Return how far the prediction under which a score varies least is expected to lie from the mean so far.
+
+        It is the mean had each arm been drawn with the odds of the other: nothing at even odds, much where one is rare.
+        """
+        so_far = self.runs[rows, 1] / np.maximum(self.runs[rows].sum(axis=1), 1.0)
+        return self.expected[rows] * (1 - odds - so_far)
+
     def _take(
         self,
         metric: int,
@@ -157,7 +165,8 @@ class Evidence:
             base = np.where(better, given, mean)
             self._missed[rows, metric, 0] += np.where(usable, (outcome - mean) ** 2, 0.0)
             self._missed[rows, metric, 1] += np.where(usable, (outcome - np.nan_to_num(given)) ** 2, 0.0)
-        predicted = np.clip(base + adjustment, 0.0, 1.0)
+        own = self._lean(rows, odds) if metric == 0 else 0.0
+        predicted = np.clip(base + own + adjustment, 0.0, 1.0)
         scores = effect_scores(shown, odds, outcome, predicted)
         spread = np.maximum(self._squares[rows, metric] / seen, LEAST_SPREAD)
         variance = spread * scores.spread

@@ -18,7 +18,7 @@ from learning_loop.ledger.selection import EXCLUDED
 from learning_loop.records import Event, Exposed
 from learning_loop.rules import Rule
 
-FORMAT = 1  # of what is kept of trials; raised when the same runs would come to something else
+FORMAT = 2  # of what is kept of trials; raised when the same runs would come to something else
 KEEP_EVERY = 200  # runs, at most, that are read again by the next process
 AT_ONCE = 5_000
 DECIDED = ("harm", "futile")  # what is not to be proposed again without new evidence
