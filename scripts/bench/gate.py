@@ -138,7 +138,7 @@ def soon(bench: _harness.Bench, name: str, times: NDArray[np.int64], limit: floa
         bench.goal(name, middle(times) or NEVER, limit)
         return
     place = int(times.size / 2 - Z99 * math.sqrt(times.size) / 2)
-    bench.goal(f"{name}, lower 99 % bound", float(np.sort(times)[max(place, 0)]), limit)
+    bench.goal(f"{name}, lower 99 % bound", float(np.sort(times, axis=None)[max(place, 0)]), limit)
 
 
 def rivals(bench: _harness.Bench) -> None:
