@@ -197,7 +197,8 @@ class Point(_Section):
     default what `loop.reward` says and otherwise that of all points; `low` and `high` are its bounds, by default those the
     reward is clipped to, or 0 and 1. A unit that is once chosen for by the learner stays so: `unit` is run, task, or a name of
     the context. `mode` outranks that of all points. Every option is at least as likely as `floor` where the learner chooses,
-    and as `explore` where the rules do.
+    and as `explore` where the rules do. Where both are there and the learner learns live, it begins with what the rules say,
+    which counts for as many runs as `pseudo`.
     """
 
     learner: str = "probit"
@@ -210,6 +211,7 @@ class Point(_Section):
     mode: Mode | None = None
     floor: Annotated[float, Field(ge=0, le=0.5)] = 0.02
     explore: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    pseudo: Annotated[float, Field(ge=0, le=1e6)] = 20.0
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:

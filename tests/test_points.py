@@ -247,6 +247,28 @@ def test_what_was_just_trained_waits_and_what_has_its_share_goes_on(configured: 
     assert (now.version, now.waiting, now.share) == ("three", "three", 0.0)
 
 
+def test_what_learns_live_begins_with_the_rules(configured: Any, workspace: Workspace) -> None:
+    loop = configured(more="pseudo: 100")
+    decisions = [loop.decide({"language": "rust"}, MODELS, point="model") for _ in range(40)]
+    learned = [decision for decision in decisions if decision.policy.startswith("lints")]
+    assert all(decision.probabilities == pytest.approx((0.98, 0.02)) for decision in learned), "as the rules say, but for the floor"
+    assert len(learned) > 20
+    rng = random.Random(4)
+    assert choose(loop, rng, 300, small_is_better_for_rust)[-60:].count("small") > 30
+    loop.close()
+    with LearningOrchestrator(workspace=workspace.root) as again:
+        service = Service(again.app, "model")
+        service.look()
+        assert service.learner is not None
+        assert "#300 from rules/" in service.learner.version, "it goes on where it stopped"
+    configured(more="pseudo: 0").close()
+    with LearningOrchestrator(workspace=workspace.root) as again:
+        service = Service(again.app, "model")
+        service.catch_up()
+        assert service.learner is not None
+        assert service.learner.version == "lints/1#300"
+
+
 def test_rewards_from_many_threads_are_learned_once_each(configured: Any) -> None:
     loop = configured()
 
@@ -262,7 +284,7 @@ def test_rewards_from_many_threads_are_learned_once_each(configured: Any) -> Non
     loop.learn()
     learner = _service(loop).learner
     assert learner is not None
-    assert learner.version == "lints/1#180"
+    assert learner.version.startswith("lints/1#180 from rules/")
 
 
 def test_choices_alone_are_judged_and_kept_without_any_run(configured: Any, workspace: Workspace) -> None:

@@ -123,6 +123,15 @@ def learns_live(settings: Point) -> bool:
     return settings.learner in BANDITS
 
 
+def beginner(settings: Point, rules: Policy | None) -> Learner:
+    """Return what begins to learn live at a point: from what the rules say, where there are any."""
+    from learning_loop.policies import learner
+    from learning_loop.policies.warm import WarmStart
+
+    made = learner(settings.learner, **settings.settings)
+    return WarmStart(rules, made, pseudo=settings.pseudo) if rules is not None and settings.pseudo else made
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """What is to be chosen from, and what is known."""
@@ -325,18 +334,17 @@ class Service:
             "point": self.point,
             "learner": self.settings.learner,
             "settings": dict(self.settings.settings),
+            "start": None if self.rules is None else f"{self.settings.pseudo:g} of {self.rules.version}",
             "reward": reward,
             "bounds": bounds,
         }
 
     def _load(self, version: str | None) -> Policy | None:
-        from learning_loop.policies import learner
-
         folder = folder_of(self.app.workspace, self.point)
         if version is None:
             return None
         if version == LIVE:
-            made = learner(self.settings.learner, **self.settings.settings)
+            made = beginner(self.settings, self.rules)
             self._place, self._since = Place(), 0
             try:
                 state, about = load_version(folder / LIVE)
@@ -344,7 +352,7 @@ class Service:
                     made.load(state)
                     self._place = Place(about["outcome"], about["credit"])
             except (LearningLoopError, LookupError, TypeError, ValueError, AttributeError):  # it is derived: begin anew
-                return learner(self.settings.learner, **self.settings.settings)
+                return beginner(self.settings, self.rules)
             return made
         return Version(version, *load_version(folder / version))
 

@@ -19,7 +19,7 @@ from learning_loop.decider import First
 from learning_loop.errors import LearningLoopError, UsageError, WorkspaceError
 from learning_loop.flows.experience import Episode, Log, experience_of
 from learning_loop.flows.off_policy import BEYOND, CERTAIN, LEAST_EFFECTIVE, evaluate, shares_of, tried
-from learning_loop.flows.points import LIVE, POLICY, ledger_points
+from learning_loop.flows.points import LIVE, POLICY, beginner, ledger_points
 from learning_loop.policies import STEPWISE, learner, policy
 from learning_loop.protocols import Learner, Policy, Replaying
 from learning_loop.records import Decision, Event
@@ -195,7 +195,9 @@ def judged(app: App, point: str, version: str) -> Judgement:
     whole = [episode for episode, _ in log.episodes()]
     _looked_through(point, whole)
     cut = len(whole) // 2
-    made = _Recipe(name=settings.learner, settings=settings.settings).made(app, log, whole[:cut])
+    made = beginner(settings, policy("rules", rules=settings.rules) if settings.rules else None)
+    for episode in whole[:cut]:
+        made.update(log.scaled(episode))
     return _judge(log, made, settings, whole[cut:], 0)
 
 

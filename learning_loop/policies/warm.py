@@ -10,10 +10,11 @@ from learning_loop.records import Experience
 class WarmStart:
     """Follows the rules at first and what was learned more and more: the rules weigh as much as `pseudo` runs.
 
-    The probabilities of both are mixed, pseudo to the number of runs learned from, so that nothing changes at a stroke.
+    The probabilities of both are mixed, `pseudo`, above zero, to the number of runs learned from, so that nothing changes at a
+    stroke.
     """
 
-    def __init__(self, rules: Policy, learner: Learner, *, pseudo: float = 50.0) -> None:
+    def __init__(self, rules: Policy, learner: Learner, *, pseudo: float) -> None:
         self._rules, self._learner, self._pseudo = rules, learner, pseudo
         self._seen = 0
 
@@ -23,7 +24,7 @@ class WarmStart:
 
     def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:
         rules, learned = (_shares(each.distribution(context, options)) for each in (self._rules, self._learner))
-        part = self._pseudo / (self._pseudo + self._seen) if self._pseudo else 0.0
+        part = self._pseudo / (self._pseudo + self._seen)
         return [part * one + (1 - part) * other for one, other in zip(rules, learned, strict=True)]
 
     def update(self, batch: Sequence[Experience]) -> None:
