@@ -251,7 +251,9 @@ def test_what_learns_live_begins_with_the_rules(configured: Any, workspace: Work
     loop = configured(more="pseudo: 100")
     decisions = [loop.decide({"language": "rust"}, MODELS, point="model") for _ in range(40)]
     learned = [decision for decision in decisions if decision.policy.startswith("lints")]
-    assert all(decision.probabilities == pytest.approx((0.98, 0.02)) for decision in learned), "as the rules say, but for the floor"
+    assert all(decision.probabilities == pytest.approx((0.98, 0.02)) for decision in learned), (
+        "as the rules say, but for the floor"
+    )
     assert len(learned) > 20
     rng = random.Random(4)
     assert choose(loop, rng, 300, small_is_better_for_rust)[-60:].count("small") > 30

@@ -27,7 +27,9 @@ NOW = datetime(2026, 3, 2, tzinfo=UTC)
 TORCH = find_spec("torch") is not None  # an installation may go without it
 MAKERS: dict[str, Callable[[], Any]] = {name: partial(policy, name) for name in (*FIXED, *LEARNERS) if TORCH or name != "a2c"}
 MAKERS["horizon by kind"] = lambda: policy("horizon", by=["kind", "tags"], horizon=50)
-MAKERS["warm"] = lambda: WarmStart(policy("rules", rules=[{"when": "context.kind = a", "take": "two"}]), learner("lints"), pseudo=20)
+MAKERS["warm"] = lambda: WarmStart(
+    policy("rules", rules=[{"when": "context.kind = a", "take": "two"}]), learner("lints"), pseudo=20
+)
 if TORCH:
     MAKERS["a2c"] = lambda: policy("a2c", passes=1)
 LEARN = [name for name in MAKERS if name not in FIXED]
