@@ -144,7 +144,7 @@ class Evidence:
         It is the mean had each arm been drawn with the odds of the other: nothing at even odds, much where one is rare.
         """
         so_far = self.runs[rows, 1] / np.maximum(self.runs[rows].sum(axis=1), 1.0)
-        return self.expected[rows] * (1 - odds - so_far)
+        return self.expected[rows] * (1 - odds - so_far)  # type: ignore[no-any-return]
 
     def _take(
         self,
