@@ -57,7 +57,7 @@ def test_without_context_the_best_arm_is_approached(log: Path) -> None:
 
 def test_replay_as_a_command(log: Path) -> None:
     given = ["replay", str(log), "--arm", "model", "--reward", "solved - 0.5 * cost_usd", "--context", "language"]
-    told = CliRunner().invoke(cli, [*given, "--shuffles", "3", "--policy", "horizon:width=0.7", "--policy", "epsilon"])
+    told = CliRunner().invoke(cli, [*given, "--shuffles", "3", "--policy", "horizon:jitter=0.2", "--policy", "epsilon"])
     assert told.exit_code == 0, told.output
     assert "always large" in told.output or "always small" in told.output
     assert "300 tasks, 3 options on all of them, 3 orders" in told.output

@@ -88,7 +88,7 @@ def _maker(text: str, tasks: int, context: list[str]) -> Callable[[], Any]:
     for part in filter(None, rest.split(",")):
         key, sign, value = part.partition("=")
         if not sign:
-            raise click.UsageError(f"{text!r}: write settings as NAME=VALUE, e.g. horizon:width=0.7")
+            raise click.UsageError(f"{text!r}: write settings as NAME=VALUE, e.g. horizon:jitter=0.2")
         try:
             settings[key.strip()] = value.split("+") if key.strip() == "by" else yaml.safe_load(value)
         except yaml.YAMLError:

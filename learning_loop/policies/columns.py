@@ -1,6 +1,5 @@
 """Contexts as vectors of numbers."""
 
-import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST = 500  # columns
+NUMBERS = (float, int, Real)  # the common ones first, for they are found sooner
 BIAS = ""  # the name of the column that is always one
 
 
@@ -48,13 +48,19 @@ class Columns:
         return found
 
 
+def _size(value: Any) -> float:
+    try:
+        return math.asinh(value)
+    except OverflowError:  # a whole number or a fraction that a float cannot hold
+        return math.nan
+
+
 def _parts(context: Mapping[str, Any]) -> list[tuple[str, float]]:
     found: list[tuple[str, float]] = []
     for name, value in context.items():
-        if isinstance(value, Real):
-            with contextlib.suppress(OverflowError):
-                if math.isfinite(number := math.asinh(value)):
-                    found.append((name, number))
+        if isinstance(value, NUMBERS):
+            if math.isfinite(number := _size(value)):
+                found.append((name, number))
         elif isinstance(value, list | tuple):
             found += [(f"{name}={item}", 1.0) for item in value]
         elif value is not None:

@@ -1,4 +1,4 @@
-"""Upper confidence bounds that know how many choices are left, over arms and kinds of context that learn from each other."""
+"""An index that knows how many choices are left, over arms and kinds of context that learn from each other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_loop.errors import UsageError
-from learning_loop.policies.normal import largest
+from learning_loop.policies.normal import cdf, largest
 from learning_loop.records import Experience
 
 Floats = NDArray[np.float64]
 
 # What is believed of rewards that lie in a range of one before any was seen, and how many arms, kinds or runs that weighs.
-BETWEEN_ARMS, ARMS = 0.15, 3.0  # the variance of the arms' means
-BETWEEN_KINDS, KINDS = 0.025, 5.0  # that of an arm's means by kind of context, beyond what the kind does to all arms
+BETWEEN_ARMS, ARMS = 0.25, 8.0  # the variance of the arms' means
+BETWEEN_KINDS, KINDS = 0.02, 5.0  # that of an arm's means by kind of context, beyond what the kind does to all arms
 HARDNESS, ROUNDS = 0.05, 3  # that of what a kind does to all arms, and how often it and the arms are told apart in turn
-WITHIN, RUNS, RUNS_OF_ONE = 1 / 6, 10.0, 15.0  # that of the rewards of one arm in one kind: over all arms, and of one
+WITHIN, RUNS, RUNS_OF_ONE = 1 / 6, 10.0, 50.0  # that of the rewards of one arm in one kind: over all arms, and of one
 MIDDLE = 0.5
+TRIES = 2.0 ** np.arange(10)  # how often in a row an arm might be tried, before it is kept or given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +30,21 @@ class _Belief:
     between_kinds: float
     mean: Floats  # (arms, kinds), without what the kind does to all arms
     arm: Floats
-    arm_variance: Floats
-    within: Floats
+    arm_variance: Floats  # and of an arm never met, as the last one
+    within: Floats  # and of an arm never met, as the last one
 
 
 class Horizon:
-    """Takes the arm whose value may be the highest, as far as there is still time for it to pay.
+    """Takes the arm that may be worth most, as far as there is still time for it to pay.
 
     An arm's value in a kind of context is the arm's own, which lies round that of all arms, with what the kind does to all arms
     and what it does to this one; how much each of them varies is estimated from the rewards (a hierarchical normal model,
-    empirical Bayes). The bound is
-    `width sqrt(log(left / (1 + n)^steepness))` standard deviations above the mean, where `left` choices of this kind are to be
-    expected within the `horizon` and n were made of this arm: E. Kaufmann, On Bayesian index policies for sequential resource
-    allocation, Annals of Statistics 46, 2018, whose bounds for a known horizon fall with n as well. `jitter` standard
-    deviations of chance keep an arm that began unluckily from being lost for ever. After a horizon the next one begins.
+    empirical Bayes). An arm is worth the sure reward that one could as well take in all choices that are `left` of the
+    `horizon`, instead of trying the arm some times and keeping it only if it is better: the index of J. Gittins, K. Glazebrook &
+    R. Weber, Multi-armed bandit allocation indices, 2011, from below, since one stops only once; the number of tries that is
+    best for the arm counts, as in P. Frazier & W. Powell, Paradoxes in learning and the marginal value of information, Decision
+    Analysis 7, 2010. `jitter` standard deviations of chance keep an arm that began unluckily from being lost for ever. After a
+    horizon the next one begins.
 
     `by` names what of a context tells its kind; nothing by default. Rewards lie mostly between `low` and `high`.
     """
@@ -56,15 +58,13 @@ class Horizon:
         by: Sequence[str] = (),
         low: float = 0.0,
         high: float = 1.0,
-        width: float = 0.6,
-        steepness: float = 1.25,
         jitter: float = 0.15,
     ) -> None:
-        if horizon < 1 or high <= low or width < 0 or jitter < 0:
-            raise UsageError("the policy horizon needs a horizon of 1 or more, high above low, width and jitter of 0 or more")
+        if horizon < 1 or high <= low or jitter < 0:
+            raise UsageError("the policy horizon needs a horizon of 1 or more, high above low, a jitter of 0 or more")
         self._horizon, self._by = horizon, (by,) if isinstance(by, str) else tuple(by)
         self._low, self._range = low, high - low
-        self._width, self._steepness, self._jitter = width, steepness, jitter
+        self._jitter = jitter
         self._arms: dict[str, int] = {}
         self._kinds: dict[str, int] = {}
         self._runs, self._mean, self._squares = (np.zeros((0, 0)) for _ in range(3))  # (arms, kinds)
@@ -78,12 +78,9 @@ class Horizon:
     def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:
         kind = self._kinds.get(self._kind(context), -1)
         rows = np.array([self._arms.get(option, -1) for option in options])
-        mean, variance, runs = self._predict(rows, kind)
-        here = self._runs[:, kind].sum() if kind >= 0 else 0.0
-        left = (self._horizon - self._seen % self._horizon) * (here + 1) / (self._seen + len(self._kinds) + (kind < 0))
-        bound = self._width * np.sqrt(np.maximum(np.log(left / (1 + runs) ** self._steepness), 0.0))
-        spread = np.sqrt(variance)
-        found: list[float] = largest(mean + bound * spread, self._jitter * spread).tolist()
+        mean, variance, within = self._predict(rows, kind)
+        left = self._horizon - self._seen % self._horizon
+        found: list[float] = largest(mean + _hope(variance, within, left), self._jitter * np.sqrt(variance)).tolist()
         return found
 
     def update(self, batch: Sequence[Experience]) -> None:
@@ -122,23 +119,23 @@ class Horizon:
         return "\n".join(str(context.get(name)) for name in self._by)
 
     def _predict(self, rows: NDArray[np.int64], kind: int) -> tuple[Floats, Floats, Floats]:
-        """Return mean, variance and number of runs of arms in a kind of context; -1 is one that was never met."""
+        """Return what is believed of arms in a kind of context, -1 being one that was never met: mean, variance, that of a reward."""
         belief = self._belief
         known = rows >= 0
-        arm, arm_variance = np.full(rows.size, belief.middle), np.full(rows.size, belief.arm_variance[-1])
-        arm[known], arm_variance[known] = belief.arm[rows[known]], belief.arm_variance[rows[known]]
+        arm = np.full(rows.size, belief.middle)
+        arm[known] = belief.arm[rows[known]]
+        arm_variance, within = belief.arm_variance[rows], belief.within[rows]
         runs, mean = np.zeros(rows.size), np.zeros(rows.size)
         if kind >= 0:
             runs[known], mean[known] = self._runs[rows[known], kind], belief.mean[rows[known], kind]
-        within = np.where(known, belief.within[rows], 1.0)
         own = belief.between_kinds * runs / (belief.between_kinds * runs + within)  # how far the kind's own runs count
         if not self._by:
-            return arm, arm_variance, runs
+            return arm, arm_variance, within
         variance = (1 - own) ** 2 * arm_variance + belief.between_kinds * (1 - own)
-        return own * mean + (1 - own) * arm, variance, runs
+        return own * mean + (1 - own) * arm, variance, within
 
     def _believe(self) -> _Belief:
-        """Return what the rewards so far say of the arms; the last of `arm_variance` is that of one never met."""
+        """Return what the rewards so far say of the arms."""
         runs, mean = self._runs, self._eased()
         of_arm, tried = runs.sum(axis=1), runs > 0
         free = np.maximum(runs - 1, 0).sum(axis=1)
@@ -159,7 +156,7 @@ class Horizon:
         between = (max(beyond, 0.0) + ARMS * BETWEEN_ARMS) / (max(arms - 1, 0) + ARMS)
         variance = 1 / (1 / between + total)
         arm = variance * (middle / between + (precision * mean).sum(axis=1))
-        return _Belief(middle, kinds, mean, arm, np.append(variance, between), within if within.size else np.ones(1))
+        return _Belief(middle, kinds, mean, arm, np.append(variance, between), np.append(within, common))
 
     def _eased(self) -> Floats:
         """Return the means of arms by kind without what the kind does to all arms: one that is hard makes none a bad arm."""
@@ -186,3 +183,31 @@ class Horizon:
         beyond = (runs * (mean - centre[:, None]) ** 2).sum() - (free * within[several]).sum()
         size = (of_arm - (runs**2).sum(axis=1) / of_arm).sum() / free.sum()  # runs in a cell that it is worth
         return float((max(beyond, 0.0) / size + KINDS * BETWEEN_KINDS) / (free.sum() + KINDS))
+
+
+def _hope(variance: Floats, within: Floats, left: float) -> Floats:
+    """Return how far arms are worth more than their means, for what may be found out in so many choices.
+
+    After m tries the mean will have moved by s = variance sqrt(m / (m variance + within)), so that a sure reward z s above it is
+    as good where m z = (left - m) E[max(Z - z, 0)], Z being standard normal.
+    """
+    tries = TRIES[left > TRIES]
+    if not tries.size:
+        return np.zeros_like(variance)
+    moved = variance[:, None] * np.sqrt(tries / (tries * variance[:, None] + within[:, None]))
+    found: Floats = (moved * np.interp(np.log(left / tries - 1), LOGS, _HOPES)).max(axis=1)
+    return found
+
+
+def _hopes(ratio: Floats) -> Floats:
+    """Return the z with z = ratio E[max(Z - z, 0)], by bisection."""
+    low, high = np.zeros_like(ratio), np.full_like(ratio, 10.0)
+    for _ in range(40):
+        z = (low + high) / 2
+        above = ratio * (np.exp(-z * z / 2) / np.sqrt(2 * np.pi) - z * cdf(-z)) > z
+        low, high = np.where(above, z, low), np.where(above, high, z)
+    return low
+
+
+LOGS = np.linspace(-7.0, 14.0, 400)  # of choices left for each try
+_HOPES = _hopes(np.exp(LOGS))

@@ -33,10 +33,11 @@ class LinearArms:
         known = [place for place, row in enumerate(rows) if row >= 0]
         if known:
             chosen = [rows[place] for place in known]
-            whole = chosen == list(range(len(self.arms)))  # then nothing need be copied
-            weights, covariance = (part if whole else part[chosen] for part in (self._weights, self._covariance))
-            mean[known] = weights @ x
-            variance[known] = (covariance.reshape(-1, x.size) @ x).reshape(-1, x.size) @ x
+            few = 2 * len(chosen) < len(self.arms)  # else to copy theirs takes longer than to look at all
+            weights, covariance = (part[chosen] if few else part for part in (self._weights, self._covariance))
+            of = slice(None) if few else chosen
+            mean[known] = (weights @ x)[of]
+            variance[known] = ((covariance.reshape(-1, x.size) @ x).reshape(-1, x.size) @ x)[of]
         return mean, np.maximum(variance, 0.0)
 
     def meet(self, context: Mapping[str, Any], arm: str) -> tuple[int, Vector]:
