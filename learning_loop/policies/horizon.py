@@ -39,12 +39,12 @@ class Horizon:
 
     An arm's value in a kind of context is the arm's own, which lies round that of all arms, with what the kind does to all arms
     and what it does to this one; how much each of them varies is estimated from the rewards (a hierarchical normal model,
-    empirical Bayes). An arm is worth the sure reward that one could as well take in all choices that are `left` of the
-    `horizon`, instead of trying the arm some times and keeping it only if it is better: the index of J. Gittins, K. Glazebrook &
-    R. Weber, Multi-armed bandit allocation indices, 2011, from below, since one stops only once; the number of tries that is
-    best for the arm counts, as in P. Frazier & W. Powell, Paradoxes in learning and the marginal value of information, Decision
-    Analysis 7, 2010. `jitter` standard deviations of chance keep an arm that began unluckily from being lost for ever. After a
-    horizon the next one begins.
+    empirical Bayes). An arm is worth the sure reward that one could as well take in all choices that are left of the `horizon`,
+    instead of trying the arm some times and keeping it only if it is better: the index of J. Gittins, K. Glazebrook & R. Weber,
+    Multi-armed bandit allocation indices, 2011, from below, since one stops only once. The number of tries counts that is best
+    for the arm, as in P. Frazier & W. Powell, Paradoxes in learning and the marginal value of information, Decision Analysis 7,
+    2010. `jitter` standard deviations of chance keep an arm that began unluckily from being lost for ever. After a horizon the
+    next one begins.
 
     `by` names what of a context tells its kind; nothing by default. Rewards lie mostly between `low` and `high`.
     """
@@ -119,7 +119,7 @@ class Horizon:
         return "\n".join(str(context.get(name)) for name in self._by)
 
     def _predict(self, rows: NDArray[np.int64], kind: int) -> tuple[Floats, Floats, Floats]:
-        """Return what is believed of arms in a kind of context, -1 being one that was never met: mean, variance, that of a reward."""
+        """Return mean, variance and that of a reward of arms in a kind of context; -1 is one that was never met."""
         belief = self._belief
         known = rows >= 0
         arm = np.full(rows.size, belief.middle)
@@ -188,8 +188,8 @@ class Horizon:
 def _hope(variance: Floats, within: Floats, left: float) -> Floats:
     """Return how far arms are worth more than their means, for what may be found out in so many choices.
 
-    After m tries the mean will have moved by s = variance sqrt(m / (m variance + within)), so that a sure reward z s above it is
-    as good where m z = (left - m) E[max(Z - z, 0)], Z being standard normal.
+    After m tries the mean will have moved by s = variance sqrt(m / (m variance + within)), so that a sure reward z s above it
+    is as good where m z = (left - m) E[max(Z - z, 0)], Z being standard normal.
     """
     tries = TRIES[left > TRIES]
     if not tries.size:
