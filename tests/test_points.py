@@ -291,7 +291,7 @@ def test_rewards_from_many_threads_are_learned_once_each(configured: Any) -> Non
 
 def test_choices_alone_are_judged_and_kept_without_any_run(configured: Any, workspace: Workspace) -> None:
     loop = configured()
-    for _ in range(400):
+    for _ in range(800):
         decision = loop.decide({}, MODELS, point="model")
         learned = not decision.policy.startswith("rules/")
         loop.reward(decision, 0.0 if learned else 1.0)

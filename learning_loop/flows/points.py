@@ -1,12 +1,14 @@
 """Decision points at work: who chooses, the rules or what was learned, and how it goes on learning."""
 
 import contextlib
+import json
 import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from typing import Any, cast
 
 from learning_loop.app import App
@@ -23,7 +25,7 @@ from learning_loop.workspace.versions import folder_of, load_version, save_versi
 LOOK_S = 1.0  # how long it is believed who chooses, before the ledger is asked again
 KEEP_EVERY = 200  # choices learned from before what is learned is written down
 LEARNED, RULES = "learned", "rules"
-LIVE = "live"  # the version that goes on learning
+LIVE = "live"  # where what goes on learning is kept, and how its names begin
 POLICY, CLIMB = "policy", "ramp"  # kinds of events: what was said of a point, and how far its ramp has come
 FALLBACK = "fallback"
 PAUSE_S = 30.0  # that a policy does not choose after it took too long
@@ -66,12 +68,13 @@ def standing(app: App, point: str) -> Standing:
     if app.settings.mode == "disabled" or origin.startswith(("environment", "flag")):
         mode, why = app.settings.mode, origin or "mode"
     version, incumbent, newest_made = choosing(events, own, mode)
+    live = live_version(own)
     done = {what: {event.data["version"] for event in events if event.data["action"] == what} for what in ("enter", "complete")}
     newest: Mapping[str, Any] = next((event.data for event in app.ledger.events(CLIMB, point, last=1)), {})
     if newest.get("candidate") != version:
         newest = {}
     ramp, share = settings.ramp, 0.0
-    if version is not None and mode == "production" and (version == LIVE or version in done["enter"] | done["complete"]):
+    if version is not None and mode == "production" and (version == live or version in done["enter"] | done["complete"]):
         share = 1 - ramp.holdout
     if version is not None and mode == "ab_test" and version in done["enter"]:
         share = min(ramp.stages[min(newest.get("stage", 0), len(ramp.stages) - 1)] / 100, 1 - ramp.holdout)
@@ -101,14 +104,14 @@ def choosing(events: Sequence[Event], own: Point | None, mode: Mode) -> tuple[st
     said = {what: {event.data["version"] for event in events if event.data["action"] == what} for what in SAID}
     fallen = max((place for place, event in enumerate(events) if event.data["action"] == "rollback"), default=-1)
     made = {event.data["version"]: place for place, event in enumerate(events) if event.data["action"] == "train"}
-    if own is not None and learns_live(own):
-        made = {LIVE: -1, **made}
+    if (live := live_version(own)) is not None:
+        made = {live: -1, **made}
     still = [one for one, place in made.items() if one not in said["rollback"] and (place >= fallen or one in said["complete"])]
     newest = still[-1] if still else None
     if mode not in ("ab_test", "production"):
         return newest, None, newest
     entered = [one for one in still if one in said["enter"] | said["complete"]]
-    version = entered[-1] if entered else LIVE if LIVE in still and mode == "production" else newest
+    version = entered[-1] if entered else live if live in still and mode == "production" else newest
     incumbent = next((one for one in reversed(still) if one in said["complete"] and one != version), None)
     return version, incumbent, newest
 
@@ -116,11 +119,17 @@ def choosing(events: Sequence[Event], own: Point | None, mode: Mode) -> tuple[st
 SAID = ("enter", "complete", "rollback")
 
 
-def learns_live(settings: Point) -> bool:
-    """Say whether the learner of a point takes its choices one by one; others are trained."""
+def live_version(own: Point | None) -> str | None:
+    """Return what is called that which learns a point's choices one by one, None where its learner is trained.
+
+    Another learner, and the same one set up in another way, is another version: what was said of one does not hold for it.
+    """
     from learning_loop.policies import BANDITS
 
-    return settings.learner in BANDITS
+    if own is None or own.learner not in BANDITS:
+        return None
+    made = own.model_dump(mode="json", include={"learner", "settings", "rules", "pseudo", "reward", "low", "high"})
+    return f"{LIVE}-{blake2b(json.dumps(made, sort_keys=True).encode(), digest_size=4).hexdigest()}"
 
 
 def beginner(settings: Point, rules: Policy | None) -> Learner:
@@ -185,6 +194,7 @@ class Service:
     def __init__(self, app: App, point: str) -> None:
         self.app, self.point = app, point
         self.settings = app.settings.policies.points.get(point) or Point()
+        self.live = live_version(self.settings)
         self.rules: Policy | None = None
         self._read_rules = not self.settings.rules
         self.lock = threading.RLock()
@@ -310,7 +320,7 @@ class Service:
         if self.standing.mode == "disabled":
             return None
         of = dict(zip(self._loaded, (self.learner, self.incumbent), strict=True))
-        return cast("Learner | None", of.get(LIVE))
+        return cast("Learner | None", of.get(self.live))
 
     def keep(self) -> None:
         """Write down what was learned live, so that it need not be learned again; it is derived from the ledger."""
@@ -343,7 +353,7 @@ class Service:
         folder = folder_of(self.app.workspace, self.point)
         if version is None:
             return None
-        if version == LIVE:
+        if version == self.live:
             made = beginner(self.settings, self.rules)
             self._place, self._since = Place(), 0
             try:

@@ -11,7 +11,7 @@ from learning_loop.experiments.ramp import OVER, Climb, Told
 from learning_loop.experiments.ramp import Step as Moved
 from learning_loop.features.encoding import RAMP
 from learning_loop.flows.experience import Episode, Log, Place
-from learning_loop.flows.points import BY, CLIMB, LEARNED, LIVE, POLICY, standing
+from learning_loop.flows.points import BY, CLIMB, LEARNED, POLICY, live_version, standing
 from learning_loop.ledger.selection import EXCLUDED
 from learning_loop.records import Decision, Event, Exposed, Kind
 
@@ -36,7 +36,9 @@ def judge(app: App, point: str, *, wait_s: float = 1.0) -> list[Told]:
     line in the log, and in force in every process within a second.
     """
     now = standing(app, point)
-    lets_in = now.mode == "ab_test" or (now.mode == "production" and now.waiting != LIVE)
+    lets_in = now.mode == "ab_test" or (
+        now.mode == "production" and now.waiting != live_version(app.settings.policies.points.get(point))
+    )
     if lets_in and now.waiting is not None:
         _try_to_enter(app, point, now.waiting)
     now = standing(app, point)
@@ -200,7 +202,9 @@ def roll_back(app: App, point: str, version: str | None, *, reason: str) -> str:
     wanted = version or standing(app, point).version
     if wanted is None:
         raise UsageError(f"no learned policy chooses at {point!r}: there is nothing to roll back")
-    known = {event.data["version"] for event in app.ledger.events(POLICY, point) if event.data["action"] == "train"} | {LIVE}
+    known = {event.data["version"] for event in app.ledger.events(POLICY, point) if event.data["action"] == "train"}
+    if (live := live_version(app.settings.policies.points.get(point))) is not None:
+        known.add(live)
     if wanted not in known:
         raise UsageError(f"there is no version {wanted!r} of {point!r}: it has {', '.join(sorted(known))}")
     data = {"action": "rollback", "version": wanted, "by": "person", "reason": reason or "a person said so", "share": 0.0}

@@ -19,7 +19,7 @@ from learning_loop.decider import First
 from learning_loop.errors import LearningLoopError, UsageError, WorkspaceError
 from learning_loop.flows.experience import Episode, Log, experience_of
 from learning_loop.flows.off_policy import BEYOND, CERTAIN, LEAST_EFFECTIVE, evaluate, shares_of, tried
-from learning_loop.flows.points import LIVE, POLICY, beginner, ledger_points
+from learning_loop.flows.points import POLICY, beginner, ledger_points, live_version
 from learning_loop.policies import STEPWISE, learner, policy
 from learning_loop.protocols import Learner, Policy, Replaying
 from learning_loop.records import Decision, Event
@@ -187,10 +187,10 @@ def _episode(rows: Sequence[Mapping[str, Any]]) -> Episode:
 
 def judged(app: App, point: str, version: str) -> Judgement:
     """Return what the log says of a version: of one that learns live, trained on the older part, on the newer one."""
-    if version != LIVE:
+    settings = app.settings.policies.points.get(point) or Point()
+    if version != live_version(settings):
         _, about = load_version(folder_of(app.workspace, point) / version)
         return Judgement(**about["judgement"])
-    settings = app.settings.policies.points.get(point) or Point()
     log = Log(app, point, settings)
     whole = [episode for episode, _ in log.episodes()]
     _looked_through(point, whole)

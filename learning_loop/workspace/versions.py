@@ -40,9 +40,9 @@ def save_version(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any
     import numpy as np
 
     arrays: dict[str, Any] = {}
-    document = {"about": dict(about), "state": _stored(state, arrays)}
-    packed = io.BytesIO()
+    stored, packed = _stored(state, arrays), io.BytesIO()
     np.savez_compressed(packed, **arrays)
+    document = {"about": dict(about), "weights": _mark(packed.getvalue()), "state": stored}
     atomic_write(folder / ARRAYS, packed.getvalue())
     atomic_write(folder / DOCUMENT, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
 
@@ -53,13 +53,20 @@ def load_version(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     try:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
-        with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
+        packed = (folder / ARRAYS).read_bytes()
+        if _mark(packed) != document["weights"]:
+            raise WorkspaceError(f"{folder} holds weights of another version: train it anew, or restore a backup")
+        with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
             state = _restored(document["state"], {name: arrays[name] for name in arrays.files})
             return state, document["about"]
     except FAULTS as error:
         raise WorkspaceError(
             f"{folder} holds no policy that can be read ({error}): train it anew, or restore a backup"
         ) from None
+
+
+def _mark(packed: bytes) -> str:
+    return blake2b(packed, digest_size=8).hexdigest()
 
 
 def _stored(value: Any, arrays: dict[str, Any]) -> Any:

@@ -25,10 +25,8 @@ from learning_loop.policies import learner, policy
 from learning_loop.protocols import Policy
 from learning_loop.workspace import Workspace
 
-EXPLORED, FLOOR = (
-    0.05,
-    0.02,
-)  # least probability of any action: where rules choose and are learned from, and where it is learned
+EXPLORED = 0.05  # least probability of any action where rules choose and are learned from
+FLOOR = 0.02  # and where it is learned
 ROUNDS, PER_ROUND, JUDGED = 8, 20, 20  # rounds of learning, the runs of each, and those that are judged
 QUIET = {
     "recall.enabled": "false",

@@ -11,8 +11,8 @@ from learning_loop.app import App
 from learning_loop.examples.harbor import POINT, REWARD, RULES, HarborAdapter, HarborExecutor, PackState, begin
 from learning_loop.flows.episodes import MAX_STEPS, Played, play
 from learning_loop.flows.experience import Episode, Log, Place
-from learning_loop.flows.points import LIVE, Version, choosing
 from learning_loop.flows.points import POLICY as SAID
+from learning_loop.flows.points import Version, choosing
 from learning_loop.orchestrator import LearningOrchestrator
 from learning_loop.policies import policy
 from learning_loop.protocols import Policy
@@ -55,7 +55,7 @@ def policy_of(app: App, mode: str, version: str | None = None) -> tuple[Policy, 
         return policy("rules", rules=(*STATIC, {"take": "DEPLOY"})), "static"
     if mode == "rl":
         wanted = version or choosing(app.ledger.events(SAID, POINT), None, "shadow")[0]
-        if wanted is not None and wanted != LIVE:
+        if wanted is not None:
             return Version(wanted, *load_version(folder_of(app.workspace, POINT) / wanted)), wanted
     rules = settings_of(app).rules or RULES
     return policy("rules", rules=rules), "rules" if mode == "rule" else "rules, for nothing was trained yet"
