@@ -24,7 +24,7 @@ def load(text: str) -> tuple[Any, dict[tuple[str, ...], int]]:
     """Return the document and the line of every key path; raise YamlError.
 
     Aliases are refused: a few lines of them can stand for gigabytes. So is what is nested deeply: the C loader recurses, and
-    takes the process with it.
+    takes the process with it; and a key that is there twice, of which YAML would drop the first without a word.
     """
     try:
         if "*" in text or "&" in text or sum(map(text.count, "[{-:?")) > MOST_DEPTH:
@@ -62,8 +62,12 @@ def _check(text: str) -> None:
 
 def _lines(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
     if isinstance(node, yaml.MappingNode):
+        found = set()
         for key, value in node.value:
             here = (*path, str(key.value))
+            if (key.tag, here) in found:
+                raise YamlError(f"{key.value!r} is there twice: keep one of them", key.start_mark.line + 1)
+            found.add((key.tag, here))
             yield here, key.start_mark.line + 1
             yield from _lines(value, here)
     elif isinstance(node, yaml.SequenceNode):

@@ -8,7 +8,6 @@ routerbench  11 models on 3,178 prompts of three tasks, correct and 100 x USD: t
              and where the tasks are told wrongly
 """
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,20 +25,19 @@ FLOOR = 0.01
 
 
 class KnownMeans:
-    """Thompson sampling that knows the means of all arms, but not which arm has which: what no policy can know beforehand."""
+    """Takes the arm that is likeliest the best, and knows the means of all arms, but not which has which: no policy can know."""
 
     version = "known"
 
-    def __init__(self, means: Sequence[float], spread: float, rng: random.Random) -> None:
-        self.means, self.spread, self.rng = np.array(means), spread, np.random.default_rng(rng.randrange(2**32))
+    def __init__(self, means: Sequence[float], spread: float) -> None:
+        self.means, self.spread = np.array(means), spread
         self.logs: dict[str, Any] = {}
 
     def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:  # noqa: ARG002
         logs = np.array([self.logs.get(option, np.zeros_like(self.means)) for option in options])
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
-        drawn = (weights / weights.sum(axis=1, keepdims=True)).cumsum(axis=1) > self.rng.random((len(options), 1))
-        value = self.means[drawn.argmax(axis=1)]
-        return [float(item) for item in value >= value.max()]
+        best = weights[:, self.means.argmax()] / weights.sum(axis=1)
+        return [float(item) for item in best >= best.max()]
 
     def update(self, batch: Sequence[Experience]) -> None:
         for one in batch:
@@ -136,7 +134,7 @@ def swebench(bench: _harness.Bench, folder: Path) -> None:
     for weight in WEIGHTS:
         matrix = read_matrix(folder / "swebench_agent_runs.csv.gz", arm="arm", reward=f"resolved - {weight} * cost_usd")
         ours = partial(learner, "horizon", horizon=len(matrix.tasks))
-        known = partial(KnownMeans, list(matrix.arms.values()), _spread(matrix), random.Random(bench.seed))
+        known = partial(KnownMeans, list(matrix.arms.values()), _spread(matrix))
         makes: dict[str, tuple[Callable[[], Any], float]] = {
             "horizon": (ours, 0.0),
             f"horizon, floor {FLOOR}": (ours, FLOOR),
