@@ -172,10 +172,10 @@ class Ramp(_Section):
     """How a learned policy gets its share of the units: by `stages`, in percent, of all but the `holdout`.
 
     A stage lasts `hours` and `least_units` at least, and is left only as far as evidence of benefit has come. A policy that is
-    not known to help after `most_units` goes back to shadow. `level` and `harm_level` are as in `Limits`.
+    not known to help after `most_units` is taken back. `level` and `harm_level` are as in `Limits`.
     """
 
-    stages: Annotated[tuple[Annotated[float, Field(gt=0, le=100)], ...], Field(min_length=1, max_length=20)] = (10, 25, 50, 100)
+    stages: Annotated[tuple[Annotated[float, Field(gt=0, le=100)], ...], Field(min_length=2, max_length=20)] = (10, 25, 50, 100)
     holdout: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     hours: Annotated[float, Field(ge=0, le=10_000)] = 24.0
     least_units: Annotated[int, Field(ge=1, le=1_000_000)] = 100
@@ -193,12 +193,12 @@ class Ramp(_Section):
 class Point(_Section):
     """One decision point: the `rules` that choose there, and the `learner` that may come to choose instead.
 
-    Rules are mappings with `when` and `take`; where none holds, the first option is taken. The learner earns `reward`, by
-    default what `loop.reward` says and otherwise that of all points; `low` and `high` are its bounds, by default those the
-    reward is clipped to, or 0 and 1. A unit that is once chosen for by the learner stays so: `unit` is run, task, or a name of
-    the context. `mode` outranks that of all points. Every option is at least as likely as `floor` where the learner chooses,
-    and as `explore` where the rules do. Where both are there and the learner learns live, it begins with what the rules say,
-    which counts for as many runs as `pseudo`.
+    Rules are mappings with `when` and `take`; where none holds, the first option is taken. In runs the learner earns `reward`,
+    by default that of all points, and what `run.credit` says; outside of them what `loop.reward` says. `low` and `high` are
+    its bounds, by default those the reward is clipped to, outside of runs 0 and 1. A unit that is once chosen for by the
+    learner stays so: `unit` is run, task, or a name of the context. `mode` outranks that of all points. Every option is at
+    least as likely as `floor` where the learner chooses, and as `explore` where the rules do. Where both are there and the
+    learner learns live, it begins with what the rules say, which counts for as many runs as `pseudo`.
     """
 
     learner: str = "probit"

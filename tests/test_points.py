@@ -9,7 +9,8 @@ import pytest
 
 from learning_loop import LearningOrchestrator
 from learning_loop.errors import NotFoundError, UsageError
-from learning_loop.flows.points import BY, Service, standing
+from learning_loop.flows.experience import BY
+from learning_loop.flows.points import Service, standing
 from learning_loop.flows.ramps import judge, roll_back, set_mode
 from learning_loop.flows.training import train
 from learning_loop.records import Decision, Event
@@ -304,12 +305,12 @@ def test_choices_alone_are_judged_and_kept_without_any_run(configured: Any, work
 
 def test_one_who_comes_again_is_one_unit(configured: Any) -> None:
     loop = configured()
-    for _ in range(60):
+    for _ in range(100):
         for customer in ("a", "b", "c"):
             decision = loop.decide({}, MODELS, point="model", unit=customer)
             loop.reward(decision, 0.0 if decision.policy.startswith("lints") else 1.0)
     judge(loop.app, "model")
-    (kept,) = loop.app.ledger.events("ramp", "model", last=1)
+    (kept,) = loop.app.ledger.events("ramp", last=1)
     assert kept.data["units"] == 3
 
 
@@ -373,13 +374,13 @@ def test_a_changed_setting_is_no_second_test_of_the_same_units(configured: Any, 
     loop = configured()
     choose(loop, random.Random(1), 120, small_is_better_for_rust)
     judge(loop.app, "model")
-    (first,) = loop.app.ledger.events("ramp", "model", last=1)
+    (first,) = loop.app.ledger.events("ramp", last=1)
     loop.close()
     config = workspace.config / "policies.yaml"
     config.write_text(config.read_text().replace("least_units: 40", "least_units: 40, level: 0.04"))
     with LearningOrchestrator(workspace=workspace.root) as again:
         judge(again.app, "model")
-        (second,) = again.app.ledger.events("ramp", "model", last=1)
+        (second,) = again.app.ledger.events("ramp", last=1)
     assert (first.data["again"], second.data["again"]) == (0, 1)
     assert second.data["credit"] == 120
     assert second.data["units"] == 0

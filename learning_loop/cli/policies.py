@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from learning_loop.cli.common import json_option, opened, print_json, table, telling
+from learning_loop.errors import UsageError
 
 
 def _listed(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> list[str]:
@@ -270,6 +271,11 @@ def train(
         return
     click.echo(f"{found.version}: {found.learner} on {found.episodes} episodes, {found.held_out} held out -> {found.path}")
     click.echo(found.judgement.says)
+    if found.judgement.overlap is not None:
+        named = (f"{name} {one.value:.3g} ({one.low:.3g} to {one.high:.3g})" for name, one in found.judgement.estimates.items())
+        click.echo(f"estimates: {'; '.join(named)}")
+        worth, mean = found.judgement.overlap.effective, found.judgement.overlap.mean_weight
+        click.echo(f"the log is worth {worth:.0f} episodes of its own; its weights are {mean:.2f} in the mean (1 is right)")
     click.echo(
         f"it may enter its ramp: `learning-loop policy mode ab_test {where}`"
         if found.judgement.passes
@@ -304,10 +310,17 @@ def mode(ctx: click.Context, mode: str | None, point: str | None, reason: str) -
 
     with opened(ctx) as app:
         names = [point] if point else sorted({*ledger_points(app.ledger), *app.settings.policies.points})
+        refused = []
         for name in names:
-            says = set_mode(app, name, mode, reason=reason) if mode is not None else None
+            try:
+                says = set_mode(app, name, mode, reason=reason) if mode is not None else None
+            except UsageError as error:
+                refused.append(error)
+                continue
             now = standing(app, name)
             click.echo(f"{name}: {now.mode} ({now.why})" + (f"; {says}" if says else ""))
+        if refused:
+            raise UsageError("; ".join(map(str, refused)))
         if not names:
             click.echo(f"{app.settings.policies.mode} (policies.mode); there is no decision point yet")
 

@@ -123,10 +123,9 @@ class Gate:
             return []
         enough = evidence.runs.min(axis=1) >= limits.least_runs
         harms = looked & enough & (evidence.log_harm >= -np.log(limits.harm_level))
-        helps = trial & ~harms & self.helps
-        if blocked is not None:
-            helps &= ~np.asarray(blocked, bool)
-        futile = trial & ~harms & ~helps & (evidence.runs.sum(axis=1) >= limits.most_runs)
+        proven = trial & ~harms & self.helps
+        helps = proven if blocked is None else proven & ~np.asarray(blocked, bool)
+        futile = trial & ~harms & ~proven & (evidence.runs.sum(axis=1) >= limits.most_runs)
         bar = evidence.change_bar(limits.false_alarm_runs, limits.active)
         changed = active & ~harms & (self.level > 0) & (evidence.change >= bar)  # what was not promoted has no effect to lose
         runs, effect = evidence.runs.copy(), evidence.effect

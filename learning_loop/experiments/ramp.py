@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from learning_loop.experiments.gate import Status
 from learning_loop.experiments.trials import Trials, Verdict
 from learning_loop.records import Exposed
 from learning_loop.settings import Limits, Ramp
@@ -63,10 +64,12 @@ class Climb:
         kept = kept or {}
         limits = Limits(level=ramp.level, harm_level=ramp.harm_level, most_runs=ramp.most_units, at_once=1)
         self.trials = Trials([candidate], limits, kept.get("trials") or {"begun": tried, "discoveries": found}, promotes=False)
-        self.stage = int(kept.get("stage", 0))
+        known = self.trials.status(candidate) == Status.ACTIVE  # else it has not earned the last stage, were there ever fewer
+        self.stage = min(int(kept.get("stage", 0)), len(ramp.stages) - (1 if known else 2))
         self.units = int(kept.get("units", 0))
         self.since = datetime.fromisoformat(kept["since"]) if "since" in kept else now
         self.over = Step(kept["over"]) if kept.get("over") else None
+        self.anew = bool(kept.get("anew", False))  # it had everything, and is on its way again
         self.missed: dict[str, list[int]] = {odds: list(counts) for odds, counts in kept.get("missed", {}).items()}
         if not kept:
             self.trials.admit([candidate])
@@ -104,7 +107,7 @@ class Climb:
         self.units += 1
         for verdict in verdicts:
             if verdict.reason == "change":  # it helped, and looks as if it did no more: its way begins anew
-                self.stage, self.units, self.since, self.over = 0, 0, now, Step.DOUBTED
+                self.stage, self.units, self.since, self.over, self.anew = 0, 0, now, Step.DOUBTED, True
                 return Told(Step.DOUBTED, self.share, verdict.withheld, verdict.shown, verdict.effect)
             return self._end(Step.ROLLED_BACK if verdict.reason == "harm" else Step.FUTILE, verdict)
         return self._advance(now)
@@ -121,15 +124,16 @@ class Climb:
         return lost or log_ratio_evidence(self.trials.draws(self.candidate)) >= SKEWED
 
     def _advance(self, now: datetime) -> Told | None:
+        if self.skewed:
+            already, self.over = self.over, Step.FROZEN
+            return None if already is Step.FROZEN else self._told(Step.FROZEN)
         waited = now - self.since >= timedelta(hours=self.ramp.hours)
         if self.last or not waited or self.units < self.ramp.least_units or self.benefit < self.bar:
             return None
-        if self.skewed:
-            frozen, self.over = self.over is None, Step.FROZEN
-            return self._told(Step.FROZEN) if frozen else None
         self.stage, self.units, self.since, self.over = self.stage + 1, 0, now, None
         if self.last:
             self.trials.keep([self.candidate])
+            self.anew = False
         return self._told(Step.COMPLETE if self.last else Step.ADVANCED)
 
     def _end(self, step: Step, verdict: Verdict) -> Told:
@@ -142,5 +146,12 @@ class Climb:
 
     def plain(self) -> dict[str, Any]:
         """Return all of it as JSON keeps it."""
-        about = {"stage": self.stage, "units": self.units, "since": self.since.isoformat(), "missed": self.missed}
-        return {**about, "over": self.over.value if self.over else None, "trials": self.trials.plain()}
+        return {
+            "stage": self.stage,
+            "units": self.units,
+            "since": self.since.isoformat(),
+            "missed": self.missed,
+            "over": self.over.value if self.over else None,
+            "anew": self.anew,
+            "trials": self.trials.plain(),
+        }

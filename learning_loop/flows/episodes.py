@@ -64,15 +64,16 @@ def play(
         if not now.actions:
             raise UsageError(f"{point}: the state allows no action and is not done: {dict(now.facts)}")
         facts = {**now.facts, "step": len(steps)}
+        before = len(run.observed.decisions)
         action = run.act(point, now.actions, facts, policy=policy, floor=floor)
-        decision = run.observed.decisions[-1] if run.observed.decisions else None
+        decision = run.observed.decisions[-1] if len(run.observed.decisions) > before else None
         with run.step(action) as step:
             result = executor.execute(action, state)
             step.output(result.output)
-        run.credit(result.reward, decision=None if decision is None else decision.id)  # the work may have chosen since
+        if decision is not None:
+            run.credit(result.reward, decision=decision.id)  # the work may have chosen since
         run.checkpoint(action, ok=result.ok, note=result.note, reward=result.reward, **_plain(now.facts))
-        known = decision is not None and decision.chosen == action
-        chosen_by, likely = (decision.policy, decision.propensity) if decision is not None and known else ("none", None)
+        chosen_by, likely = ("none", None) if decision is None else (decision.policy, decision.propensity)
         steps.append(EpisodeStep(action=action, policy=chosen_by, propensity=likely, result=result))
         state = adapter.update_states_from_action(state, action, result)
         now = adapter.project_state_to_task_state(state)

@@ -8,6 +8,7 @@ from typing import Any
 
 from learning_loop.app import App
 from learning_loop.errors import ConfigurationError
+from learning_loop.features.encoding import RAMP
 from learning_loop.flows.rewards import facts_of, reward_named
 from learning_loop.importers.crm import Crm, read_crm
 from learning_loop.ledger import Filter
@@ -16,6 +17,8 @@ from learning_loop.rewards.reward import Reward
 from learning_loop.settings import Point
 
 AT_ONCE = 500
+LEARNED, RULES = "learned", "rules"  # by whom a ramp lets a unit be chosen for
+BY = "+by"  # the ending of the id of the draw that says so for a choice outside of runs
 _WARNED: set[str] = set()  # the points whose rewards were beyond their bounds: it is said once
 log = logging.getLogger("learning_loop")
 
@@ -40,6 +43,11 @@ class Episode:
     def reward(self) -> float:
         return sum(step.reward for step in self.steps)
 
+    @property
+    def alone(self) -> bool:
+        """Say whether it is a choice outside of runs, which earns what `loop.reward` says and nothing else."""
+        return self.decisions[0].execution_id is None
+
 
 class Log:
     """What is on record of one decision point; rewards are worked out when they are asked for."""
@@ -56,12 +64,12 @@ class Log:
         """What rewards read from it are bound to."""
         return self.reward.version
 
-    def bounds(self, *, credited: bool) -> tuple[float, float]:
-        """Return the least and the largest reward; raise ConfigurationError where nobody said them."""
+    def bounds(self, episode: Episode) -> tuple[float, float]:
+        """Return the least and the largest reward of such an episode; raise ConfigurationError where nobody said them."""
         own = self._settings
         if own.low is not None and own.high is not None:
             return own.low, own.high
-        if credited:
+        if episode.alone:
             return 0.0, 1.0
         if self.reward.clip is None:
             raise ConfigurationError(
@@ -74,15 +82,15 @@ class Log:
 
         With `unknown` runs are yielded as well whose reward is not known, without steps.
         """
-        place = after
-        while runs := self._app.ledger.runs_deciding(self.point, after=place.outcome, limit=AT_ONCE):
+        place, waits = after, False
+        while not waits and (runs := self._app.ledger.runs_deciding(self.point, after=place.outcome, limit=AT_ONCE)):
             wanted = Filter(ids=tuple(run for _, run in runs))
             parts = (Decision, Credit, Usage, Step, Feedback)
             records = {one.execution.id: one for one in self._app.ledger.executions(wanted, limit=AT_ONCE, parts=parts)}
             for outcome, run in runs:
                 found = self._of_run(records[run])
-                if found is None:
-                    return
+                if waits := found is None:
+                    break
                 place = replace(place, outcome=outcome)
                 if found.steps or unknown:
                     yield found, place
@@ -97,25 +105,29 @@ class Log:
         """Return the choices of a run with their rewards, none where they are unknown; None where they are still waited for."""
         decisions = [decision for decision in record.decisions if decision.point == self.point]
         credits_ = {credit.decision_id: credit.value for credit in record.credits if math.isfinite(credit.value)}
-        own = [credits_.get(decision.id) for decision in decisions]
-        if self._settings.reward is None and any(value is not None for value in own):
-            known = [(one, value) for one, value in zip(decisions, own, strict=True) if value is not None]
-        else:
-            worth = self.reward.worth(facts_of(record, self._crm), now=self._app.clock())
-            if not worth.mature:
-                return None
-            known = [(one, value or 0.0) for one, value in zip(decisions, own, strict=True)]
-            if worth.clipped is None or not known:
-                return Episode(steps=(), record=record, decisions=tuple(decisions))
-            known[-1] = (known[-1][0], known[-1][1] + worth.clipped)
-        name = record.execution.id if len(known) > 1 else None
-        steps = tuple(experience_of(decision, value, name) for decision, value in known)
-        return Episode(steps=steps, record=record, decisions=tuple(decision for decision, _ in known))
+        worth = self.reward.worth(facts_of(record, self._crm), now=self._app.clock())
+        if not worth.mature:
+            return None
+        if worth.clipped is None or not decisions:
+            return Episode(steps=(), record=record, decisions=tuple(decisions))
+        earned = [credits_.get(decision.id, 0.0) for decision in decisions]
+        earned[-1] += worth.clipped
+        name = record.execution.id if len(decisions) > 1 else None
+        steps = tuple(experience_of(decision, value, name) for decision, value in zip(decisions, earned, strict=True))
+        return Episode(steps=steps, record=record, decisions=tuple(decisions))
+
+    def left_to_chance(self, whole: Sequence[Episode]) -> list[Episode]:
+        """Leave out what a ramp gave to rules that explore nothing.
+
+        The draw took no notice of what was to be chosen, so that the others stand for all of them.
+        """
+        ruled = {id(one) for one in whole if (by := drawn_by(self._app, self.point, one)) is not None and by.chosen == RULES}
+        certain = any(step.propensity == 1.0 for one in whole if id(one) in ruled for step in one.steps)
+        return [one for one in whole if id(one) not in ruled] if certain else list(whole)
 
     def scaled(self, episode: Episode) -> list[Experience]:
         """Return each choice with what it is owed of all that came after it, from 0 to 1: beyond the bounds it is clipped."""
-        credited = episode.record is None or (self._settings.reward is None and self._by_credit(episode))
-        low, high = self.bounds(credited=credited)
+        low, high = self.bounds(episode)
         found: list[Experience] = []
         after = 0.0
         for step in reversed(episode.steps):
@@ -133,10 +145,13 @@ class Log:
             found.append(replace(step, reward=(min(max(after, low), high) - low) / (high - low), episode=None))
         return found[::-1]
 
-    @staticmethod
-    def _by_credit(episode: Episode) -> bool:
-        rewarded = {credit.decision_id for credit in episode.record.credits} if episode.record is not None else set()
-        return any(decision.id in rewarded for decision in episode.decisions)
+
+def drawn_by(app: App, point: str, episode: Episode) -> Decision | None:
+    """Return the draw of a ramp that said by whom the first choice of an episode was made, if there was one."""
+    if episode.alone:
+        return app.ledger.decision(f"{episode.decisions[0].id}{BY}")
+    drawn = episode.record.decisions if episode.record is not None else ()
+    return next((decision for decision in drawn if decision.point == f"{RAMP}{point}"), None)
 
 
 def experience_of(decision: Decision, reward: float, episode: str | None) -> Experience:

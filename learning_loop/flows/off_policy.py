@@ -13,7 +13,7 @@ from learning_loop.errors import UsageError
 from learning_loop.policies.linear import LinearArms
 from learning_loop.protocols import Policy
 from learning_loop.records import Experience
-from learning_loop.stats.off_policy import Estimate, Overlap, doubly_robust, ips, overlap, snips
+from learning_loop.stats.off_policy import Estimate, Overlap, doubly_robust, ips, overlap, per_decision, snips
 
 Floats = NDArray[np.float64]
 
@@ -39,6 +39,39 @@ class Evaluation:
     control: Estimate
     overlap: Overlap
 
+    @property
+    def best(self) -> Estimate:
+        return self.doubly_robust
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """All estimates by name."""
+        return {
+            "doubly robust": self.doubly_robust,
+            "inverse propensity": self.ips,
+            "self-normalised": self.snips,
+            "rewards dealt anew": self.control,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeEvaluation:
+    """What a policy would have earned an episode, per decision; `control` with the rewards of other episodes."""
+
+    logged: float
+    per_decision: Estimate
+    control: Estimate
+    overlap: Overlap
+
+    @property
+    def best(self) -> Estimate:
+        return self.per_decision
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """All estimates by name."""
+        return {"per decision": self.per_decision, "rewards dealt anew": self.control}
+
 
 def evaluate(log: Sequence[Experience], policy: Policy, *, rng: random.Random) -> Evaluation:
     """Return what a policy would have earned on the choices of a log.
@@ -52,18 +85,8 @@ def evaluate(log: Sequence[Experience], policy: Policy, *, rng: random.Random) -
     shares = [shares_of(policy, one) for one in log]
     likely = np.array([share[one.options.index(one.chosen)] for share, one in zip(shares, log, strict=True)])
     weight = likely / np.array([one.propensity for one in log], dtype=float)
-    tried(log, shares)
-    found = overlap(weight, _effective(log, shares))
-    if found.effective < LEAST_EFFECTIVE:
-        raise UsageError(
-            f"of {found.runs} runs the log is worth {found.effective:.0f} of this policy, {LEAST_EFFECTIVE:.0f} are needed: "
-            "it does what was hardly ever tried. Log longer, or with a larger floor"
-        )
-    if found.mean_weight < 1 - BEYOND * found.error:
-        raise UsageError(
-            f"the policy does what the log never tried: its weights come to {found.mean_weight:.2f} and not to 1. "
-            "Log with a floor for every option"
-        )
+    _tried(log, shares)
+    found = _supported(overlap(weight, _effective(log, shares)))
     folds = np.array(rng.sample([place % FOLDS for place in range(len(log))], len(log)))
     dealt = np.array(rng.sample(list(reward), reward.size))
     return Evaluation(
@@ -74,6 +97,43 @@ def evaluate(log: Sequence[Experience], policy: Policy, *, rng: random.Random) -
         control=doubly_robust(dealt, weight, *_foretold(log, dealt, shares, folds), found.effective),
         overlap=found,
     )
+
+
+def evaluate_episodes(log: Sequence[Sequence[Experience]], policy: Policy, *, rng: random.Random) -> EpisodeEvaluation:
+    """Return what a policy would have earned on the episodes of a log; raise UsageError where it cannot say, as `evaluate`."""
+    steps = [step for episode in log for step in episode]
+    _judgeable(steps)
+    shares = [shares_of(policy, step) for step in steps]
+    _tried(steps, shares)
+    longest = max(len(episode) for episode in log)
+    reward, weight = np.zeros((len(log), longest)), np.ones((len(log), longest))
+    own = iter(shares)
+    for row, episode in enumerate(log):
+        for column, step in enumerate(episode):
+            reward[row, column] = step.reward
+            weight[row, column] = next(own)[step.options.index(step.chosen)] / (step.propensity or 1.0)
+    found = _supported(overlap(weight.prod(axis=1)))
+    return EpisodeEvaluation(
+        logged=float(reward.sum(axis=1).mean()),
+        per_decision=per_decision(reward, weight),
+        control=per_decision(reward[rng.sample(range(len(log)), len(log))], weight),
+        overlap=found,
+    )
+
+
+def _supported(found: Overlap) -> Overlap:
+    """Return how far a log speaks for a policy; raise UsageError where that is not far enough."""
+    if found.effective < LEAST_EFFECTIVE:
+        raise UsageError(
+            f"of {found.runs} runs the log is worth {found.effective:.0f} of this policy, {LEAST_EFFECTIVE:.0f} are needed: "
+            "it does what was hardly ever tried. Log longer, or with a larger floor"
+        )
+    if found.mean_weight < 1 - BEYOND * found.error:
+        raise UsageError(
+            f"the policy does what the log never tried: its weights come to {found.mean_weight:.2f} and not to 1. "
+            "Log with a floor for every option"
+        )
+    return found
 
 
 def _judgeable(log: Sequence[Experience]) -> None:
@@ -93,7 +153,7 @@ def _judgeable(log: Sequence[Experience]) -> None:
         raise UsageError("the log is deterministic: it says nothing of any other choice. Log with a floor for every option")
 
 
-def tried(log: Sequence[Experience], shares: Sequence[Floats]) -> None:
+def _tried(log: Sequence[Experience], shares: Sequence[Floats]) -> None:
     """Raise UsageError for a policy that would take options the log could not: of those nothing is known.
 
     Where it is not known how likely each option was, those that it never took count as such.

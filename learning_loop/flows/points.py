@@ -5,16 +5,16 @@ import json
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from learning_loop.app import App
 from learning_loop.errors import LearningLoopError, NotFoundError, PolicyError, UsageError, WorkspaceError
 from learning_loop.features.encoding import RAMP, RESERVED, SHADOW
-from learning_loop.flows.experience import Log, Place
+from learning_loop.flows.experience import BY, LEARNED, RULES, Log, Place
 from learning_loop.flows.guard import Guard
 from learning_loop.ledger import Ledger
 from learning_loop.protocols import Learner, Policy
@@ -24,13 +24,11 @@ from learning_loop.workspace.versions import folder_of, load_version, save_versi
 
 LOOK_S = 1.0  # how long it is believed who chooses, before the ledger is asked again
 KEEP_EVERY = 200  # choices learned from before what is learned is written down
-LEARNED, RULES = "learned", "rules"
 LIVE = "live"  # where what goes on learning is kept, and how its names begin
 POLICY, CLIMB = "policy", "ramp"  # kinds of events: what was said of a point, and how far its ramp has come
 FALLBACK = "fallback"
 PAUSE_S = 30.0  # that a policy does not choose after it took too long
 LEARN_S, JUDGE_S = 1.0, 20.0  # how far learning and the ramps may lag behind
-BY = "+by"  # the ending of the id of what says by whom a choice outside of runs was made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +68,14 @@ def standing(app: App, point: str) -> Standing:
     version, incumbent, newest_made = choosing(events, own, mode)
     live = live_version(own)
     done = {what: {event.data["version"] for event in events if event.data["action"] == what} for what in ("enter", "complete")}
-    newest: Mapping[str, Any] = next((event.data for event in app.ledger.events(CLIMB, point, last=1)), {})
-    if newest.get("candidate") != version:
-        newest = {}
+    newest = climbed(app, point, version)
     ramp, share = settings.ramp, 0.0
     if version is not None and mode == "production" and (version == live or version in done["enter"] | done["complete"]):
         share = 1 - ramp.holdout
     if version is not None and mode == "ab_test" and version in done["enter"]:
         share = min(ramp.stages[min(newest.get("stage", 0), len(ramp.stages) - 1)] / 100, 1 - ramp.holdout)
-    if newest.get("over") == "doubted":
-        share = min(ramp.stages[newest["stage"]] / 100, share)
+    if newest.get("anew"):
+        share = min(ramp.stages[min(newest["stage"], len(ramp.stages) - 1)] / 100, share)
     if newest.get("over") in ("rolled back", "futile"):
         share = 0.0
     return Standing(
@@ -94,6 +90,16 @@ def standing(app: App, point: str) -> Standing:
     )
 
 
+def climbed(app: App, point: str, version: str | None) -> Mapping[str, Any]:
+    """Return what is known of the ramp of a version; nothing where it has none."""
+    found = app.ledger.events(CLIMB, climb_of(point, version), last=1) if version is not None else []
+    return found[0].data if found else {}
+
+
+def climb_of(point: str, version: str) -> str:
+    return f"{version} at {point}"
+
+
 def choosing(events: Sequence[Event], own: Point | None, mode: Mode) -> tuple[str | None, str | None, str | None]:
     """Return the version that is to choose, the one that chooses where it does not, None being the rules, and the newest.
 
@@ -102,7 +108,9 @@ def choosing(events: Sequence[Event], own: Point | None, mode: Mode) -> tuple[st
     made before it count only where they had their full share.
     """
     said = {what: {event.data["version"] for event in events if event.data["action"] == what} for what in SAID}
-    fallen = max((place for place, event in enumerate(events) if event.data["action"] == "rollback"), default=-1)
+    chose = said["enter"] | said["complete"]
+    gone = said["rollback"] & chose  # what never chose says nothing of the others when it is taken back
+    fallen = max((place for place, event in enumerate(events) if event.data["version"] in gone and _ended(event)), default=-1)
     made = {event.data["version"]: place for place, event in enumerate(events) if event.data["action"] == "train"}
     if (live := live_version(own)) is not None:
         made = {live: -1, **made}
@@ -110,13 +118,18 @@ def choosing(events: Sequence[Event], own: Point | None, mode: Mode) -> tuple[st
     newest = still[-1] if still else None
     if mode not in ("ab_test", "production"):
         return newest, None, newest
-    entered = [one for one in still if one in said["enter"] | said["complete"]]
+    entered = [one for one in still if one in chose]
     version = entered[-1] if entered else live if live in still and mode == "production" else newest
     incumbent = next((one for one in reversed(still) if one in said["complete"] and one != version), None)
     return version, incumbent, newest
 
 
+def _ended(event: Event) -> bool:
+    return bool(event.data["action"] == "rollback")
+
+
 SAID = ("enter", "complete", "rollback")
+Result = TypeVar("Result")
 
 
 def live_version(own: Point | None) -> str | None:
@@ -138,7 +151,9 @@ def beginner(settings: Point, rules: Policy | None) -> Learner:
     from learning_loop.policies.warm import WarmStart
 
     made = learner(settings.learner, **settings.settings)
-    return WarmStart(rules, made, pseudo=settings.pseudo) if rules is not None and settings.pseudo else made
+    if rules is None or not settings.rules or not settings.pseudo:
+        return made
+    return WarmStart(rules, made, pseudo=settings.pseudo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,27 +219,35 @@ class Service:
         self._learning = threading.Lock()
         self._loaded: tuple[str | None, str | None] = (None, None)
         self._place, self._since = Place(), 0
-        self._looked_at, self._paused_until = -LOOK_S, 0.0
+        self._looked_at = -LOOK_S
+        self._paused: dict[Policy, float] = {}  # until when what took too long does not choose
         self._log: Log | None = None
 
     def look(self, guard: Guard | None = None, warnings: list[str] | None = None, *, fresh: bool = False) -> None:
         """Find out who chooses now, once a second; what cannot be loaded does not choose."""
         if not fresh and time.monotonic() - self._looked_at < LOOK_S:
             return
-        caught, said = guard or Guard(strict=True), warnings if warnings is not None else []
-        with self.lock:
+        if not self.lock.acquire(blocking=fresh or self._looked_at < 0):
+            return  # another thread looks or learns just now: what was found last still holds
+        try:
+            if fresh or time.monotonic() - self._looked_at >= LOOK_S:
+                self._find_out(guard or Guard(strict=True), warnings if warnings is not None else [])
+        finally:
             self._looked_at = time.monotonic()
-            self.standing = now = standing(self.app, self.point)
-            self._log = None  # rewards are read again with it
-            if not self._read_rules:
-                self._read_rules = True
-                self.rules = caught.attempt(f"rules of {self.point}", said, self._ruled)
-            wanted = (None, None) if now.mode == "disabled" else (now.version, now.incumbent)
-            if wanted != self._loaded:
-                self._loaded = wanted
-                self.learner, self.incumbent = (
-                    caught.attempt(f"policy of {self.point}", said, partial(self._load, version)) for version in wanted
-                )
+            self.lock.release()
+
+    def _find_out(self, guard: Guard, warnings: list[str]) -> None:
+        self.standing = now = standing(self.app, self.point)
+        self._log = None  # rewards are read again with it
+        if not self._read_rules:
+            self._read_rules = True
+            self.rules = guard.attempt(f"rules of {self.point}", warnings, self._ruled)
+        wanted = (None, None) if now.mode == "disabled" else (now.version, now.incumbent)
+        if wanted != self._loaded:
+            self._loaded = wanted
+            self.learner, self.incumbent = (
+                guard.attempt(f"policy of {self.point}", warnings, partial(self._load, version)) for version in wanted
+            )
 
     def _ruled(self) -> Policy:
         from learning_loop.policies import policy
@@ -241,7 +264,7 @@ class Service:
         if learner is None or now.mode == "disabled" or (now.share == 0.0 and now.mode != "shadow"):
             return [self._otherwise(asked, guard, warnings)]
         if now.mode == "shadow":
-            would = guard.attempt("policy", warnings, lambda: self._learned(SHADOW, asked, learner))
+            would = self._learned(SHADOW, asked, learner, guard, warnings)
             chosen = self._otherwise(asked, guard, warnings)
             return [chosen] if would is None else [would, chosen]
         by = self.app.decider.decide(
@@ -254,15 +277,7 @@ class Service:
         )
         if by.chosen == RULES:
             return [by, self._otherwise(asked, guard, warnings)]
-        made = None
-        if time.monotonic() >= self._paused_until:
-            made = guard.attempt("policy", warnings, lambda: self._learned("", asked, learner))
-            budget = self.app.settings.policies.time_budget_ms
-            if made is not None and made.latency_us > 1000 * budget:
-                self._paused_until = time.monotonic() + PAUSE_S
-                took = f"{made.latency_us / 1000:.0f} ms, more than {budget:g}"
-                guard.warn(f"policy: a choice at {self.point} took {took}: the rules choose for {PAUSE_S:.0f} s", warnings)
-                made = None
+        made = self._learned("", asked, learner, guard, warnings)
         if made is None:
             rules = self._otherwise(asked, guard, warnings)
             return [by, replace(rules, policy=f"{FALLBACK} {rules.policy}")]
@@ -272,14 +287,27 @@ class Service:
         """Return the choice of the version that has its full share, while another makes its way; else that of the rules."""
         incumbent = self.incumbent if self.standing.incumbent is not None else None
         if incumbent is not None:
-            made: Decision | None = guard.attempt("policy", warnings, lambda: self._learned("", asked, incumbent))
+            made = self._learned("", asked, incumbent, guard, warnings)
             if made is not None:
                 return made
         return asked.decided(self.app, self.point, self.rules, self.settings.explore)
 
-    def _learned(self, before: str, asked: "_Asked", learner: Policy) -> Decision:
+    def _learned(self, before: str, asked: "_Asked", learner: Policy, guard: Guard, warnings: list[str]) -> Decision | None:
+        """Return the choice of what was learned; None where it fails or takes too long, and for a while after that."""
+        if time.monotonic() < self._paused.get(learner, 0.0):
+            return None
+        budget = self.app.settings.policies.time_budget_ms
+        made: Decision | None = guard.attempt("policy", warnings, lambda: self._within(budget, before, asked, learner))
+        if made is None or (made.latency_us or 0.0) <= 1000 * budget:
+            return made
+        self._paused[learner] = time.monotonic() + PAUSE_S
+        took = f"{(made.latency_us or 0.0) / 1000:.0f} ms, more than {budget:g}"
+        guard.warn(f"policy: a choice at {self.point} took {took}: it chooses no more for {PAUSE_S:.0f} s", warnings)
+        return None
+
+    def _within(self, budget_ms: float, before: str, asked: "_Asked", learner: Policy) -> Decision:
         """Return the choice of what was learned; raise PolicyError where it learns just now, for longer than there is time."""
-        if not self.lock.acquire(timeout=self.app.settings.policies.time_budget_ms / 1000):
+        if not self.lock.acquire(timeout=budget_ms / 1000):
             raise PolicyError(f"{self.point} learns just now: the rules choose")
         try:
             return asked.decided(self.app, f"{before}{self.point}", learner, self.settings.floor)
@@ -373,6 +401,7 @@ class Points:
     def __init__(self, app: App) -> None:
         self._app = app
         self._services: dict[str, Service] = {}
+        self._guard = Guard(strict=False)
         self._lock = threading.Lock()
         self._touched, self._watched_at, self._judged_at = False, -LEARN_S, -JUDGE_S
 
@@ -439,24 +468,34 @@ class Points:
 
     def judge(self) -> None:
         """Take what ended since as evidence about the learned policies."""
-        waiting = [service for service in list(self._services.values()) if service.standing.version is not None]
-        if waiting:
+        if any(service.standing.version is not None for service in list(self._services.values())):
             from learning_loop.flows.ramps import judge
 
-            for service in waiting:
+            def judged(service: Service) -> None:
                 with contextlib.suppress(WorkspaceError):  # another process is at it
                     judge(self._app, service.point)
+
+            self._each(judged)
 
     def catch_up(self) -> int:
         """Let every point learn from what came since; return from how many choices."""
         for point in self._app.settings.policies.points:
             self[point]
-        return sum(service.catch_up() for service in list(self._services.values()))
+        return sum(found or 0 for found in self._each(Service.catch_up))
 
     def keep(self) -> None:
-        for service in list(self._services.values()):
+        def kept(service: Service) -> None:
             service.catch_up()
             service.keep()
+
+        self._each(kept)
+
+    def _each(self, do: Callable[[Service], Result]) -> list[Result | None]:
+        """Do something at every point: what is wrong with one, which is logged once, keeps none of the others from it."""
+        return [
+            self._guard.attempt(f"learning at {service.point}", [], partial(do, service))
+            for service in list(self._services.values())
+        ]
 
 
 def check_point(point: Any) -> None:

@@ -1,19 +1,16 @@
 """Ramps at work: units since the last look are taken as evidence about a learned policy, and its share follows."""
 
 import logging
-from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any
 
 from learning_loop.app import App
 from learning_loop.errors import LearningLoopError, UsageError
 from learning_loop.experiments.ramp import OVER, Climb, Told
 from learning_loop.experiments.ramp import Step as Moved
-from learning_loop.features.encoding import RAMP
-from learning_loop.flows.experience import Episode, Log, Place
-from learning_loop.flows.points import BY, CLIMB, LEARNED, POLICY, live_version, standing
+from learning_loop.flows.experience import LEARNED, Episode, Log, Place, drawn_by
+from learning_loop.flows.points import CLIMB, POLICY, climb_of, climbed, live_version, standing
 from learning_loop.ledger.selection import EXCLUDED
-from learning_loop.records import Decision, Event, Exposed, Kind
+from learning_loop.records import Event, Exposed, Kind
 
 log = logging.getLogger("learning_loop")
 
@@ -56,13 +53,12 @@ class _Look:
         self.log = Log(app, point)
         ramp = app.settings.policies.ramp
         events = app.ledger.events(POLICY, point)
-        newest: Mapping[str, Any] = next((event.data for event in app.ledger.events(CLIMB, point, last=1)), {})
         begun = {event.data["version"] for event in events if event.data["action"] == "enter"} - {version}
         found = {event.data["version"] for event in events if event.data["action"] == "complete"} - {version}
         tried = len(begun)
         entered = [event.data["outcome"] for event in events if self._entered(event)]
         self.place, self.seen = Place(entered[-1] if entered else 0), set[str]()
-        self.kept, self.again = newest if newest.get("candidate") == version else {}, 0
+        self.kept, self.again = climbed(app, point, version), 0
         if self.kept:  # what was seen is not seen again, whatever was changed since
             self.place, self.seen = Place(self.kept["outcome"], self.kept["credit"]), set(self.kept["seen"])
             self.again = self.kept["again"]
@@ -84,19 +80,18 @@ class _Look:
         return f"{self.log.version} {bounds} {ramp.level} {ramp.harm_level}"
 
     def carry_out(self) -> list[Told]:
-        told, taken = [], 0
+        told, read = [], 0
         excluded = {event.subject for event in self.app.ledger.events(EXCLUDED)}
         for episode, place in self.log.episodes(self.place, unknown=True):
-            self.place = place
+            self.place, read = place, read + 1
             unit = self._unit(episode)
             if unit is None or (episode.record is not None and episode.record.execution.id in excluded):
                 continue
-            taken += 1
             if (moved := self.climb.take(unit, self.now)) is not None:
                 told.append(moved)
                 if self.climb.over in OVER:
                     break
-        if told or self.fresh or taken >= max(KEEP_EVERY, len(self.seen) // 4):
+        if told or self.fresh or read >= max(KEEP_EVERY, len(self.seen) // 4):
             self.app.ledger.append(*(self._event(moved) for moved in told), self._kept())
         for moved in told:
             level = logging.WARNING if moved.step in (*OVER, Moved.FROZEN, Moved.DOUBTED) else logging.INFO
@@ -105,7 +100,7 @@ class _Look:
 
     def _unit(self, episode: Episode) -> Exposed | None:
         """Return the first episode of a unit as an exposure; None where nothing was drawn for it, or it counted already."""
-        by = self._assigned(episode)
+        by = drawn_by(self.app, self.point, episode)
         if by is None or by.probabilities is None or by.context.get("version") != self.version:
             return None
         record, odds = episode.record, by.probabilities[by.alternatives.index(LEARNED)]
@@ -136,13 +131,6 @@ class _Look:
             safety=said.get("safety"),
         )
 
-    def _assigned(self, episode: Episode) -> Decision | None:
-        """Return by whom the first choice of an episode was made."""
-        if episode.record is None:
-            return self.app.ledger.decision(f"{episode.decisions[0].id}{BY}")
-        drawn = (decision for decision in episode.record.decisions if decision.point == f"{RAMP}{self.point}")
-        return next(drawn, None)
-
     def _event(self, moved: Told) -> Event:
         action = {Moved.COMPLETE: "complete", Moved.ADVANCED: "advance", Moved.FROZEN: "freeze", Moved.DOUBTED: "doubt"}
         data = {
@@ -164,7 +152,7 @@ class _Look:
             "seen": sorted(self.seen),
             **self.climb.plain(),
         }
-        return Event(kind=CLIMB, subject=self.point, at=self.now, data=kept)
+        return Event(kind=CLIMB, subject=climb_of(self.point, self.version), at=self.now, data=kept)
 
 
 def _figures(moved: Told) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from learning_loop.app import App
 from learning_loop.features.encoding import RAMP
 from learning_loop.features.workload import workload_of
-from learning_loop.flows.points import LEARNED, RULES, Standing, ledger_points, standing
+from learning_loop.flows.experience import LEARNED, RULES
+from learning_loop.flows.points import Standing, ledger_points, standing
 from learning_loop.flows.rewards import facts_of, reward_named
 from learning_loop.importers.crm import Crm, read_crm
 from learning_loop.ledger import Filter
@@ -93,9 +94,9 @@ def statistics(app: App, *, limit: int = MOST) -> Statistics:
 
 
 def _side(record: ExecutionRecord) -> str:
-    """Return who chose in a run: where there are several points, the learned policy at any of them counts as learned."""
+    """Return by whom a draw let a run be chosen for: where there are several points, the learned policy at any counts as it."""
     chosen = {decision.chosen for decision in record.decisions if decision.point.startswith(RAMP)}
-    return LEARNED if LEARNED in chosen else RULES if chosen or record.decisions else "no choices"
+    return LEARNED if LEARNED in chosen else RULES if chosen else "not drawn"
 
 
 def _kind(record: ExecutionRecord) -> tuple[str, str | None]:

@@ -5,7 +5,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -15,19 +15,18 @@ import numpy as np
 
 from learning_loop import __version__
 from learning_loop.app import App
-from learning_loop.decider import First
 from learning_loop.errors import LearningLoopError, UsageError, WorkspaceError
 from learning_loop.flows.experience import Episode, Log, experience_of
-from learning_loop.flows.off_policy import BEYOND, CERTAIN, LEAST_EFFECTIVE, evaluate, shares_of, tried
-from learning_loop.flows.points import POLICY, beginner, ledger_points, live_version
+from learning_loop.flows.off_policy import CERTAIN, EpisodeEvaluation, Evaluation, evaluate, evaluate_episodes
+from learning_loop.flows.points import POLICY, Version, beginner, ledger_points, live_version
 from learning_loop.policies import STEPWISE, learner, policy
 from learning_loop.protocols import Learner, Policy, Replaying
 from learning_loop.records import Decision, Event
 from learning_loop.settings import Point
-from learning_loop.stats.off_policy import overlap, per_decision
+from learning_loop.stats.off_policy import Estimate, Overlap
 from learning_loop.workspace.versions import folder_of, load_version, save_version
 
-LEAST, FEW = 50, 200  # episodes: below the first nothing is trained, below the second it is warned
+LEAST, FEW = 50, 100  # episodes: below the first nothing is trained, below the second it is warned
 HELD_OUT, JUDGEABLE = 0.2, 60  # of the episodes, the newest that are not learned from; and how many it takes to judge by
 BATCH = 40  # episodes that a step-wise learner is given at a time
 TOLERANCE = 0.05  # of the reward's range, that a policy's lower bound may lie below the rules
@@ -39,14 +38,17 @@ Told = Callable[[int, int], None]
 class Judgement:
     """What the log says of a policy beside the rules, on choices it has not learned from; rewards in their own units.
 
-    `learned` and `rules` are (value, low, high), None where the log cannot say, and then `says` why.
+    `learned` and `rules` are None where the log cannot say, and then `says` why. Of what was learned `estimates` are all that
+    there are, by name, with the control, and `overlap` is how far the log can speak for it.
     """
 
-    learned: tuple[float, float, float] | None
-    rules: tuple[float, float, float] | None
+    learned: Estimate | None
+    rules: Estimate | None
     passes: bool
     says: str
     episodes: int
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    overlap: Overlap | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ def train(  # noqa: PLR0913  (what there is to say of a training)
         name_, value = only
         whole = [one for one in whole if one.steps and str(one.steps[0].context.get(name_)) == value]
     warnings = _looked_through(point, whole)
-    cut = len(whole) - max(int(HELD_OUT * len(whole)), min(JUDGEABLE, len(whole) // 3))
+    cut = len(whole) - max(int(HELD_OUT * len(whole)), min(JUDGEABLE, len(whole) // 2))
     older, newer = whole[:cut], whole[cut:]
     own = dict(settings.settings) if name == settings.learner else {}
     recipe = _Recipe(name=name, settings=own, epochs=epochs, seed=seed, start=start, told=told)
@@ -111,6 +113,8 @@ def train(  # noqa: PLR0913  (what there is to say of a training)
         "held_out": len(newer),
         "first": whole[0].decisions[0].at.isoformat(),
         "last": whole[-1].decisions[0].at.isoformat(),
+        "learned_until": older[-1].decisions[0].at.isoformat(),
+        "of_point": settings.model_dump(mode="json"),
         "trained_at": app.clock().isoformat(),
         "by": f"learning-loop {__version__}",
         "judgement": asdict(judgement),
@@ -186,16 +190,23 @@ def _episode(rows: Sequence[Mapping[str, Any]]) -> Episode:
 
 
 def judged(app: App, point: str, version: str) -> Judgement:
-    """Return what the log says of a version: of one that learns live, trained on the older part, on the newer one."""
-    settings = app.settings.policies.points.get(point) or Point()
-    if version != live_version(settings):
-        _, about = load_version(folder_of(app.workspace, point) / version)
-        return Judgement(**about["judgement"])
+    """Return what the log says of a version by now, on what it has not learned from, with rewards as they are now.
+
+    One that learns live is judged by another that learns from the older half, on the newer one.
+    """
+    own = app.settings.policies.points.get(point)
+    if version != live_version(own):
+        state, about = load_version(folder_of(app.workspace, point) / version)
+        settings = own or Point.model_validate(about["of_point"])
+        log, until = Log(app, point, settings), datetime.fromisoformat(about["learned_until"])
+        newer = [episode for episode, _ in log.episodes() if episode.decisions[0].at > until]
+        return _judge(log, Version(version, state, about), settings, newer, about["seed"])
+    settings = own or Point()
     log = Log(app, point, settings)
     whole = [episode for episode, _ in log.episodes()]
     _looked_through(point, whole)
     cut = len(whole) // 2
-    made = beginner(settings, policy("rules", rules=settings.rules) if settings.rules else None)
+    made = beginner(settings, policy("rules", rules=settings.rules))
     for episode in whole[:cut]:
         made.update(log.scaled(episode))
     return _judge(log, made, settings, whole[cut:], 0)
@@ -286,58 +297,46 @@ class _Recipe:
 
 def _judge(log: Log, made: Policy, settings: Point, newer: Sequence[Episode], seed: int) -> Judgement:
     """Hold a policy against the rules, on episodes that it has not seen."""
-    rules: Policy = policy("rules", rules=settings.rules) if settings.rules else First()
-    found: list[tuple[float, float, float]] = []
-    for who, each in (("it", made), ("the rules", rules)):
+    newer = log.left_to_chance(newer)
+    found: list[Evaluation | EpisodeEvaluation] = []
+    for who, each in (("it", made), ("the rules", policy("rules", rules=settings.rules))):
+        rng = random.Random(f"judge {seed}")  # noqa: S311  (repeatable, not secret)
         try:
-            found.append(_estimated(newer, each, seed))
+            found.append(_evaluated(newer, each, rng))
         except UsageError as error:
             says = f"the log cannot say what {who} would have earned: {error}"
             return Judgement(learned=None, rules=None, passes=False, says=says, episodes=len(newer))
-    learned, ruled = found
+    (learned, others), (ruled, _) = ((one.best, one) for one in found)
     low, high = _range(log, newer)
     passes = learned[0] >= ruled[0] and learned[1] >= ruled[0] - TOLERANCE * (high - low)
     says = (
         f"on {len(newer)} episodes it had not seen it would have earned {learned[0]:.3g} "
         f"({learned[1]:.3g} to {learned[2]:.3g}), the rules {ruled[0]:.3g} ({ruled[1]:.3g} to {ruled[2]:.3g})"
     )
-    return Judgement(learned=learned, rules=ruled, passes=passes, says=says, episodes=len(newer))
+    return Judgement(
+        learned=learned,
+        rules=ruled,
+        passes=passes,
+        says=says,
+        episodes=len(newer),
+        estimates=others.estimates,
+        overlap=others.overlap,
+    )
 
 
 def _range(log: Log, whole: Sequence[Episode]) -> tuple[float, float]:
     try:
-        return log.bounds(credited=all(episode.record is None for episode in whole))
+        return log.bounds(whole[0])
     except LearningLoopError:
         rewards = [episode.reward for episode in whole]
         return min(rewards), max(rewards)
 
 
-def _estimated(whole: Sequence[Episode], each: Policy, seed: int) -> tuple[float, float, float]:
-    """Return what a policy would have earned an episode, with its interval; raise UsageError where the log cannot say."""
+def _evaluated(whole: Sequence[Episode], each: Policy, rng: random.Random) -> Evaluation | EpisodeEvaluation:
+    """Return what a policy would have earned an episode; raise UsageError where the log cannot say."""
     if all(len(episode.steps) == 1 for episode in whole):
-        rng = random.Random(f"judge {seed}")  # noqa: S311  (repeatable, not secret)
-        found = evaluate([episode.steps[0] for episode in whole], each, rng=rng).doubly_robust
-        return found.value, found.low, found.high
-    longest = max(len(episode.steps) for episode in whole)
-    reward, weight = np.zeros((len(whole), longest)), np.ones((len(whole), longest))
-    steps = [step for episode in whole for step in episode.steps]
-    if any(step.propensity is None for step in steps):
-        raise UsageError("of some choices nobody knows how likely they were: let the loop make them")
-    tried(steps, [shares_of(each, step) for step in steps])
-    for row, episode in enumerate(whole):
-        for column, step in enumerate(episode.steps):
-            share = shares_of(each, step)[step.options.index(step.chosen)]
-            reward[row, column], weight[row, column] = step.reward, share / (step.propensity or 1.0)
-    found_ = overlap(weight.prod(axis=1))
-    if found_.effective < LEAST_EFFECTIVE:
-        worth = f"{found_.effective:.0f} of this policy, {LEAST_EFFECTIVE:.0f} are needed"
-        raise UsageError(f"of {len(whole)} episodes the log is worth {worth}: log longer, or explore more")
-    if found_.mean_weight < 1 - BEYOND * found_.error:
-        raise UsageError(
-            f"the policy does what the log never tried: its weights come to {found_.mean_weight:.2f} and not to 1. Explore more"
-        )
-    value, low, high = per_decision(reward, weight)
-    return value, low, high
+        return evaluate([episode.steps[0] for episode in whole], each, rng=rng)
+    return evaluate_episodes([episode.steps for episode in whole], each, rng=rng)
 
 
 def _digest(value: Any) -> str:

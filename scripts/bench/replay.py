@@ -25,7 +25,7 @@ FLOOR = 0.01
 
 
 class KnownMeans:
-    """Takes the arm that is likeliest the best, and knows the means of all arms, but not which has which: no policy can know."""
+    """Takes the arm that is likeliest the best. It knows the means of all arms, but not which has which: no policy can."""
 
     version = "known"
 
