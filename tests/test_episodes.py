@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from learning_loop.cli.group import cli
+from learning_loop.decider import Decider
 from learning_loop.errors import UsageError
 from learning_loop.examples.harbor import ACTIONS, HarborAdapter, HarborExecutor, begin, packs
 from learning_loop.examples.harbor.experiments import run_experiment
@@ -48,6 +49,36 @@ class CounterExecutor:
         if action == "less" and state.value < -1:
             raise RuntimeError("below what there is")
         return ActionResult(ok=True, note=f"was {state.value}", reward=-0.1)
+
+
+def test_an_episode_is_owed_what_the_whole_was_worth(make_loop: MakeLoop) -> None:
+    """With the settings of a point that the configuration says nothing of."""
+    loop = make_loop()
+    for start in (0, -40):
+        loop.run_episode({"id": "count"}, Counter(start), CounterAdapter(), CounterExecutor(), point="count", max_steps=5)
+    log = Log(loop.app, "count")
+    (good, bad) = [episode for episode, _ in log.episodes()]
+    assert good.reward - bad.reward == pytest.approx(200, abs=30), "success is worth a hundred either way"
+    assert log.scaled(good)[0].reward > log.scaled(bad)[0].reward + 0.5
+
+
+def test_what_nothing_chose_earns_nothing_for_the_choice_before_it(
+    make_loop: MakeLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = make_loop(strict=False)
+    real, asked = Decider.decide, []
+
+    def failing(self: Decider, point: str, *given: Any, **named: Any) -> Any:
+        asked.append(point)
+        if asked.count("count") == 2 and point == "count":
+            raise OSError("gone")
+        return real(self, point, *given, **named)
+
+    monkeypatch.setattr(Decider, "decide", failing)
+    played, report = loop.run_episode({"id": "count"}, Counter(), CounterAdapter(), CounterExecutor(), point="count")
+    record = loop.app.ledger.execution(report.execution_id)
+    assert len(record.credits) == 2
+    assert [step.propensity for step in played.steps] == [1.0, None, 1.0]
 
 
 def test_an_episode_is_a_run_whose_steps_are_decisions_with_their_rewards(make_loop: MakeLoop) -> None:

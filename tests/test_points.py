@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,10 @@ import pytest
 
 from learning_loop import LearningOrchestrator
 from learning_loop.errors import NotFoundError, UsageError
-from learning_loop.flows.experience import BY
+from learning_loop.flows.experience import BY, Log
 from learning_loop.flows.points import Service, standing
 from learning_loop.flows.ramps import judge, roll_back, set_mode
-from learning_loop.flows.training import train
+from learning_loop.flows.training import judged, train
 from learning_loop.records import Decision, Event
 from learning_loop.workspace import Workspace
 from learning_loop.workspace.versions import folder_of
@@ -225,6 +226,136 @@ def test_a_policy_is_trained_let_in_past_the_log_and_ramped_to_all(configured: A
 def say(loop: LearningOrchestrator, action: str, version: str) -> None:
     data = {"action": action, "version": version, "by": "test", "reason": "", "outcome": 0, "share": 0.0}
     loop.app.ledger.append(Event(kind="policy", subject="model", at=loop.app.clock(), data=data))
+
+
+def kept(loop: LearningOrchestrator, version: str, **data: Any) -> None:
+    about = {"candidate": version, "stage": 3, "over": None, "anew": False, **data}
+    loop.app.ledger.append(Event(kind="ramp", subject=f"{version} at model", at=loop.app.clock(), data=about))
+
+
+def test_a_newer_one_that_is_taken_back_leaves_the_one_before_it_what_it_had(configured: Any) -> None:
+    loop = configured("ab_test", learner="imitation")
+    for action, version in (("train", "one"), ("enter", "one"), ("complete", "one"), ("train", "two"), ("enter", "two")):
+        say(loop, action, version)
+    kept(loop, "one")
+    kept(loop, "two", stage=0)
+    now = standing(loop.app, "model")
+    assert (now.version, now.incumbent, now.share) == ("two", "one", 0.1)
+    say(loop, "rollback", "two")
+    now = standing(loop.app, "model")
+    assert (now.version, now.incumbent) == ("one", None)
+    assert now.share == pytest.approx(0.95)
+
+
+def test_what_was_doubted_has_the_share_of_its_stage_until_it_has_all_again(configured: Any) -> None:
+    loop = configured("production", learner="imitation")
+    for action in ("train", "enter", "complete"):
+        say(loop, action, "one")
+    for stage, anew, share in ((0, True, 0.1), (1, True, 0.25), (3, False, 0.95)):
+        kept(loop, "one", stage=stage, anew=anew)
+        assert standing(loop.app, "model").share == pytest.approx(share)
+
+
+def test_what_never_chose_takes_nothing_along_when_it_is_taken_back(configured: Any) -> None:
+    loop = configured("production")
+    live = standing(loop.app, "model").version
+    say(loop, "train", "one")
+    say(loop, "rollback", "one")
+    assert (live or "").startswith("live-")
+    assert standing(loop.app, "model").version == live
+
+
+def test_a_fault_at_one_point_keeps_no_other_from_learning(workspace: Workspace, make_loop: MakeLoop) -> None:
+    points = "policies: {points: {a: {mode: production, reward: nosuch}, model: {mode: production, learner: lints}}}"
+    (workspace.config / "policies.yaml").write_text(points, encoding="utf-8")
+    loop = make_loop(strict=False)
+    for point in ("a", "model"):
+        loop.reward(loop.decide({}, MODELS, point=point), 1.0)
+    loop.learn()
+    learner = _service(loop).learner
+    assert learner is not None
+    assert learner.version == "lints/1#1"
+
+
+def test_choices_outside_of_runs_are_learned_while_a_run_waits(workspace: Workspace, make_loop: MakeLoop) -> None:
+    (workspace.config / "rewards").mkdir(exist_ok=True)
+    late = "main: sold\nterms: {sold: {of: sold, weight: 1, delay_days: 30}}\nclip: [0, 1]\n"
+    (workspace.config / "rewards" / "late.yaml").write_text(late, encoding="utf-8")
+    points = "policies: {points: {model: {mode: production, learner: lints, reward: late}}}"
+    (workspace.config / "policies.yaml").write_text(points, encoding="utf-8")
+    loop = make_loop()
+    work(loop, random.Random(1), 1, small_is_better_for_rust)
+    for _ in range(5):
+        loop.reward(loop.decide({}, MODELS, point="model"), 1.0)
+    loop.learn()
+    learner = _service(loop).learner
+    assert learner is not None
+    assert learner.version == "lints/1#5"
+
+
+class Slow:
+    version = "slow/1"
+
+    def distribution(self, context: Any, options: Any) -> Any:
+        time.sleep(0.2)
+        return [1.0, *(0.0 for _ in options[1:])]
+
+
+@pytest.mark.parametrize("mode", ["shadow", "production"])
+def test_what_is_slow_is_asked_once(configured: Any, mode: str) -> None:
+    loop = configured(mode)
+    service = _service(loop)
+    service.look(fresh=True)
+    service.learner = Slow()
+    started = time.monotonic()
+    for _ in range(15):
+        loop.decide({"language": "python"}, MODELS, point="model")
+    assert time.monotonic() - started < 1.5, "fifteen times would take three seconds"
+
+
+def test_the_first_choices_of_many_threads_are_all_made_by_the_rules(configured: Any) -> None:
+    loop = configured("shadow")
+    found: list[str] = []
+    ready = threading.Barrier(8)
+
+    def use() -> None:
+        ready.wait()
+        found.append(loop.decide({}, MODELS, point="model").policy)
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(policy.startswith("rules/") for policy in found)
+
+
+def test_a_version_is_judged_by_what_is_worth_what_today(configured: Any, workspace: Workspace) -> None:
+    loop = configured("shadow")
+    work(loop, random.Random(4), 500, small_is_better_for_rust)
+    done = train(loop.app, "model", algo="lints")
+    assert done.judgement.passes
+    assert set(done.judgement.estimates) == {"doubly robust", "inverse propensity", "self-normalised", "rewards dealt anew"}
+    assert judged(loop.app, "model", done.version).passes
+    work(loop, random.Random(5), 200, small_is_better_for_rust)
+    later = judged(loop.app, "model", done.version)
+    assert later.episodes == done.judgement.episodes + 200, "what came since counts as well"
+    turned = "terms: {success: {of: success, map: {true: -100, false: 100}, weight: 1, missing: unknown}}\nclip: [-100, 100]\n"
+    (workspace.config / "rewards" / "orchestra.yaml").write_text(turned, encoding="utf-8")
+    assert not judged(loop.app, "model", done.version).passes
+
+
+def test_a_newcomer_is_judged_where_the_rules_explore_nothing(configured: Any, workspace: Workspace) -> None:
+    loop = configured("production")
+    loop.close()
+    config = workspace.config / "policies.yaml"
+    config.write_text(config.read_text().replace("explore: 0.3", "explore: 0").replace("floor: 0.02", "floor: 0.2"))
+    with LearningOrchestrator(workspace=workspace.root) as again:
+        work(again, random.Random(4), 500, small_is_better_for_rust)
+        log = Log(again.app, "model")
+        whole = [episode for episode, _ in log.episodes()]
+        assert 0 < len(whole) - len(log.left_to_chance(whole)) < 60, "the holdout, which is left to the rules alone"
+        assert train(again.app, "model", algo="probit").judgement.learned is not None
 
 
 def test_what_was_just_trained_waits_and_what_has_its_share_goes_on(configured: Any) -> None:

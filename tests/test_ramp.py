@@ -102,3 +102,37 @@ def test_what_is_kept_goes_on_as_if_it_had_never_stopped() -> None:
 def test_stages_rise_to_all(stages: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="stages"):
         Ramp(stages=stages)
+
+
+def test_what_is_known_to_help_is_never_futile_however_long_its_stages_last() -> None:
+    slow = Ramp(hours=1_000, most_units=400)
+    made, steps, _ = climb(0.35, 2, 600, ramp=slow)
+    assert made.benefit > made.bar
+    assert steps == []
+    nothing, ended, _ = climb(0.0, 2, 600, ramp=slow)
+    assert ended == [Step.FUTILE]
+    assert nothing.share == 0.0
+
+
+def test_outcomes_that_are_lost_of_one_arm_stop_it_at_the_last_stage_too() -> None:
+    made, steps, _ = climb(0.3, 1, 2_000)
+    assert steps[-1] is Step.COMPLETE
+    for number in range(60):
+        made.miss(0.95, taken=number % 20 != 0)
+    assert made.over is None, "as they were drawn"
+    for _ in range(40):
+        made.miss(0.5, taken=True)
+    told = made.take(unit(1, 0.95, taken=True, good=True), NOW)
+    assert told is not None
+    assert told.step is Step.FROZEN
+    assert made.take(unit(2, 0.95, taken=True, good=True), NOW) is None, "it is said once"
+
+
+def test_fewer_stages_than_a_ramp_has_come_through_give_it_nothing_it_has_not_earned() -> None:
+    made, steps, _ = climb(0.3, 1, 200)
+    kept = json.loads(json.dumps(made.plain() | {"stage": 2}))
+    assert Step.COMPLETE not in steps
+    short = Climb("v1", Ramp(hours=0, stages=(10, 100)), NOW, kept=kept)
+    assert short.share == 0.1
+    whole, _, _ = climb(0.3, 1, 2_000)
+    assert Climb("v1", Ramp(hours=0, stages=(10, 100)), NOW, kept=whole.plain()).share == 0.95
