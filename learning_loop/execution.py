@@ -29,7 +29,8 @@ def carry_out(
 
     `timeout_s` times the multiplier is what an attempt may take; after that TimeoutError is raised, while a thread of Python's
     own cannot be stopped and ends by itself. `retry_with_backoff` does idempotent work up to three times, waiting longer and
-    longer, with chance in it; `fallback` tries the other ways, in their order, once each. `noted` is told of every attempt.
+    longer, with chance in it; `fallback` tries the other ways, in their order, once each, and a way that took too long may
+    still be at work then. `noted` is told of every attempt.
     """
     from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_none, wait_random_exponential
 

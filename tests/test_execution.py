@@ -132,6 +132,8 @@ def test_attempts_of_a_run_are_on_record(make_loop: MakeLoop) -> None:
     loop = make_loop()
     with loop.run({**BUILD, "idempotent": True}) as run:
         run.result = run.carry_out(lambda: "done", Configuration(), timeout_s=5)
+        both = Configuration(approach="parallel", parallelism=2)
+        assert run.in_parallel(lambda part: part + 1, [1, 2], both) == [2, 3]
     (point,) = loop.app.ledger.execution(run.id).checkpoints
     assert (point.name, point.data["ok"]) == ("attempt 1", True)
 

@@ -11,7 +11,7 @@ import pytest
 from learning_loop import LearningOrchestrator
 from learning_loop.errors import NotFoundError, UsageError
 from learning_loop.flows.experience import BY, Log
-from learning_loop.flows.points import Service, standing
+from learning_loop.flows.points import DecisionPoint, standing
 from learning_loop.flows.ramps import judge, roll_back, set_mode
 from learning_loop.flows.training import judged, train
 from learning_loop.records import Decision, Event
@@ -44,7 +44,7 @@ def configured(workspace: Workspace, make_loop: MakeLoop) -> Callable[..., Learn
     return make
 
 
-def _service(loop: LearningOrchestrator) -> Service:
+def _point(loop: LearningOrchestrator) -> DecisionPoint:
     assert loop._parts is not None
     return loop._parts.points["model"]
 
@@ -96,7 +96,7 @@ def test_what_was_learned_live_outlives_the_process_and_is_derived(
     loop = configured()
     choose(loop, random.Random(2), 260, small_is_better_for_rust)
     context = {"language": "rust"}
-    learner = _service(loop).learner
+    learner = _point(loop).learner
     assert learner is not None
     before = learner.distribution(context, MODELS)
     loop.close()
@@ -107,10 +107,10 @@ def test_what_was_learned_live_outlives_the_process_and_is_derived(
             for path in folder.iterdir():
                 path.unlink()
         again = make_loop()
-        service = _service(again)
-        service.catch_up()
-        assert service.learner is not None
-        assert service.learner.distribution(context, MODELS) == pytest.approx(before, abs=1e-3)
+        point = _point(again)
+        point.catch_up()
+        assert point.learner is not None
+        assert point.learner.distribution(context, MODELS) == pytest.approx(before, abs=1e-3)
         again.close()
 
 
@@ -152,9 +152,9 @@ class Broken:
 def test_whatever_goes_wrong_in_what_was_learned_the_rules_choose(configured: Any, workspace: Workspace) -> None:
     configured().close()
     with LearningOrchestrator(workspace=workspace.root) as loop:
-        service = _service(loop)
-        service.look(fresh=True)
-        service.learner = Broken()
+        point = _point(loop)
+        point.look(fresh=True)
+        point.learner = Broken()
         made = [loop.decide({"language": "python"}, MODELS, point="model") for _ in range(20)]
         assert sum(decision.policy.startswith("fallback rules/") for decision in made) > 15
 
@@ -169,13 +169,13 @@ def test_a_policy_that_takes_too_long_does_not_choose(configured: Any, workspace
 
 def test_a_unit_stays_with_who_chooses_for_it_while_the_share_grows(configured: Any) -> None:
     loop = configured()
-    service = _service(loop)
-    service.look(fresh=True)
+    point = _point(loop)
+    point.look(fresh=True)
     by: dict[str, list[str]] = {}
     for share in (0.1, 0.5, 0.9):
-        object.__setattr__(service.standing, "share", share)
+        object.__setattr__(point.standing, "share", share)
         for number in range(200):
-            made = service.decide(MODELS, {}, loop._guard, [], unit=f"user-{number}")
+            made = point.decide(MODELS, {}, loop._guard, [], unit=f"user-{number}")
             by.setdefault(f"user-{number}", []).append(made[0].chosen)
     assert all(sorted(chosen, reverse=True) == chosen for chosen in by.values()), "rules, then learned, and never back"
     shares = [sum(chosen[place] == "learned" for chosen in by.values()) / 200 for place in range(3)]
@@ -195,7 +195,7 @@ def test_a_policy_is_trained_let_in_past_the_log_and_ramped_to_all(configured: A
     app, rng = loop.app, random.Random(4)
     with pytest.raises(UsageError, match="0 episodes of 'model' are too few"):
         train(app, "model")
-    work(loop, rng, 500, small_is_better_for_rust)
+    choose(loop, rng, 1_500, small_is_better_for_rust)
     done = train(app, "model", algo="lints")
     assert done.judgement.passes, done.judgement.says
     assert (app.workspace.root / done.path / "policy.json").is_file()
@@ -205,15 +205,16 @@ def test_a_policy_is_trained_let_in_past_the_log_and_ramped_to_all(configured: A
     assert "had not seen" in str(set_mode(app, "model", "ab_test"))
     assert standing(app, "model").share == pytest.approx(0.1)
     seen = []
-    for _ in range(20):
-        work(loop, rng, 60, small_is_better_for_rust)
+    for _ in range(40):
+        choose(loop, rng, 60, small_is_better_for_rust)
         seen += [told.step.value for told in judge(app, "model")]
-        _service(loop).look(fresh=True)
+        _point(loop).look(fresh=True)
         if "complete" in seen:
             break
     assert seen == ["advanced", "advanced", "complete"]
     assert standing(app, "model").share == pytest.approx(0.95)
-    recent = app.ledger.executions(limit=50, parts=(Decision,))
+    work(loop, rng, 20, small_is_better_for_rust)
+    recent = app.ledger.executions(limit=20, parts=(Decision,))
     assert done.version in {one.policy for record in recent for one in record.decisions if one.point == "model"}
     set_mode(app, "model", "production")
     roll_back(app, "model", None, reason="a look at it")
@@ -272,7 +273,7 @@ def test_a_fault_at_one_point_keeps_no_other_from_learning(workspace: Workspace,
     for point in ("a", "model"):
         loop.reward(loop.decide({}, MODELS, point=point), 1.0)
     loop.learn()
-    learner = _service(loop).learner
+    learner = _point(loop).learner
     assert learner is not None
     assert learner.version == "lints/1#1"
 
@@ -288,7 +289,7 @@ def test_choices_outside_of_runs_are_learned_while_a_run_waits(workspace: Worksp
     for _ in range(5):
         loop.reward(loop.decide({}, MODELS, point="model"), 1.0)
     loop.learn()
-    learner = _service(loop).learner
+    learner = _point(loop).learner
     assert learner is not None
     assert learner.version == "lints/1#5"
 
@@ -304,9 +305,9 @@ class Slow:
 @pytest.mark.parametrize("mode", ["shadow", "production"])
 def test_what_is_slow_is_asked_once(configured: Any, mode: str) -> None:
     loop = configured(mode)
-    service = _service(loop)
-    service.look(fresh=True)
-    service.learner = Slow()
+    point = _point(loop)
+    point.look(fresh=True)
+    point.learner = Slow()
     started = time.monotonic()
     for _ in range(15):
         loop.decide({"language": "python"}, MODELS, point="model")
@@ -330,19 +331,17 @@ def test_the_first_choices_of_many_threads_are_all_made_by_the_rules(configured:
     assert all(policy.startswith("rules/") for policy in found)
 
 
-def test_a_version_is_judged_by_what_is_worth_what_today(configured: Any, workspace: Workspace) -> None:
+def test_a_version_is_judged_by_what_is_on_record_today(configured: Any) -> None:
     loop = configured("shadow")
-    work(loop, random.Random(4), 500, small_is_better_for_rust)
+    choose(loop, random.Random(4), 1_500, small_is_better_for_rust)
     done = train(loop.app, "model", algo="lints")
     assert done.judgement.passes
     assert set(done.judgement.estimates) == {"doubly robust", "inverse propensity", "self-normalised", "rewards dealt anew"}
     assert judged(loop.app, "model", done.version).passes
-    work(loop, random.Random(5), 200, small_is_better_for_rust)
+    choose(loop, random.Random(5), 1_500, lambda language, model: 1 - small_is_better_for_rust(language, model))
     later = judged(loop.app, "model", done.version)
-    assert later.episodes == done.judgement.episodes + 200, "what came since counts as well"
-    turned = "terms: {success: {of: success, map: {true: -100, false: 100}, weight: 1, missing: unknown}}\nclip: [-100, 100]\n"
-    (workspace.config / "rewards" / "orchestra.yaml").write_text(turned, encoding="utf-8")
-    assert not judged(loop.app, "model", done.version).passes
+    assert later.episodes == done.judgement.episodes + 1_500, "what came since counts as well"
+    assert not later.passes, "and says now that the rules do better"
 
 
 def test_a_newcomer_is_judged_where_the_rules_explore_nothing(configured: Any, workspace: Workspace) -> None:
@@ -391,16 +390,16 @@ def test_what_learns_live_begins_with_the_rules(configured: Any, workspace: Work
     assert choose(loop, rng, 300, small_is_better_for_rust)[-60:].count("small") > 30
     loop.close()
     with LearningOrchestrator(workspace=workspace.root) as again:
-        service = Service(again.app, "model")
-        service.look()
-        assert service.learner is not None
-        assert "#300 from rules/" in service.learner.version, "it goes on where it stopped"
+        point = DecisionPoint(again.app, "model")
+        point.look()
+        assert point.learner is not None
+        assert "#300 from rules/" in point.learner.version, "it goes on where it stopped"
     configured(more="pseudo: 0").close()
     with LearningOrchestrator(workspace=workspace.root) as again:
-        service = Service(again.app, "model")
-        service.catch_up()
-        assert service.learner is not None
-        assert service.learner.version == "lints/1#300"
+        point = DecisionPoint(again.app, "model")
+        point.catch_up()
+        assert point.learner is not None
+        assert point.learner.version == "lints/1#300"
 
 
 def test_rewards_from_many_threads_are_learned_once_each(configured: Any) -> None:
@@ -416,7 +415,7 @@ def test_rewards_from_many_threads_are_learned_once_each(configured: Any) -> Non
     for thread in threads:
         thread.join()
     loop.learn()
-    learner = _service(loop).learner
+    learner = _point(loop).learner
     assert learner is not None
     assert learner.version.startswith("lints/1#180 from rules/")
 
@@ -520,19 +519,19 @@ def test_a_changed_setting_is_no_second_test_of_the_same_units(configured: Any, 
 
 def test_learning_never_holds_a_choice_up(configured: Any) -> None:
     loop = configured()
-    service = _service(loop)
+    point = _point(loop)
     loop.decide({}, MODELS, point="model")
     held, release = threading.Event(), threading.Event()
 
     def learn() -> None:
-        with service.lock:
+        with point.lock:
             held.set()
             release.wait(20)
 
     thread = threading.Thread(target=learn)
     thread.start()
     held.wait(20)
-    service._looked_at = 1e12
+    point._looked_at = 1e12
     loop._guard.strict = False
     made = [loop.decide({}, MODELS, point="model").policy for _ in range(5)]
     release.set()

@@ -172,3 +172,8 @@ def sweep(trials: int, seed: int, as_json: bool) -> None:
     best = sorted(found["trials"], key=lambda trial: -trial["reward"])[:10]
     names = list(best[0])
     table(names, [[f"{trial[name]:.4g}" for name in names] for trial in best])
+    for what, name in (("the best of them", "again"), ("the usual settings", "usual")):
+        mean = found[name]
+        click.echo(
+            f"{what}, on days they had not seen: {mean.value:.3g} ({mean.low:.3g} to {mean.high:.3g}, {mean.of} repetitions)"
+        )

@@ -203,7 +203,7 @@ class Version:
         return self._learner.distribution(context, options)
 
 
-class Service:
+class DecisionPoint:
     """One decision point of an open workspace. Safe from many threads."""
 
     def __init__(self, app: App, point: str) -> None:
@@ -400,19 +400,19 @@ class Points:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._services: dict[str, Service] = {}
+        self._known: dict[str, DecisionPoint] = {}
         self._guard = Guard(strict=False)
         self._lock = threading.Lock()
         self._touched, self._watched_at, self._judged_at = False, -LEARN_S, -JUDGE_S
 
     def after_fork(self) -> None:
-        self._lock, self._services = threading.Lock(), {}
+        self._lock, self._known = threading.Lock(), {}
 
-    def __getitem__(self, point: str) -> Service:
-        found = self._services.get(point)
+    def __getitem__(self, point: str) -> DecisionPoint:
+        found = self._known.get(point)
         if found is None:
             with self._lock:
-                found = self._services.setdefault(point, Service(self._app, point))
+                found = self._known.setdefault(point, DecisionPoint(self._app, point))
         return found
 
     def choose(
@@ -468,12 +468,12 @@ class Points:
 
     def judge(self) -> None:
         """Take what ended since as evidence about the learned policies."""
-        if any(service.standing.version is not None for service in list(self._services.values())):
+        if any(each.standing.version is not None for each in list(self._known.values())):
             from learning_loop.flows.ramps import judge
 
-            def judged(service: Service) -> None:
+            def judged(each: DecisionPoint) -> None:
                 with contextlib.suppress(WorkspaceError):  # another process is at it
-                    judge(self._app, service.point)
+                    judge(self._app, each.point)
 
             self._each(judged)
 
@@ -481,21 +481,18 @@ class Points:
         """Let every point learn from what came since; return from how many choices."""
         for point in self._app.settings.policies.points:
             self[point]
-        return sum(found or 0 for found in self._each(Service.catch_up))
+        return sum(found or 0 for found in self._each(DecisionPoint.catch_up))
 
     def keep(self) -> None:
-        def kept(service: Service) -> None:
-            service.catch_up()
-            service.keep()
+        def kept(each: DecisionPoint) -> None:
+            each.catch_up()
+            each.keep()
 
         self._each(kept)
 
-    def _each(self, do: Callable[[Service], Result]) -> list[Result | None]:
+    def _each(self, do: Callable[[DecisionPoint], Result]) -> list[Result | None]:
         """Do something at every point: what is wrong with one, which is logged once, keeps none of the others from it."""
-        return [
-            self._guard.attempt(f"learning at {service.point}", [], partial(do, service))
-            for service in list(self._services.values())
-        ]
+        return [self._guard.attempt(f"learning at {each.point}", [], partial(do, each)) for each in list(self._known.values())]
 
 
 def check_point(point: Any) -> None:

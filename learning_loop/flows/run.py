@@ -158,6 +158,12 @@ class Run:
             noted=self._attempted,
         )
 
+    def in_parallel(self, work: Callable[[Any], Any], parts: Iterable[Any], configuration: Configuration) -> list[Any]:
+        """Do every part of the work, as many at a time as is configured, and return what they return in the parts' order."""
+        from learning_loop.execution import in_parallel
+
+        return in_parallel(work, parts, configuration)
+
     def _attempted(self, number: int, error: BaseException | None) -> None:
         self.checkpoint(f"attempt {number}", ok=error is None, error=None if error is None else type(error).__name__)
 

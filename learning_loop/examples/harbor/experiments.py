@@ -23,6 +23,7 @@ from learning_loop.flows.lab import OPEN, REFUTED, SUPPORTED, Effect, Experiment
 from learning_loop.orchestrator import LearningOrchestrator
 from learning_loop.policies import learner, policy
 from learning_loop.protocols import Policy
+from learning_loop.stats.student import mean_of
 from learning_loop.workspace import Workspace
 
 EXPLORED = 0.05  # least probability of any action where rules choose and are learned from
@@ -36,6 +37,7 @@ QUIET = {
     "reflection_triggers.thresholds.high_performance": "100",
     "reflection_triggers.thresholds.high_surprise": "100",
 }
+FRESH = 10_000  # how far the seeds that the best settings are tried with once more lie from those they were found with
 COMPARABLE = 0.1  # how far below the rules' reward counts as comparable
 WORTH = {"EVALUATE": 1.0, "TEST": 1.0, "RESEARCH": 0.5, "BUILD_CODE": 0.5}  # what sees to it that what is shipped is right
 Told = Callable[[int, int], None]
@@ -163,7 +165,7 @@ def sanity(seeds: Sequence[int], told: Told) -> Experiment:
         seeds=tuple(seeds),
         effects=(against_rules, against_random, planned_effect),
         criteria=criteria,
-        verdict=SUPPORTED if all(criteria.values()) else OPEN if against_rules.verdict(margin=COMPARABLE) == OPEN else REFUTED,
+        verdict=_verdict(criteria, against_rules.verdict(margin=COMPARABLE)),
         says=tuple(says),
     )
 
@@ -200,7 +202,7 @@ def efficient(seeds: Sequence[int], told: Told) -> Experiment:
         seeds=tuple(seeds),
         effects=effects,
         criteria=criteria,
-        verdict=SUPPORTED if all(criteria.values()) else OPEN if effects[0].verdict(margin=COMPARABLE) == OPEN else REFUTED,
+        verdict=_verdict(criteria, effects[0].verdict(margin=COMPARABLE)),
         says=("Action efficiency is how early a run does what sees to it that the result is right: looking and testing.",),
     )
 
@@ -211,12 +213,13 @@ def several(seeds: Sequence[int], told: Told) -> Experiment:
         name: [] for name in ("shared", "of one pack", "shared, tuned to a pack", "of another pack")
     }
     apart = []
+    alone = (2 + ROUNDS) // len(packs()) - 2  # the first choices are two rounds' worth
     for number, seed in enumerate(seeds):
         with bench(seed) as lab:
             shared = lab.learned()
             home, other = lab.names[0], lab.names[1]
-            own = lab.learned(rounds=ROUNDS // 2, names=[home])
-            foreign = lab.learned(rounds=ROUNDS // 2, names=[other])
+            own = lab.learned(rounds=alone, names=[home])
+            foreign = lab.learned(rounds=alone, names=[other])
             arms["shared"].append(mean(lab.runs(shared, JUDGED, names=[home])))
             arms["of one pack"].append(mean(lab.runs(own, JUDGED, names=[home])))
             arms["of another pack"].append(mean(lab.runs(foreign, JUDGED, names=[home])))
@@ -235,16 +238,12 @@ def several(seeds: Sequence[int], told: Told) -> Experiment:
         number="003",
         title="learning over several packs",
         hypothesis="One policy for all packs learns what they share, and adapts to the pack by its state.",
-        design=f"Shared: {ROUNDS} rounds of {PER_ROUND} runs over {', '.join(packs())}. A pack's own: half of that, so that each "
-        f"pack was run as often. Tuned: two rounds more of that pack alone. Judged on {JUDGED} runs of {packs()[0]}.",
+        design=f"Shared: {ROUNDS} rounds of {PER_ROUND} runs over {', '.join(packs())}. A pack's own: {alone} rounds, so that "
+        f"each pack was run as often. Tuned: two rounds more of that pack alone. Judged on {JUDGED} runs of {packs()[0]}.",
         seeds=tuple(seeds),
         effects=(effect, tuned_effect, distance),
         criteria=criteria,
-        verdict=SUPPORTED
-        if all(criteria.values())
-        else OPEN
-        if OPEN in (effect.verdict(margin=COMPARABLE), distance.verdict())
-        else REFUTED,
+        verdict=_verdict(criteria, effect.verdict(margin=COMPARABLE), distance.verdict()),
         says=("What differs between packs is the mean, over states, of the share of choices that would be others.",),
     )
 
@@ -274,7 +273,10 @@ def shaped(seeds: Sequence[int], told: Told) -> Experiment:
         Effect.of("runs that succeed", success),
         Effect.of("choices that differ", {"with and without CRM": distance, "two trainings without": noise}),
     )
-    changed = effects[2].verdict()
+    criteria = {
+        "rewards rise with the CRM": effects[0].verdict() == SUPPORTED,
+        "the preferences change by more than a second training does": effects[2].verdict() == SUPPORTED,
+    }
     rows: list[tuple[str, ...]] = [("action", *names)]
     for action in ACTIONS:
         shares = (100 * preferences[name][action] / max(preferences[name].total(), 1) for name in names)
@@ -287,11 +289,8 @@ def shaped(seeds: Sequence[int], told: Told) -> Experiment:
         "second training without, to see what chance alone changes.",
         seeds=tuple(seeds),
         effects=effects,
-        criteria={
-            "rewards rise with the CRM": effects[0].verdict() == SUPPORTED,
-            "the preferences change by more than a second training does": changed == SUPPORTED,
-        },
-        verdict=changed,
+        criteria=criteria,
+        verdict=_verdict(criteria, effects[0].verdict(), effects[2].verdict()),
         says=(
             "A sale counts for every run of its pack, whatever the run did: such a bonus is the same for all actions, and what is "
             "compared with what was to be expected of the state takes it out again. It can only steer between actions where it "
@@ -321,7 +320,6 @@ def complete(seeds: Sequence[int], told: Told) -> Experiment:
         "it is likelier once RESEARCH and EVALUATE passed": effects[0].verdict() == SUPPORTED,
         "it is left out where what is there passed its test": effects[1].verdict() == SUPPORTED,
     }
-    open_ = OPEN in (effect.verdict() for effect in effects)
     return Experiment(
         number="005",
         title="when to build",
@@ -331,7 +329,7 @@ def complete(seeds: Sequence[int], told: Told) -> Experiment:
         seeds=tuple(seeds),
         effects=effects,
         criteria=criteria,
-        verdict=SUPPORTED if all(criteria.values()) else OPEN if open_ else REFUTED,
+        verdict=_verdict(criteria, *(effect.verdict() for effect in effects)),
     )
 
 
@@ -342,6 +340,10 @@ EXPERIMENTS: Mapping[str, Callable[[Sequence[int], Told], Experiment]] = {
     "004": shaped,
     "005": complete,
 }
+
+
+def _verdict(criteria: Mapping[str, bool], *verdicts: str) -> str:
+    return SUPPORTED if all(criteria.values()) else OPEN if OPEN in verdicts else REFUTED
 
 
 def _facts(step: int, researched: str, evaluated: str, built: str, tested: str) -> dict[str, Any]:
@@ -365,7 +367,11 @@ def run_experiment(number: str, seeds: Sequence[int], told: Told = lambda _done,
 
 
 def sweep(trials: int, seed: int, told: Told = lambda _done, _total: None) -> dict[str, Any]:
-    """Return the settings of the learner that earned most, found by Optuna; raise UsageError where that is not installed."""
+    """Return the settings of the learner that earned most, found by Optuna, and what they and the usual ones earn on new days.
+
+    The best of several is the best by chance, too: `again` and `usual` are what to go by. Raise UsageError where Optuna is not
+    installed.
+    """
     try:
         import optuna
     except ImportError:
@@ -380,17 +386,23 @@ def sweep(trials: int, seed: int, told: Told = lambda _done, _total: None) -> di
             "trace": trial.suggest_float("trace", 0.5, 1.0),
             "limit": trial.suggest_float("limit", 1.2, 4.0),
         }
-        found = []
-        for repeat in range(2):
-            with bench(seed + repeat) as lab:
-                found.append(mean(lab.runs(lab.learned(rounds=ROUNDS // 2, **settings), JUDGED)))
+        found = earned(settings, range(seed, seed + 2))
         told(trial.number + 1, trials)
         return sum(found) / len(found)
+
+    def earned(settings: Mapping[str, Any], seeds: Sequence[int]) -> list[float]:
+        found = []
+        for each in seeds:
+            with bench(each) as lab:
+                found.append(mean(lab.runs(lab.learned(rounds=ROUNDS // 2, **settings), JUDGED)))
+        return found
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     study.optimize(objective, n_trials=trials)
     tried = [{"reward": trial.value, **trial.params} for trial in study.trials]
-    return {"best": study.best_params, "reward": study.best_value, "trials": tried}
+    fresh = range(seed + FRESH, seed + FRESH + 4)
+    again, usual = mean_of(earned(study.best_params, fresh)), mean_of(earned({}, fresh))
+    return {"best": study.best_params, "reward": study.best_value, "again": again, "usual": usual, "trials": tried}
 
 
 def _share(by: Policy, names: Sequence[str], action: str, facts: Mapping[str, Any]) -> float:
