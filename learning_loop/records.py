@@ -505,6 +505,12 @@ class ExecutionRecord:
             return self.outcome.status
         return "forgotten" if self.execution.task_type == FORGOTTEN else "running"
 
+    @property
+    def success(self) -> bool | None:
+        """How it went: what was said of that later, the newest, outranks what it said itself. Takes its feedback."""
+        said = [item.value for item in self.feedback if item.metric == "success" and item.value is not None]
+        return said[-1] > 0 if said else self.outcome.success if self.outcome is not None else None
+
     def noted(self, phase: str, key: str) -> Any:
         """Return what a phase recorded under a key, the newest first; None where it recorded nothing."""
         for item in reversed(self.phases):

@@ -115,7 +115,6 @@ class _Look:
             return None
         outcome = record.outcome if record is not None else None
         said = {measure.metric: measure.value for measure in record.feedback} if record is not None else {}
-        success = said.get("success")
         return Exposed(
             place=self.place.outcome,
             id=episode.decisions[0].id,
@@ -125,7 +124,7 @@ class _Look:
             odds=(1.0, odds),
             shown=frozenset((ALL, self.version) if by.chosen == LEARNED else (ALL,)),
             score=100 * min(max(self.log.scaled(episode)[0].reward, 0.0), 1.0),
-            success=success > 0 if success is not None else outcome.success if outcome is not None else None,
+            success=record.success if record is not None else None,
             duration_s=outcome.duration_s if outcome is not None else None,
             cost_usd=outcome.cost_usd if outcome is not None else None,
             safety=said.get("safety"),

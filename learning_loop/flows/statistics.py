@@ -79,7 +79,7 @@ def statistics(app: App, *, limit: int = MOST) -> Statistics:
     return Statistics(
         experiences=len(records),
         reward=mean_of([value for value in worth.values() if value is not None]),
-        success=_share(_success(record) for record in records),
+        success=_share(record.success for record in records),
         by_type=dict(Counter(kind for kind, _ in kinds).most_common()),
         by_domain=dict(Counter(domain for _, domain in kinds if domain is not None).most_common()),
         by_mode={name: _arm(of, worth) for name, of in sorted(sides.items())},
@@ -112,15 +112,10 @@ def _arm(records: Sequence[ExecutionRecord], worth: Mapping[str, float | None]) 
     return Arm(
         runs=len(records),
         reward=mean_of(_known(rewards)),
-        success=_share(_success(record) for record in records),
+        success=_share(record.success for record in records),
         cost_usd=mean_of(_known(_cost(record) for record in records)),
         duration_s=mean_of(_known(durations)),
     )
-
-
-def _success(record: ExecutionRecord) -> bool | None:
-    said = [item.value for item in record.feedback if item.metric == "success" and item.value is not None]
-    return said[-1] > 0 if said else record.outcome.success if record.outcome is not None else None
 
 
 def _cost(record: ExecutionRecord) -> float | None:
@@ -129,7 +124,7 @@ def _cost(record: ExecutionRecord) -> float | None:
 
 def _foreseen(record: ExecutionRecord) -> bool | None:
     """Say whether a run ended as was thought likelier before it."""
-    predicted, success = record.noted("pre", "predicted"), _success(record)
+    predicted, success = record.noted("pre", "predicted"), record.success
     likely = predicted.get("success") if isinstance(predicted, dict) else None
     return None if likely is None or success is None else (likely >= 0.5) == success
 
