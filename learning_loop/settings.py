@@ -1,5 +1,6 @@
 """Typed configuration: what may be set, within which limits. Files are read by `workspace/config.py`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -188,6 +189,11 @@ class Ramp(_Section):
         if sorted(set(self.stages)) != list(self.stages) or self.stages[-1] != 100:
             raise ValueError("stages must rise and end with 100")
         return self
+
+    def reached(self, kept: Mapping[str, Any]) -> int:
+        """Return the stage that a ramp has come to, by what was kept of it; the last one is only for what is complete."""
+        last = len(self.stages) - 1
+        return last if kept.get("complete") else min(int(kept.get("stage", 0)), last - 1)
 
 
 class Point(_Section):

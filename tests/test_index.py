@@ -561,7 +561,8 @@ def test_the_order_of_opening_and_asking_does_not_matter_to_two_processes(worksp
 def test_the_embedder_is_an_argument_of_the_loop(workspace: Workspace) -> None:
     with LearningOrchestrator(lambda _: None, workspace=workspace.root, environ=WORDS_ONLY, embedder=MODEL) as loop:
         note(workspace, "a", "alpha flumox")
-        assert "hashing" in loop.query("flumox").search
+        answers = (loop.query("flumox").search for _ in range(30))  # on a busy machine the first do not wait for passages
+        assert any("hashing" in search for search in answers)
 
 
 # ------------------------------------------------------------------------------------------------------ what went wrong once

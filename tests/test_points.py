@@ -219,7 +219,7 @@ def test_a_policy_is_trained_let_in_past_the_log_and_ramped_to_all(configured: A
     set_mode(app, "model", "production")
     roll_back(app, "model", None, reason="a look at it")
     now = standing(app, "model")
-    assert (now.version, now.incumbent, now.share) == (None, None, 0.0), "what never had its share does not come back"
+    assert (now.version, now.incumbent, now.share) == (now.waiting, None, 0.0), "what never had its share does not choose"
     with pytest.raises(UsageError, match="no version 'nope'"):
         roll_back(app, "model", "nope", reason="")
 
@@ -230,7 +230,7 @@ def say(loop: LearningOrchestrator, action: str, version: str) -> None:
 
 
 def kept(loop: LearningOrchestrator, version: str, **data: Any) -> None:
-    about = {"candidate": version, "stage": 3, "over": None, "anew": False, **data}
+    about = {"candidate": version, "stage": 3, "complete": True, "over": None, "anew": False, **data}
     loop.app.ledger.append(Event(kind="ramp", subject=f"{version} at model", at=loop.app.clock(), data=about))
 
 
@@ -239,7 +239,7 @@ def test_a_newer_one_that_is_taken_back_leaves_the_one_before_it_what_it_had(con
     for action, version in (("train", "one"), ("enter", "one"), ("complete", "one"), ("train", "two"), ("enter", "two")):
         say(loop, action, version)
     kept(loop, "one")
-    kept(loop, "two", stage=0)
+    kept(loop, "two", stage=0, complete=False)
     now = standing(loop.app, "model")
     assert (now.version, now.incumbent, now.share) == ("two", "one", 0.1)
     say(loop, "rollback", "two")
@@ -253,7 +253,7 @@ def test_what_was_doubted_has_the_share_of_its_stage_until_it_has_all_again(conf
     for action in ("train", "enter", "complete"):
         say(loop, action, "one")
     for stage, anew, share in ((0, True, 0.1), (1, True, 0.25), (3, False, 0.95)):
-        kept(loop, "one", stage=stage, anew=anew)
+        kept(loop, "one", stage=stage, anew=anew, complete=not anew)
         assert standing(loop.app, "model").share == pytest.approx(share)
 
 
@@ -264,6 +264,44 @@ def test_what_never_chose_takes_nothing_along_when_it_is_taken_back(configured: 
     say(loop, "rollback", "one")
     assert (live or "").startswith("live-")
     assert standing(loop.app, "model").version == live
+
+
+def test_what_is_set_up_anew_is_another_candidate_and_has_to_enter(configured: Any) -> None:
+    loop = configured("production")
+    first = standing(loop.app, "model")
+    assert first.share == pytest.approx(0.95), "the configuration says so"
+    for action in ("enter", "rollback"):
+        say(loop, action, str(first.version))
+    loop.close()
+    for mode in ("production", "ab_test"):
+        again = configured(mode, more="pseudo: 50")
+        now = standing(again.app, "model")
+        assert now.version == now.waiting != first.version
+        assert (now.version or "").startswith("live-")
+        assert now.share == 0.0
+        again.close()
+
+
+def test_to_take_back_the_one_before_leaves_the_one_on_its_way(configured: Any) -> None:
+    loop = configured("ab_test", learner="imitation")
+    for action, version in (("train", "one"), ("enter", "one"), ("complete", "one"), ("train", "two"), ("enter", "two")):
+        say(loop, action, version)
+    say(loop, "rollback", "one")
+    now = standing(loop.app, "model")
+    assert (now.version, now.incumbent, now.share) == ("two", None, 0.1)
+
+
+def test_a_share_is_no_more_than_what_was_earned_whatever_the_stages_are_now(configured: Any, workspace: Workspace) -> None:
+    loop = configured("ab_test", learner="imitation")
+    for action in ("train", "enter"):
+        say(loop, action, "one")
+    kept(loop, "one", stage=2, complete=False)
+    assert standing(loop.app, "model").share == 0.5
+    loop.close()
+    config = workspace.config / "policies.yaml"
+    config.write_text(config.read_text().replace("least_units: 40", "least_units: 40, stages: [10, 100]"))
+    with LearningOrchestrator(workspace=workspace.root) as again:
+        assert standing(again.app, "model").share == 0.1
 
 
 def test_a_fault_at_one_point_keeps_no_other_from_learning(workspace: Workspace, make_loop: MakeLoop) -> None:

@@ -130,7 +130,7 @@ def test_outcomes_that_are_lost_of_one_arm_stop_it_at_the_last_stage_too() -> No
 
 def test_fewer_stages_than_a_ramp_has_come_through_give_it_nothing_it_has_not_earned() -> None:
     made, steps, _ = climb(0.3, 1, 200)
-    kept = json.loads(json.dumps(made.plain() | {"stage": 2}))
+    kept = json.loads(json.dumps(made.plain() | {"stage": 2}))  # of four
     assert Step.COMPLETE not in steps
     short = Climb("v1", Ramp(hours=0, stages=(10, 100)), NOW, kept=kept)
     assert short.share == 0.1

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from learning_loop.cli.common import json_option, opened, print_json, table, telling
-from learning_loop.errors import UsageError
+from learning_loop.errors import LearningLoopError, UsageError
 
 
 def _listed(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> list[str]:
@@ -243,7 +243,7 @@ def train(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Train a policy on what is on record of a decision point, and judge it on the newest fifth, beside the rules."""
+    """Train a policy on what is on record of a decision point, and judge it on the newest part, beside the rules."""
     from learning_loop.flows.training import one_point, read_experiences
     from learning_loop.flows.training import train as trained
 
@@ -314,7 +314,7 @@ def mode(ctx: click.Context, mode: str | None, point: str | None, reason: str) -
         for name in names:
             try:
                 says = set_mode(app, name, mode, reason=reason) if mode is not None else None
-            except UsageError as error:
+            except LearningLoopError as error:
                 refused.append(error)
                 continue
             now = standing(app, name)

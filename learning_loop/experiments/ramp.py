@@ -64,8 +64,7 @@ class Climb:
         kept = kept or {}
         limits = Limits(level=ramp.level, harm_level=ramp.harm_level, most_runs=ramp.most_units, at_once=1)
         self.trials = Trials([candidate], limits, kept.get("trials") or {"begun": tried, "discoveries": found}, promotes=False)
-        known = self.trials.status(candidate) == Status.ACTIVE  # else it has not earned the last stage, were there ever fewer
-        self.stage = min(int(kept.get("stage", 0)), len(ramp.stages) - (1 if known else 2))
+        self.stage = ramp.reached(kept)
         self.units = int(kept.get("units", 0))
         self.since = datetime.fromisoformat(kept["since"]) if "since" in kept else now
         self.over = Step(kept["over"]) if kept.get("over") else None
@@ -127,6 +126,8 @@ class Climb:
         if self.skewed:
             already, self.over = self.over, Step.FROZEN
             return None if already is Step.FROZEN else self._told(Step.FROZEN)
+        if self.over is Step.FROZEN:
+            self.over = None
         waited = now - self.since >= timedelta(hours=self.ramp.hours)
         if self.last or not waited or self.units < self.ramp.least_units or self.benefit < self.bar:
             return None
@@ -153,5 +154,6 @@ class Climb:
             "missed": self.missed,
             "over": self.over.value if self.over else None,
             "anew": self.anew,
+            "complete": self.trials.status(self.candidate) == Status.ACTIVE,
             "trials": self.trials.plain(),
         }

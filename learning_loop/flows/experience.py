@@ -122,7 +122,9 @@ class Log:
         The draw took no notice of what was to be chosen, so that the others stand for all of them.
         """
         ruled = {id(one) for one in whole if (by := drawn_by(self._app, self.point, one)) is not None and by.chosen == RULES}
-        certain = any(step.propensity == 1.0 for one in whole if id(one) in ruled for step in one.steps)
+        certain = any(
+            step.propensity == 1.0 and len(step.options) > 1 for one in whole if id(one) in ruled for step in one.steps
+        )
         return [one for one in whole if id(one) not in ruled] if certain else list(whole)
 
     def scaled(self, episode: Episode) -> list[Experience]:

@@ -67,15 +67,16 @@ def standing(app: App, point: str) -> Standing:
         mode, why = app.settings.mode, origin or "mode"
     version, incumbent, newest_made = choosing(events, own, mode)
     live = live_version(own)
-    done = {what: {event.data["version"] for event in events if event.data["action"] == what} for what in ("enter", "complete")}
+    done = {what: {event.data["version"] for event in events if event.data["action"] == what} for what in SAID}
     newest = climbed(app, point, version)
     ramp, share = settings.ramp, 0.0
-    if version is not None and mode == "production" and (version == live or version in done["enter"] | done["complete"]):
-        share = 1 - ramp.holdout
+    chose = done["enter"] | done["complete"]
+    of_stage = min(ramp.stages[ramp.reached(newest)] / 100, 1 - ramp.holdout)
+    lives = version == live and not done["rollback"] & chose  # once one was taken back, it has to enter like any other
+    if version is not None and mode == "production" and (version in chose or lives):
+        share = of_stage if newest.get("anew") else 1 - ramp.holdout
     if version is not None and mode == "ab_test" and version in done["enter"]:
-        share = min(ramp.stages[min(newest.get("stage", 0), len(ramp.stages) - 1)] / 100, 1 - ramp.holdout)
-    if newest.get("anew"):
-        share = min(ramp.stages[min(newest["stage"], len(ramp.stages) - 1)] / 100, share)
+        share = of_stage
     if newest.get("over") in ("rolled back", "futile"):
         share = 0.0
     return Standing(
@@ -83,7 +84,7 @@ def standing(app: App, point: str) -> Standing:
         why=why,
         version=version,
         incumbent=incumbent if mode in ("ab_test", "production") else None,
-        waiting=newest_made if newest_made not in done["enter"] | done["complete"] else None,
+        waiting=newest_made if newest_made not in chose else None,
         share=share,
         stage=newest.get("stage"),
         over=newest.get("over"),
@@ -109,23 +110,23 @@ def choosing(events: Sequence[Event], own: Point | None, mode: Mode) -> tuple[st
     """
     said = {what: {event.data["version"] for event in events if event.data["action"] == what} for what in SAID}
     chose = said["enter"] | said["complete"]
-    gone = said["rollback"] & chose  # what never chose says nothing of the others when it is taken back
-    fallen = max((place for place, event in enumerate(events) if event.data["version"] in gone and _ended(event)), default=-1)
     made = {event.data["version"]: place for place, event in enumerate(events) if event.data["action"] == "train"}
     if (live := live_version(own)) is not None:
         made = {live: -1, **made}
-    still = [one for one, place in made.items() if one not in said["rollback"] and (place >= fallen or one in said["complete"])]
+    gone = said["rollback"] & chose  # what never chose says nothing of the others when it is taken back
+    fallen = max((made.get(one, -1) for one in gone), default=-1)
+    still = [
+        one
+        for one, place in made.items()
+        if one not in said["rollback"] and (place > fallen or one == live or one in said["complete"])
+    ]
     newest = still[-1] if still else None
     if mode not in ("ab_test", "production"):
         return newest, None, newest
     entered = [one for one in still if one in chose]
-    version = entered[-1] if entered else live if live in still and mode == "production" else newest
+    version = entered[-1] if entered else live if live in still and mode == "production" and not gone else newest
     incumbent = next((one for one in reversed(still) if one in said["complete"] and one != version), None)
     return version, incumbent, newest
-
-
-def _ended(event: Event) -> bool:
-    return bool(event.data["action"] == "rollback")
 
 
 SAID = ("enter", "complete", "rollback")
@@ -237,7 +238,7 @@ class DecisionPoint:
             self.lock.release()
 
     def _find_out(self, guard: Guard, warnings: list[str]) -> None:
-        self.standing = now = standing(self.app, self.point)
+        now = standing(self.app, self.point)
         self._log = None  # rewards are read again with it
         if not self._read_rules:
             self._read_rules = True
@@ -245,9 +246,10 @@ class DecisionPoint:
         wanted = (None, None) if now.mode == "disabled" else (now.version, now.incumbent)
         if wanted != self._loaded:
             self._loaded = wanted
-            self.learner, self.incumbent = (
+            self.learner, self.incumbent = [
                 guard.attempt(f"policy of {self.point}", warnings, partial(self._load, version)) for version in wanted
-            )
+            ]
+        self.standing = now  # last, and what it names beside it: a draw for one is never a choice of another
 
     def _ruled(self) -> Policy:
         from learning_loop.policies import policy
@@ -331,11 +333,12 @@ class DecisionPoint:
             learned, log = 0, self._log or Log(self.app, self.point, self.settings)
             self._log = log
             for episode, place in log.episodes(self._place):
-                self._place = place  # before it is learned from: what cannot be learned from is not tried for ever
-                batch = log.scaled(episode)
                 with self.lock:
-                    learner.update(batch)
-                learned += len(batch)
+                    if self._live() is not learner:
+                        break  # it was loaded anew, and goes on from a place of its own
+                    self._place = place  # before it is learned from: what cannot be learned from is not tried for ever
+                    learner.update(log.scaled(episode))
+                learned += len(episode.steps)
             self._since += learned
             if self._since >= KEEP_EVERY:
                 self._keep()

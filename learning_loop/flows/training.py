@@ -17,7 +17,7 @@ from learning_loop import __version__
 from learning_loop.app import App
 from learning_loop.errors import LearningLoopError, UsageError, WorkspaceError
 from learning_loop.flows.experience import Episode, Log, experience_of
-from learning_loop.flows.off_policy import CERTAIN, EpisodeEvaluation, Evaluation, evaluate, evaluate_episodes
+from learning_loop.flows.off_policy import CERTAIN, LEAST_RUNS, EpisodeEvaluation, Evaluation, evaluate, evaluate_episodes
 from learning_loop.flows.points import POLICY, Version, beginner, ledger_points, live_version
 from learning_loop.policies import STEPWISE, learner, policy
 from learning_loop.protocols import Learner, Policy, Replaying
@@ -94,7 +94,8 @@ def train(  # noqa: PLR0913  (what there is to say of a training)
         name_, value = only
         whole = [one for one in whole if one.steps and str(one.steps[0].context.get(name_)) == value]
     warnings = _looked_through(point, whole)
-    cut = len(whole) - max(int(HELD_OUT * len(whole)), min(JUDGEABLE, len(whole) // 2))
+    judgeable = min(JUDGEABLE, len(whole) // 2) if len(whole) >= 2 * LEAST_RUNS else 0
+    cut = len(whole) - max(int(HELD_OUT * len(whole)), judgeable)
     older, newer = whole[:cut], whole[cut:]
     own = dict(settings.settings) if name == settings.learner else {}
     recipe = _Recipe(name=name, settings=own, epochs=epochs, seed=seed, start=start, told=told)
@@ -113,7 +114,7 @@ def train(  # noqa: PLR0913  (what there is to say of a training)
         "held_out": len(newer),
         "first": whole[0].decisions[0].at.isoformat(),
         "last": whole[-1].decisions[0].at.isoformat(),
-        "learned_until": older[-1].decisions[0].at.isoformat(),
+        "learned_until": max(one.decisions[0].at for one in older).isoformat(),
         "of_point": settings.model_dump(mode="json"),
         "trained_at": app.clock().isoformat(),
         "by": f"learning-loop {__version__}",
@@ -198,6 +199,8 @@ def judged(app: App, point: str, version: str) -> Judgement:
     if version != live_version(own):
         state, about = load_version(folder_of(app.workspace, point) / version)
         settings = own or Point.model_validate(about["of_point"])
+        if "learned_until" not in about:
+            raise UsageError(f"{version} does not say what it has learned from: train it anew")
         log, until = Log(app, point, settings), datetime.fromisoformat(about["learned_until"])
         newer = [episode for episode, _ in log.episodes() if episode.decisions[0].at > until]
         return _judge(log, Version(version, state, about), settings, newer, about["seed"])

@@ -73,7 +73,7 @@ class Horizon:
 
     @property
     def version(self) -> str:
-        return f"{self.name}/1#{self._seen}"
+        return f"{self.name}/2#{self._seen}"
 
     def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:
         kind = self._kinds.get(self._kind(context), -1)

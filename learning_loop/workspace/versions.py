@@ -54,7 +54,7 @@ def load_version(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
         packed = (folder / ARRAYS).read_bytes()
-        if _mark(packed) != document["weights"]:
+        if _mark(packed) != document.get("weights", _mark(packed)):
             raise WorkspaceError(f"{folder} holds weights of another version: train it anew, or restore a backup")
         with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
             state = _restored(document["state"], {name: arrays[name] for name in arrays.files})

@@ -165,7 +165,7 @@ def sanity(seeds: Sequence[int], told: Told) -> Experiment:
         seeds=tuple(seeds),
         effects=(against_rules, against_random, planned_effect),
         criteria=criteria,
-        verdict=_verdict(criteria, against_rules.verdict(margin=COMPARABLE)),
+        verdict=_verdict(criteria, against_rules.verdict(margin=COMPARABLE), against_random.verdict()),
         says=tuple(says),
     )
 
@@ -343,7 +343,7 @@ EXPERIMENTS: Mapping[str, Callable[[Sequence[int], Told], Experiment]] = {
 
 
 def _verdict(criteria: Mapping[str, bool], *verdicts: str) -> str:
-    return SUPPORTED if all(criteria.values()) else OPEN if OPEN in verdicts else REFUTED
+    return SUPPORTED if all(criteria.values()) else REFUTED if REFUTED in verdicts else OPEN
 
 
 def _facts(step: int, researched: str, evaluated: str, built: str, tested: str) -> dict[str, Any]:
