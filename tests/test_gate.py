@@ -198,6 +198,26 @@ def test_a_large_effect_that_goes_on_seldom_looks_gone() -> None:
     assert changes <= 1.2 * active / gate.limits.false_alarm_runs, "about once in so many runs"
 
 
+def test_an_active_rule_whose_effect_is_gone_is_tried_again_in_nearly_all_histories() -> None:
+    rng, rows = np.random.default_rng(7), 200
+    gate = Gate(rows, limits=Limits(), families=np.arange(rows))
+    gate.admit(np.arange(rows))
+    gone, noticed = np.zeros(rows), np.zeros(rows, bool)
+    for _ in range(2_600):
+        turned = (gone > 0) | ((gate.status == Status.ACTIVE) & (gate.active_runs >= 140))
+        gone += turned
+        live = np.flatnonzero((gate.status == Status.TRIAL) | (gate.status == Status.ACTIVE))
+        odds = gate.probabilities(live)
+        shown = rng.random(live.size) < odds
+        success = rng.random(live.size) < 0.5 + 0.4 * shown * ~turned[live]
+        gate.learn(live, live, shown, odds, success.astype(float)[:, None])
+        for move in gate.judge():
+            noticed[move.row] |= move.reason in ("change", "harm") and 0 < gone[move.row] <= 2_000
+    promoted = gone > 2_000
+    assert promoted.mean() >= 0.97
+    assert noticed[promoted].mean() >= 0.9
+
+
 def test_an_active_rule_that_turns_is_tried_again_and_then_goes() -> None:
     gate = trials(0.3, 500, rows=50)
     active = gate.status == Status.ACTIVE

@@ -382,6 +382,17 @@ def test_a_version_is_judged_by_what_is_on_record_today(configured: Any) -> None
     assert not later.passes, "and says now that the rules do better"
 
 
+def test_nothing_is_judged_by_what_was_learned_from_however_late_it_was_rewarded(configured: Any) -> None:
+    loop = configured("shadow")
+    first = loop.decide({"language": "rust"}, MODELS, point="model")
+    choose(loop, random.Random(4), 240, small_is_better_for_rust)
+    loop.reward(first, 1.0)
+    choose(loop, random.Random(5), 59, small_is_better_for_rust)
+    done = train(loop.app, "model", algo="lints")
+    assert (done.episodes, done.held_out) == (240, 60)
+    assert judged(loop.app, "model", done.version).episodes == 60
+
+
 def test_a_newcomer_is_judged_where_the_rules_explore_nothing(configured: Any, workspace: Workspace) -> None:
     loop = configured("production")
     loop.close()

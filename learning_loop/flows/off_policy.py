@@ -82,7 +82,7 @@ def evaluate(log: Sequence[Experience], policy: Policy, *, rng: random.Random) -
     """
     _judgeable(log)
     reward = np.array([one.reward for one in log])
-    shares = [shares_of(policy, one) for one in log]
+    shares = [_shares(policy, one) for one in log]
     likely = np.array([share[one.options.index(one.chosen)] for share, one in zip(shares, log, strict=True)])
     weight = likely / np.array([one.propensity for one in log], dtype=float)
     _tried(log, shares)
@@ -103,7 +103,7 @@ def evaluate_episodes(log: Sequence[Sequence[Experience]], policy: Policy, *, rn
     """Return what a policy would have earned on the episodes of a log; raise UsageError where it cannot say, as `evaluate`."""
     steps = [step for episode in log for step in episode]
     _judgeable(steps)
-    shares = [shares_of(policy, step) for step in steps]
+    shares = [_shares(policy, step) for step in steps]
     _tried(steps, shares)
     longest = max(len(episode) for episode in log)
     reward, weight = np.zeros((len(log), longest)), np.ones((len(log), longest))
@@ -186,8 +186,7 @@ def _effective(log: Sequence[Experience], shares: Sequence[Floats]) -> float | N
     return len(log) ** 2 / squares if squares else None
 
 
-def shares_of(policy: Policy, one: Experience) -> Floats:
-    """Return how likely a policy takes each option of a choice, (options,)."""
+def _shares(policy: Policy, one: Experience) -> Floats:
     return np.array(probabilities(one.options, policy.distribution(one.context, one.options)))
 
 

@@ -4,7 +4,7 @@ import json
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -89,7 +89,7 @@ def train(  # noqa: PLR0913  (what there is to say of a training)
     settings = settings or app.settings.policies.points.get(point) or Point()
     name = algo or settings.learner
     log = Log(app, point, settings)
-    whole = [episode for episode, _ in log.episodes()] if episodes is None else list(episodes)
+    whole = in_time([episode for episode, _ in log.episodes()] if episodes is None else episodes)
     if only is not None:
         name_, value = only
         whole = [one for one in whole if one.steps and str(one.steps[0].context.get(name_)) == value]
@@ -114,7 +114,7 @@ def train(  # noqa: PLR0913  (what there is to say of a training)
         "held_out": len(newer),
         "first": whole[0].decisions[0].at.isoformat(),
         "last": whole[-1].decisions[0].at.isoformat(),
-        "learned_until": max(one.decisions[0].at for one in older).isoformat(),
+        "learned_until": older[-1].decisions[0].at.isoformat(),
         "of_point": settings.model_dump(mode="json"),
         "trained_at": app.clock().isoformat(),
         "by": f"learning-loop {__version__}",
@@ -137,6 +137,11 @@ def train(  # noqa: PLR0913  (what there is to say of a training)
         judgement=judgement,
         warnings=tuple(warnings),
     )
+
+
+def in_time(episodes: Iterable[Episode]) -> list[Episode]:
+    """Return episodes by when they began: the log has them by when they ended, and choices outside of runs after all runs."""
+    return sorted(episodes, key=lambda one: one.decisions[0].at)
 
 
 def one_point(app: App, point: str | None, given: Mapping[str, Sequence[Episode]] | None) -> str:
@@ -198,15 +203,15 @@ def judged(app: App, point: str, version: str) -> Judgement:
     own = app.settings.policies.points.get(point)
     if version != live_version(own):
         state, about = load_version(folder_of(app.workspace, point) / version)
-        settings = own or Point.model_validate(about["of_point"])
         if "learned_until" not in about:
             raise UsageError(f"{version} does not say what it has learned from: train it anew")
+        settings = own or Point.model_validate(about["of_point"])
         log, until = Log(app, point, settings), datetime.fromisoformat(about["learned_until"])
         newer = [episode for episode, _ in log.episodes() if episode.decisions[0].at > until]
         return _judge(log, Version(version, state, about), settings, newer, about["seed"])
     settings = own or Point()
     log = Log(app, point, settings)
-    whole = [episode for episode, _ in log.episodes()]
+    whole = in_time(episode for episode, _ in log.episodes())
     _looked_through(point, whole)
     cut = len(whole) // 2
     made = beginner(settings, policy("rules", rules=settings.rules))

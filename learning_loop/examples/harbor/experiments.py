@@ -202,7 +202,7 @@ def efficient(seeds: Sequence[int], told: Told) -> Experiment:
         seeds=tuple(seeds),
         effects=effects,
         criteria=criteria,
-        verdict=_verdict(criteria, effects[0].verdict(margin=COMPARABLE)),
+        verdict=_verdict(criteria, fewer, effects[0].verdict(margin=COMPARABLE), effects[2].verdict(margin=0.1)),
         says=("Action efficiency is how early a run does what sees to it that the result is right: looking and testing.",),
     )
 
