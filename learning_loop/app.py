@@ -45,6 +45,7 @@ class App:
     journal: Journal
     clock: Clock
     ids: Callable[[], str]
+    environ: Mapping[str, str]
     cache: Path  # what is derived and can be shared by workspaces: exported models
     embedder: Embedder | None = None  # given by who opens it, in the place of the configured one
     _background: "Background" = field(default_factory=lambda: Background())  # noqa: PLW0108  (defined below)
@@ -100,6 +101,7 @@ class App:
             journal=journal,
             clock=clock,
             ids=ids,
+            environ=environ,
             cache=_cache(workspace, environ),
             embedder=embedder,
         )

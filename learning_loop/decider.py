@@ -45,9 +45,9 @@ class Decider:
         """Return a decision among `options`, drawn from the distribution of a policy, by default that of the first one.
 
         What is in the `mask` is never chosen; all else has at least the probability `floor`, as far as that is possible. The
-        draw is repeatable: its randomness is seeded by the decision's id, or by the point and the `unit` where one is given, so
-        that a unit draws the same again as long as its share of the first option does not fall. Raise UsageError where there
-        is nothing to choose from, two options are the same, or the policy's weights are none.
+        draw is repeatable: its randomness is seeded by the decision's id, or by the point and the `unit` where one is given: a
+        unit then draws the same again, and another option only where that has become likelier beside the one it drew. Raise
+        UsageError where there is nothing to choose from, two options are the same, or the policy's weights are none.
         """
         started = time.perf_counter_ns()
         chosen_by = policy or First()
@@ -59,7 +59,10 @@ class Decider:
         except UsageError as error:
             raise UsageError(f"decision {point!r}: {error}") from None
         decision_id = self._ids()
-        place = _rng(decision_id if unit is None else f"{point} {unit}").choices(range(len(options)), weights=drawn_from)[0]
+        if unit is None:
+            place = _rng(decision_id).choices(range(len(options)), weights=drawn_from)[0]
+        else:
+            place = _raced(f"{point} {unit}", options, drawn_from)
         return Decision(
             id=decision_id,
             execution_id=execution_id,
@@ -101,6 +104,31 @@ class Decider:
             latency_us=(time.perf_counter_ns() - started) / 1000,
         )
 
+    def implied(
+        self,
+        point: str,
+        options: Mapping[str, float],
+        chosen: str,
+        *,
+        policy: str,
+        context: Mapping[str, Any],
+        execution_id: str | None = None,
+    ) -> Decision:
+        """Return what follows from a choice that was drawn before; `options` are how likely each was to follow from it."""
+        return Decision(
+            id=self._ids(),
+            execution_id=execution_id,
+            point=point,
+            alternatives=tuple(options),
+            probabilities=tuple(options.values()),
+            chosen=chosen,
+            propensity=options[chosen],
+            policy=policy,
+            context=context,
+            at=self._clock(),
+            latency_us=None,
+        )
+
     def observed(
         self, point: str, chosen: str, options: Sequence[str], *, context: Mapping[str, Any], execution_id: str | None = None
     ) -> Decision:
@@ -137,6 +165,20 @@ def probabilities(
     least = min(floor, 1 / sum(allowed))
     left = (1 - least * sum(allowed)) / sum(kept)
     return tuple(least + left * weight if free else 0.0 for weight, free in zip(kept, allowed, strict=True))
+
+
+def _raced(seed: str, options: Sequence[str], weights: Sequence[float]) -> int:
+    """Return the place of the option that wins a race, each being as quick as it is likely.
+
+    Where weights change, who wins changes only to what has become likelier beside it: weighted rendezvous hashing, after D. G.
+    Thaler & C. V. Ravishankar, Using name-based mappings to increase hit rates, IEEE/ACM Transactions on Networking 6, 1998.
+    """
+    times = {
+        place: -math.log(1 - _rng(f"{seed} {option}").random()) / weight
+        for place, (option, weight) in enumerate(zip(options, weights, strict=True))
+        if weight > 0
+    }
+    return min(times, key=lambda place: times[place])
 
 
 def _rng(seed: str) -> random.Random:

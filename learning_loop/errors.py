@@ -13,6 +13,7 @@ LearningLoopError                exit code 1
 ├── LedgerError             5    the ledger cannot be opened, read or written
 ├── NotFoundError           6    no execution or note has this id
 ├── PolicyError                  a learned policy cannot choose now: the rules do
+├── DeliveryError                a notice could not be delivered
 └── ModelError              7    a model cannot be found, loaded or exported
 """
 
@@ -69,6 +70,10 @@ class LedgerError(LearningLoopError):
 
 class NotFoundError(LearningLoopError):
     exit_code = 6
+
+
+class DeliveryError(LearningLoopError):
+    pass
 
 
 class ModelError(LearningLoopError):

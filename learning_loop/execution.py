@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass
+from itertools import count
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from learning_loop.records import Configuration
 
@@ -14,6 +16,16 @@ Noted = Callable[[int, BaseException | None], None]
 
 ATTEMPTS = 3
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is taken in the place of a result that no attempt gave: a person's word."""
+
+    value: Any
+
+
+Next = bool | Answer
 
 
 def carry_out(
@@ -32,32 +44,58 @@ def carry_out(
     longer, with chance in it; `fallback` tries the other ways, in their order, once each, and a way that took too long may
     still be at work then. `noted` is told of every attempt.
     """
-    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_none, wait_random_exponential
-
     limit = None if timeout_s is None else timeout_s * configuration.timeout_multiplier
-    again = configuration.retry_strategy == "retry_with_backoff" and idempotent
+    patient = configuration.retry_strategy == "retry_with_backoff" and idempotent
     others = fallbacks if configuration.retry_strategy == "fallback" else ()
-    ways = [work] * ATTEMPTS if again else [work, *others]
-    waiting = wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S) if again else wait_none()
+    ways = [work] * ATTEMPTS if patient else [work, *others]
 
-    def told(state: Any) -> None:
-        noted(state.attempt_number, state.outcome.exception())
+    def again(number: int, _error: BaseException) -> bool:
+        return number < len(ways)
 
-    numbered = iter(ways)
-    retrying = Retrying(
-        stop=stop_after_attempt(len(ways)),
-        wait=waiting,
-        retry=retry_if_exception_type(Exception),
-        after=told,
-        reraise=True,
-    )
-    number = 0
-    for attempt in retrying:
-        number = attempt.retry_state.attempt_number
-        with attempt:
-            result = within(next(numbered), limit)
-    noted(number, None)
-    return result
+    waits = Waits(FIRST_WAIT_S, 2.0, LONGEST_WAIT_S) if patient else AT_ONCE
+    return persist(lambda number: within(ways[number - 1], limit), again=again, waits=waits, noted=noted)
+
+
+class Waits(NamedTuple):
+    """How long is waited after the first attempt that failed, by what factor longer after each, and how long at most."""
+
+    first_s: float = 0.0
+    factor: float = 2.0
+    longest_s: float = 0.0
+
+
+AT_ONCE = Waits()
+
+
+def persist(
+    attempt: Callable[[int], Any],
+    *,
+    again: Callable[[int, BaseException], Next],
+    waits: Waits = AT_ONCE,
+    noted: Noted = lambda _number, _error: None,
+) -> Any:
+    """Make attempts, numbered from one, until one returns or `again` says no; raise what the last one raised.
+
+    `again` is asked after each that failed, with its number and what it raised; an Answer of it is taken for the result. Before
+    the next, up to as long is waited as `waits` says, evenly at random.
+    """
+    from tenacity import Retrying, wait_none, wait_random_exponential
+
+    def goes_on(state: Any) -> bool:
+        error = state.outcome.exception()
+        noted(state.attempt_number, error)
+        if not isinstance(error, Exception):
+            return False
+        following = again(state.attempt_number, error)
+        if isinstance(following, Answer):
+            state.set_result(following.value)
+            return False
+        return following
+
+    waiting = wait_random_exponential(multiplier=waits.first_s, exp_base=waits.factor, max=waits.longest_s)
+    numbers = count(1)
+    retrying = Retrying(wait=waiting if waits.first_s else wait_none(), retry=goes_on, reraise=True)
+    return retrying(lambda: attempt(next(numbers)))
 
 
 def within(work: Callable[[], Any], limit_s: float | None) -> Any:
@@ -77,14 +115,14 @@ def within(work: Callable[[], Any], limit_s: float | None) -> Any:
     return ended[0].result()
 
 
-def in_parallel(work: Callable[[Part], Result], parts: Iterable[Part], configuration: Configuration) -> list[Result]:
-    """Return what the work gives for each part, in their order; several at a time where the approach is parallel.
+def in_parallel(work: Callable[[Part], Result], parts: Iterable[Part], at_once: int) -> list[Result]:
+    """Return what the work gives for each part, in their order; up to `at_once` at a time.
 
     Where one fails, what it raised is raised once those under way have ended; no more are begun.
     """
-    if configuration.approach not in ("parallel", "coordinated") or configuration.parallelism == 1:
+    if at_once <= 1:
         return [work(part) for part in parts]
-    with ThreadPoolExecutor(max_workers=configuration.parallelism, thread_name_prefix="learning-loop-part") as pool:
+    with ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="learning-loop-part") as pool:
         waiting = [pool.submit(copy_context().run, work, part) for part in parts]
         try:
             return [done.result() for done in waiting]

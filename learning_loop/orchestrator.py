@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast, overload
 
@@ -22,6 +22,8 @@ from learning_loop.app import App
 from learning_loop.capture import Redactor, plain
 from learning_loop.errors import UsageError, WorkspaceError
 from learning_loop.flows.beginning import execution_of, predicted, salvaged, takes_run
+from learning_loop.flows.carrying import Carrying, Offer, Settling
+from learning_loop.flows.choosing import Chooser
 from learning_loop.flows.ending import READ, bare_outcome, outcome_of
 from learning_loop.flows.episodes import MAX_STEPS, Played, play
 from learning_loop.flows.exposure import expose
@@ -71,7 +73,8 @@ REOPEN_AFTER_S = 5.0  # after a workspace could not be opened or written to, run
 class LearningOrchestrator:
     """Goes round a task runner: recalls, records, scores, reflects, and never gets in its way.
 
-    `runner` takes `(task)` or `(task, run)`; a subclass may define `execute_task` instead. `workspace` is a folder; left
+    `runner` takes `(task)` or `(task, run)`; a subclass may define `execute_task` instead. One that has `agents` or
+    `decompose`, see `protocols.Orchestrated`, is carried out by a strategy. `workspace` is a folder; left
     out, it is LEARNING_LOOP_WORKSPACE or the workspace that the current folder lies in, made here where there is none.
     An `embedder` takes the place of the configured model.
     With `strict`, faults of learning are raised. Safe from many threads, and after a fork.
@@ -91,6 +94,7 @@ class LearningOrchestrator:
     ) -> None:
         self._runner = runner or getattr(self, "execute_task", None)
         self._takes_run = takes_run(self._runner)
+        self._offer = Offer.of(runner or self)
         self._folder = workspace
         self._environ = os.environ if environ is None else environ
         self._flags = flags
@@ -110,8 +114,8 @@ class LearningOrchestrator:
 
     def execute_with_learning(self, task: Any) -> Report:
         """Run one task through the runner and report; an exception of the runner is recorded and raised unchanged."""
-        with self._begin(task, sets=self._takes_run) as run:
-            run.result = self._execute(task, run)
+        with self._begin(task, sets=self._takes_run, follows=True) as run:
+            run.result = self._carry_out(task, run, Settling())
             if self._awaitable(run.result):
                 run.ran = False
                 self._guard.warn("the runner is async and was not awaited: use aexecute_with_learning", run.warnings)
@@ -119,7 +123,8 @@ class LearningOrchestrator:
 
     async def aexecute_with_learning(self, task: Any) -> Report:
         """Do the same round an async runner, or a sync one; the event loop is not held up by the ledger."""
-        beginning = asyncio.ensure_future(asyncio.to_thread(self._begin, task, sets=self._takes_run))
+        begin = partial(self._begin, task, sets=self._takes_run, follows=True)
+        beginning = asyncio.ensure_future(asyncio.to_thread(begin))
         try:
             run = await asyncio.shield(beginning)
         except asyncio.CancelledError as cancelled:
@@ -128,12 +133,17 @@ class LearningOrchestrator:
             raise
         token = CURRENT.set(run)
         result, raised = None, None
+        settle = Settling(asyncio.get_running_loop())
         try:
-            result = self._execute(task, run)
+            if run.followed is not None:
+                result = await asyncio.to_thread(self._carry_out, task, run, settle)
+            else:
+                result = self._execute(task, run)
             if self._awaitable(result):
                 result = await result
         except BaseException as error:
             raised = error
+            settle.cancel()
             raise
         finally:
             CURRENT.reset(token)
@@ -157,6 +167,15 @@ class LearningOrchestrator:
         """
         decorate = wrapped(lambda task: self._begin(task, sets=False), self._guard, fields)
         return decorate if function is None else decorate(function)
+
+    def _carry_out(self, task: Any, run: Run, settle: Settling) -> Any:
+        """Run a task as its strategy says, where it has one; the runs of its parts follow the same one."""
+        if run.followed is None or self._offer is None:
+            return self._execute(task, run)
+        begin = partial(self._begin, sets=self._takes_run)
+        return Carrying(followed=run.followed, work=self._execute, offer=self._offer, begin=begin, settle=settle).carry_out(
+            task, run
+        )
 
     def _execute(self, task: Any, run: Run) -> Any:
         if self._runner is None:
@@ -199,8 +218,11 @@ class LearningOrchestrator:
         """
         return self._begin(task, sets=True)
 
-    def _begin(self, task: Any, *, sets: bool) -> Run:
-        """Begin a run; where it `sets` nothing, the work cannot see `run.parameters`, so that rules leave them alone."""
+    def _begin(self, task: Any, *, sets: bool, follows: bool = False) -> Run:
+        """Begin a run, that `follows` a strategy where the runner leaves something to one.
+
+        Where it `sets` nothing, the work cannot see `run.parameters`, so that rules leave them alone.
+        """
         warnings: list[str] = []
         parts = self._open(warnings)
         run = Run(
@@ -223,6 +245,8 @@ class LearningOrchestrator:
             if parts.learns:
                 self._expose(parts, run, sets=sets)
             run.prediction = self._guard.attempt("history", warnings, lambda: parts.histories.predict(run.kind))
+            if follows and self._offer is not None and parts.learns:
+                run.follow(parts.chooser)
             with self._guard("capture before", warnings):
                 self._capture_before(parts, run, task)
             if run.execution is None and " is locked" in warnings[-1]:  # the next runs do not wait for it as well
@@ -257,6 +281,7 @@ class LearningOrchestrator:
             captured["set_by_rules"] = sorted(run.set_by_rules)
             rows.append(Phase(execution_id=run.id, phase="pre", at=run.started_at, data=captured))
         decided = [run.rules.decision] if run.rules.decision is not None else []
+        decided += run.followed.decisions if run.followed is not None else []
         app.ledger.start(execution, *rows, *decided)
         run.execution = execution
         if app.settings.capture.git:
@@ -624,6 +649,7 @@ class _Parts:
         self.git = GitWatch(app)
         self.rules = RuleBook(app)
         self.points = Points(app)
+        self.chooser = Chooser(app, self.points)
         self._watched: set[Kind] = set()
         self._watched_at = -UPKEEP_S
         self._judged_at = -JUDGE_S
@@ -654,6 +680,7 @@ class _Parts:
         self.indexing.after_fork()
         self.rules.after_fork()
         self.points.after_fork()
+        self.chooser.after_fork()
         self.git = GitWatch(self.app)
 
     def watch(self, kind: Kind) -> None:
@@ -661,6 +688,7 @@ class _Parts:
         self._watched.add(kind)
         if self.learns:
             self.points.watch()
+            self.chooser.watch()
         waited = time.monotonic() - self._watched_at
         if self.learns and waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):
             self._watched_at = time.monotonic()
@@ -671,6 +699,7 @@ class _Parts:
     def finish_watching(self) -> None:
         if self.learns:
             self.points.finish()
+            self.chooser.finish()
         if self.learns and self._watched:
             self.app.later("alerts", self.look)
             self.app.later("gate", self.judge)

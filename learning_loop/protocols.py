@@ -70,6 +70,27 @@ class Executor(Protocol[State_contra]):
         ...
 
 
+class Orchestrated(Protocol):
+    """What a runner may have beside being called, so that a strategy can say how its work is done; each may be left out.
+
+    `agents` are the names of those who could do it: the work finds whom it is to take in `run.agent`.
+    """
+
+    agents: Sequence[str]
+
+    def decompose(self, task: Any) -> Sequence[Any]:
+        """Return the parts of a task, each a task of its own; none, or one, where it cannot be taken apart. Pure."""
+        ...
+
+    def combine(self, task: Any, results: Sequence[Any]) -> Any:
+        """Return the result of a task from those of its parts, in their order. Without it the list of them is the result."""
+        ...
+
+    def escalate(self, task: Any, reason: str, error: BaseException) -> Any:
+        """Ask a person about work that goes wrong. What is returned is taken for the result, None for no answer."""
+        ...
+
+
 class Embedder(Protocol):
     """Turns texts into vectors whose inner product says how alike they are.
 

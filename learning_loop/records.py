@@ -481,6 +481,32 @@ class Event:
     data: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrategyEntry:
+    """A strategy as it first came: `parent` is the strategy it was derived from, `origin` who made it."""
+
+    slug: str
+    name: str
+    task_type: str
+    origin: str
+    parent: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrategyVersion:
+    """A version of a strategy, never changed: all that it says, whose change it is, why, and what that is hoped to improve."""
+
+    id: str
+    slug: str
+    document: Mapping[str, Any]
+    parent_id: str | None
+    origin: str
+    reasoning: str
+    expected_improvement: str | None
+    at: datetime
+
+
 FORGOTTEN = "(forgotten)"  # what stands where an execution's content was
 
 

@@ -228,6 +228,9 @@ class Point(_Section):
         return self
 
 
+STRATEGY = "strategy"  # the decision point at which strategies are chosen
+
+
 class Policies(_Section):
     """How choices at decision points are made: `mode` and `reward` for all of them, and what is special to some `points`.
 
@@ -239,6 +242,85 @@ class Policies(_Section):
     time_budget_ms: Annotated[float, Field(gt=0, le=60_000)] = 50.0
     ramp: Ramp = Ramp()
     points: dict[str, Point] = {}
+
+
+class Evolution(_Section):
+    """When changes to a strategy are looked for, and how far they may go.
+
+    At least `every_days` since the last time, with no test under way, `least_decisions` within `within_days`, and less than
+    `satisfied_at` of the runs succeeding. `mutations` are proposed at a time. None may do more than `most_parallel` parts at
+    once, `most_attempts`, or wait longer than `longest_timeout_s`; what is `fixed` they leave as it is.
+    """
+
+    every_days: Annotated[float, Field(ge=0, le=3_650)] = 14.0
+    least_decisions: Annotated[int, Field(ge=1, le=1_000_000)] = 30
+    within_days: Annotated[float, Field(gt=0, le=3_650)] = 60.0
+    satisfied_at: Annotated[float, Field(gt=0, le=1)] = 0.8
+    mutations: Annotated[int, Field(ge=1, le=10)] = 2
+    most_parallel: Annotated[int, Field(ge=1, le=256)] = 8
+    most_attempts: Annotated[int, Field(ge=1, le=100)] = 5
+    longest_timeout_s: Annotated[float, Field(gt=0, le=604_800)] = 3_600.0
+    fixed: tuple[
+        Literal["decomposition_approach", "agent_selection_rules", "parallelism_config", "retry_policy", "escalation_rules"],
+        ...,
+    ] = ("escalation_rules",)
+
+
+class Tests(_Section):
+    """How a changed strategy is held against the one in force.
+
+    `traffic` is the share of its units that take part in a test. It ends with a winner, or without one after `most_units` or
+    `most_days`. A winner is watched for `watch_days` with `watch_traffic`, and taken back where it harms or its effect goes.
+    Harm is looked for by `strata` of the context as well. `level` and `harm_level` are as in `Limits`.
+    """
+
+    traffic: Probability = 0.5
+    least_runs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    most_units: Annotated[int, Field(ge=50, le=10_000_000)] = 2_000
+    most_days: Annotated[float, Field(gt=0, le=3_650)] = 60.0
+    watch_traffic: Annotated[float, Field(ge=0, le=1)] = 0.2
+    watch_days: Annotated[float, Field(ge=0, le=3_650)] = 14.0
+    strata: tuple[str, ...] = ("issue_complexity",)
+    level: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    harm_level: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+
+
+class Project(_Section):
+    """What is to be known of a project: its main language, lines of code, and the share of it that tests cover."""
+
+    language: str | None = None
+    loc: Annotated[int, Field(ge=0)] | None = None
+    test_coverage: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Strategies(_Section):
+    """How strategies are chosen: in which `mode`, for which `unit` alike, by what `learner`, earning which `reward`.
+
+    `projects` are what is to be known of projects, by name.
+    """
+
+    mode: Mode | None = None
+    unit: Annotated[str, Field(min_length=1)] = "task"
+    reward: str = "strategy"
+    learner: str = "probit"
+    settings: dict[str, Any] = {"half_life": 2_000}
+    projects: dict[str, Project] = {}
+    evolution: Evolution = Evolution()
+    tests: Tests = Tests()
+
+
+class Notify(_Section):
+    """Where people are told what cannot wait: alerts, and work that asks for them.
+
+    `file`, in the workspace, gets a line of JSON each, `webhook` a POST with the same; what could not be sent is sent again
+    `retries` times.
+    """
+
+    log: bool = True
+    file: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")] | None = "metrics/notices.jsonl"
+    webhook: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = 5.0
+    retries: Annotated[int, Field(ge=0, le=20)] = 3
 
 
 class Synthesis(_Section):
@@ -383,4 +465,13 @@ class Settings(_Section):
     rules: Rules = Rules()
     evidence: Limits = Limits()
     policies: Policies = Policies()
+    strategies: Strategies = Strategies()
+    notify: Notify = Notify()
     synthesis: Synthesis = Synthesis()
+
+    def point(self, name: str) -> Point | None:
+        """Return what is special to a decision point; that of strategies has its own section."""
+        own = self.strategies
+        if name in self.policies.points or name != STRATEGY:
+            return self.policies.points.get(name)
+        return Point(learner=own.learner, settings=own.settings, reward=own.reward, unit=own.unit, mode=own.mode)

@@ -122,10 +122,10 @@ def test_parts_keep_their_order_and_the_first_failure_is_told() -> None:
         meeting.wait()  # ends only where four are under way at once
         return part * part
 
-    assert in_parallel(work, range(8), configuration) == [number**2 for number in range(8)]
+    assert in_parallel(work, range(8), configuration.parallelism) == [number**2 for number in range(8)]
     with pytest.raises(ZeroDivisionError):
-        in_parallel(lambda part: 1 / part, [1, 0, 2], configuration)
-    assert in_parallel(lambda part: threading.get_ident(), [1, 2], Configuration()) == [threading.get_ident()] * 2
+        in_parallel(lambda part: 1 / part, [1, 0, 2], configuration.parallelism)
+    assert in_parallel(lambda part: threading.get_ident(), [1, 2], Configuration().parallelism) == [threading.get_ident()] * 2
 
 
 def test_attempts_of_a_run_are_on_record(make_loop: MakeLoop) -> None:

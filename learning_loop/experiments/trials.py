@@ -41,16 +41,24 @@ class Trials:
     """Evidence and statuses of named `units`; `kept` is what `plain` gave before, in this process or another one.
 
     Of units that are not asked for any more nothing is kept, but that they were tried. Where it promotes nothing, a person
-    does.
+    does. Of `exclusive` units one is shown at most, in the place of all others: each is held against the runs that none was
+    shown, and their odds are those among these two.
     """
 
     def __init__(
-        self, units: Sequence[str], limits: Limits, kept: Mapping[str, Any] | None = None, *, promotes: bool = True
+        self,
+        units: Sequence[str],
+        limits: Limits,
+        kept: Mapping[str, Any] | None = None,
+        *,
+        promotes: bool = True,
+        exclusive: bool = False,
+        bets: Bets | None = None,
     ) -> None:
         kept = kept or {}
-        self._promotes = promotes
+        self._promotes, self._exclusive = promotes, exclusive
         self.units = tuple(dict.fromkeys(units))
-        self.gate = Gate(len(self.units), limits=limits, weights=WEIGHTS)
+        self.gate = Gate(len(self.units), limits=limits, weights=WEIGHTS, bets=bets)
         self.gate.begun[0], self.gate.discoveries[0] = kept.get("begun", 0), kept.get("discoveries", 0)
         self._row = {unit: row for row, unit in enumerate(self.units)}
         self._harmed_at = 1 / limits.harm_level  # for each kind: to hold a promotion up is no verdict
@@ -98,6 +106,10 @@ class Trials:
         """Take these as active with the evidence they have: their trial is over, their harm is still watched."""
         self.gate.status[[self._row[unit] for unit in units]] = Status.ACTIVE
 
+    def drop(self, units: Iterable[str]) -> None:
+        """End the trials of these: somebody else decided."""
+        self.gate.status[[self._row[unit] for unit in units]] = Status.RETIRED
+
     def draws(self, unit: str) -> Mapping[str, Sequence[int]]:
         """Return how often a unit was withheld and shown, by its odds."""
         return self._draws[unit]
@@ -130,7 +142,7 @@ class Trials:
         for row, was_shown, chance in drawn:
             self._draws[self.units[row]].setdefault(repr(chance), [0, 0])[was_shown] += 1
         rows, shown, odds = (np.array(column) for column in zip(*drawn, strict=True))
-        runs = np.zeros(len(rows), np.intp)
+        runs = np.arange(len(rows)) if self._exclusive else np.zeros(len(rows), np.intp)  # else adjusted for each other
         outcomes, expected = np.tile(outcome, (len(rows), 1)), np.tile(predicted, (len(rows), 1))
         self.gate.learn(rows, runs, shown, odds, outcomes, expected)
         places = [row * STRATA + self._slot(self.units[row], run.kind.type) for row in rows]

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from learning_loop.errors import ConditionError
 
@@ -20,6 +21,7 @@ Facts = Mapping[str, str | tuple[str, ...]]
 
 PLAIN_NAMES = ("type", "component", "project", "agent", "tag")
 SORTS = ("parameter", "dependency", "decision", "state")
+CONTEXT = "context"  # the sort of name that conditions on a decision's context ask by: `context.language = python`
 OPERATORS = ("=", "!=", "<=", ">=", "<", ">")
 MOST_LENGTH, MOST_DEPTH = 4_000, 40
 _KEYWORDS = ("and", "or", "not", "in")
@@ -73,11 +75,10 @@ def any_of(parts: Sequence[Condition]) -> Condition:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
-def parse(text: str, *, names: Sequence[str] = (), sorts: Sequence[str] = SORTS) -> Condition:
+def parse(text: str, *, names: Sequence[str] = PLAIN_NAMES, sorts: Sequence[str] = SORTS) -> Condition:
     """Return the condition a text stands for; raise ConditionError that says where it cannot be read.
 
-    `names` replaces the names of a task's features, for conditions on something else; `sorts` are the sorts of features that
-    may be asked about.
+    It may ask about `names`, by default those of a task, and about what belongs to one of the `sorts`.
     """
     if len(text) > MOST_LENGTH:
         raise ConditionError(f"the condition is longer than {MOST_LENGTH} characters: make it two rules")
@@ -147,14 +148,11 @@ class _Parser:
         raise self._wrong(self._place(), f"after {name} one of {' '.join(OPERATORS)} in (...) is expected")
 
     def _check(self, name: str, place: int) -> None:
-        if self._names:
-            if name not in self._names:
-                raise self._wrong(place, f"{name!r} is no name here: use one of {', '.join(self._names)}")
-            return
         sort, _, rest = name.partition(".")
-        if name not in PLAIN_NAMES and not (sort in self._sorts and rest):
-            known = ", ".join([*PLAIN_NAMES, *(f"{sort}.NAME" for sort in self._sorts)])
-            raise self._wrong(place, f"{name!r} is not known of a task: use one of {known}")
+        if name not in self._names and not (sort in self._sorts and rest):
+            known = ", ".join([*self._names, *(f"{sort}.NAME" for sort in self._sorts)])
+            what = "not known of a task" if self._names == PLAIN_NAMES else "no name here"
+            raise self._wrong(place, f"{name!r} is {what}: use one of {known}")
 
     def _place(self) -> int:
         return self._tokens[self._at][2] if self._at < len(self._tokens) else len(self._text)
@@ -280,6 +278,20 @@ def facts_of(features: Mapping[str, str]) -> dict[str, str | tuple[str, ...]]:
     if tags:
         found["tag"] = tuple(sorted(tags))
     return found
+
+
+def facts_of_context(context: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]:
+    """Return a decision's context as conditions ask about it: `context.NAME`, and `type` and the like themselves."""
+    found: dict[str, str | tuple[str, ...]] = {}
+    for name, value in context.items():
+        if value is not None:
+            told = tuple(map(_told, value)) if isinstance(value, list | tuple) else _told(value)
+            found[f"{CONTEXT}.{name}"] = found[name] = told
+    return found
+
+
+def _told(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def test_of(feature: str, value: str) -> Comparison:

@@ -54,7 +54,7 @@ class Log:
 
     def __init__(self, app: App, point: str, settings: Point | None = None) -> None:
         self._app, self.point = app, point
-        self._settings = settings or app.settings.policies.points.get(point) or Point()
+        self._settings = settings or app.settings.point(point) or Point()
         self.reward: Reward = reward_named(app, self._settings.reward or app.settings.policies.reward)
         asks_crm = any(term.of.startswith("crm.") for term in self.reward.terms.values())
         self._crm = read_crm(app.workspace.root) if asks_crm else Crm()

@@ -19,7 +19,7 @@ from learning_loop.flows.guard import Guard
 from learning_loop.ledger import Ledger
 from learning_loop.protocols import Learner, Policy
 from learning_loop.records import Credit, Decision, Event
-from learning_loop.settings import Mode, Point
+from learning_loop.settings import STRATEGY, Mode, Point
 from learning_loop.workspace.versions import folder_of, load_version, save_version
 
 LOOK_S = 1.0  # how long it is believed who chooses, before the ledger is asked again
@@ -54,11 +54,11 @@ def standing(app: App, point: str) -> Standing:
 
     A flag or the environment outranks what was said with `policy mode`, that the configuration.
     """
-    settings, own = app.settings.policies, app.settings.policies.points.get(point)
+    settings, own = app.settings.policies, app.settings.point(point)
     events = app.ledger.events(POLICY, point)
     mode, why = settings.mode, "policies.mode"
     if own is not None and own.mode is not None:
-        mode, why = own.mode, f"policies.points.{point}.mode"
+        mode, why = own.mode, f"policies.points.{point}.mode" if point in settings.points else "strategies.mode"
     said = [event for event in events if event.data["action"] == "mode"]
     if said:
         mode, why = said[-1].data["mode"], f"set on {said[-1].at:%Y-%m-%d}"
@@ -209,7 +209,7 @@ class DecisionPoint:
 
     def __init__(self, app: App, point: str) -> None:
         self.app, self.point = app, point
-        self.settings = app.settings.policies.points.get(point) or Point()
+        self.settings = app.settings.point(point) or Point()
         self.live = live_version(self.settings)
         self.rules: Policy | None = None
         self._read_rules = not self.settings.rules
@@ -500,8 +500,10 @@ class Points:
 
 def check_point(point: Any) -> None:
     """Raise UsageError where a decision point has a name of the loop's own."""
-    if str(point).startswith(RESERVED):
-        raise UsageError(f"decision point {str(point)!r} is the loop's own: give it a name that does not begin with {RESERVED}")
+    if str(point).startswith(RESERVED) or str(point) == STRATEGY:
+        raise UsageError(
+            f"decision point {str(point)!r} is the loop's own: give it another name, that does not begin with {RESERVED}"
+        )
 
 
 def ledger_points(ledger: Ledger) -> dict[str, int]:

@@ -33,9 +33,7 @@ def judge(app: App, point: str, *, wait_s: float = 1.0) -> list[Told]:
     line in the log, and in force in every process within a second.
     """
     now = standing(app, point)
-    lets_in = now.mode == "ab_test" or (
-        now.mode == "production" and now.waiting != live_version(app.settings.policies.points.get(point))
-    )
+    lets_in = now.mode == "ab_test" or (now.mode == "production" and now.waiting != live_version(app.settings.point(point)))
     if lets_in and now.waiting is not None:
         _try_to_enter(app, point, now.waiting)
     now = standing(app, point)
@@ -75,7 +73,7 @@ class _Look:
         return bool(event.data["action"] == "enter" and event.data["version"] == self.version)
 
     def _made(self) -> str:
-        ramp, own = self.app.settings.policies.ramp, self.app.settings.policies.points.get(self.point)
+        ramp, own = self.app.settings.policies.ramp, self.app.settings.point(self.point)
         bounds = (own.low, own.high) if own is not None else None
         return f"{self.log.version} {bounds} {ramp.level} {ramp.harm_level}"
 
@@ -190,7 +188,7 @@ def roll_back(app: App, point: str, version: str | None, *, reason: str) -> str:
     if wanted is None:
         raise UsageError(f"no learned policy chooses at {point!r}: there is nothing to roll back")
     known = {event.data["version"] for event in app.ledger.events(POLICY, point) if event.data["action"] == "train"}
-    if (live := live_version(app.settings.policies.points.get(point))) is not None:
+    if (live := live_version(app.settings.point(point))) is not None:
         known.add(live)
     if wanted not in known:
         raise UsageError(f"there is no version {wanted!r} of {point!r}: it has {', '.join(sorted(known))}")

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from types import TracebackType
@@ -15,6 +15,7 @@ from typing import Any, Self
 from learning_loop.app import App
 from learning_loop.capture import Observed, digest, plain
 from learning_loop.errors import UsageError
+from learning_loop.flows.choosing import Chooser, Followed
 from learning_loop.flows.guard import Guard
 from learning_loop.flows.points import Points, check_point
 from learning_loop.flows.rules import Applied
@@ -33,6 +34,8 @@ from learning_loop.records import (
     Usage,
 )
 from learning_loop.scoring import Prediction
+from learning_loop.settings import STRATEGY
+from learning_loop.strategies import Strategy
 
 CURRENT: ContextVar["Run | None"] = ContextVar("learning_loop_run", default=None)
 
@@ -86,6 +89,8 @@ class Run:
     rules: Applied = field(default_factory=Applied)
     set_by_rules: tuple[str, ...] = ()
     prediction: Prediction | None = None
+    followed: Followed | None = None
+    agent: str | None = None
     execution: Execution | None = None
     result: Any = None
     report: Report | None = None
@@ -103,6 +108,11 @@ class Run:
     @property
     def kind(self) -> Kind:
         return self.task.kind
+
+    @property
+    def strategy(self) -> Strategy | None:
+        """The strategy that this run is carried out by, if any; `agent` is whom it takes."""
+        return self.followed.version.strategy if self.followed is not None else None
 
     @property
     def elapsed_s(self) -> float:
@@ -155,16 +165,17 @@ class Run:
             timeout_s=timeout_s,
             idempotent=self.task.idempotent,
             fallbacks=fallbacks,
-            noted=self._attempted,
+            noted=self.attempted,
         )
 
     def in_parallel(self, work: Callable[[Any], Any], parts: Iterable[Any], configuration: Configuration) -> list[Any]:
         """Do every part of the work, as many at a time as is configured, and return what they return in the parts' order."""
         from learning_loop.execution import in_parallel
 
-        return in_parallel(work, parts, configuration)
+        several = configuration.approach in ("parallel", "coordinated")
+        return in_parallel(work, parts, configuration.parallelism if several else 1)
 
-    def _attempted(self, number: int, error: BaseException | None) -> None:
+    def attempted(self, number: int, error: BaseException | None) -> None:
         self.checkpoint(f"attempt {number}", ok=error is None, error=None if error is None else type(error).__name__)
 
     def _chosen(self, point: str, given: Iterable[Any], context: Mapping[str, Any], mask: Sequence[str] = ()) -> Any:
@@ -175,11 +186,32 @@ class Run:
                 names = [name_of(option) for option in options]
                 service, ordered = self.points[str(point)], self.rules.ordered(str(point), names)
                 known = {"type": self.task.type, "component": self.task.component, **plain(dict(context))}
-                unit = self._unit(service.settings.unit, known)
+                unit = self.unit(service.settings.unit, known)
                 made = service.decide(ordered, known, self.guard, self.warnings, unit=unit, execution_id=self.id, mask=mask)
                 self.observed.decisions += made
                 return options[names.index(made[-1].chosen)]
         return next((option for option in options if name_of(option) not in mask), None)
+
+    def follow(self, chooser: Chooser) -> None:
+        """Choose the strategy that this run is to follow, where there is one for it."""
+        with self.guard("strategy", self.warnings):
+            rate = self.prediction.success if self.prediction is not None else None
+            wanted = chooser.unit
+            unit = self.unit(wanted, {"type": self.task.type, "component": self.task.component, "project": self.task.project})
+            self.followed = chooser.choose(
+                self.task,
+                rate,
+                execution_id=self.id,
+                guard=self.guard,
+                warnings=self.warnings,
+                unit=unit,
+                prefer=lambda names: self.rules.ordered(STRATEGY, names),
+            )
+
+    def inherits(self, parent: "Run") -> None:
+        """Take over what a part has of the run it is part of: its strategy, and that it may be done again."""
+        self.followed = parent.followed
+        self.task = replace(self.task, idempotent=self.task.idempotent or parent.task.idempotent)
 
     def act(
         self, point: str, actions: Sequence[str], facts: Mapping[str, Any], *, policy: Policy | None = None, floor: float = 0.0
@@ -218,7 +250,7 @@ class Run:
                 )
                 self.observed.decisions.append(found)
 
-    def _unit(self, of: str, context: Mapping[str, Any]) -> str:
+    def unit(self, of: str, context: Mapping[str, Any]) -> str:
         """Return what is chosen for by the learned policy, or by the rules, as a whole."""
         known = context.get(of)
         return self.task.id if of == "task" else self.id if of == "run" or known is None else name_of(known)

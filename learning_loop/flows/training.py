@@ -86,7 +86,7 @@ def train(  # noqa: PLR0913  (what there is to say of a training)
     it goes on from a version: so a policy for all is tuned to some. With an `output` folder the version is written there, and
     is no candidate. Raise UsageError where there is too little to learn from, or nothing was left to chance.
     """
-    settings = settings or app.settings.policies.points.get(point) or Point()
+    settings = settings or app.settings.point(point) or Point()
     name = algo or settings.learner
     log = Log(app, point, settings)
     whole = in_time([episode for episode, _ in log.episodes()] if episodes is None else episodes)
@@ -200,7 +200,7 @@ def judged(app: App, point: str, version: str) -> Judgement:
 
     One that learns live is judged by another that learns from the older half, on the newer one.
     """
-    own = app.settings.policies.points.get(point)
+    own = app.settings.point(point)
     if version != live_version(own):
         state, about = load_version(folder_of(app.workspace, point) / version)
         if "learned_until" not in about:

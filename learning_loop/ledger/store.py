@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from learning_loop.errors import LedgerError, NotFoundError
@@ -40,6 +41,8 @@ from learning_loop.records import (
     Phase,
     Score,
     Step,
+    StrategyEntry,
+    StrategyVersion,
     Tally,
     Usage,
 )
@@ -49,7 +52,9 @@ EVERYTHING = (Phase, Checkpoint, Decision, Credit, Usage, Step, Feedback)  # tha
 CLOCK_STEP_S = 60.0  # by how much a process's start may seem to shift when the clock is set
 WIPE_TRIES = 100
 WAL_PAGES = 10_000  # `checkpoint` folds the log in off the path of runs; only a log this long is folded in by a commit
-_INSERTS = {kind: table.insert() for kind, table in tables.TABLE_OF.items()}
+_INSERTS: dict[type, sa.Insert] = {kind: table.insert() for kind, table in tables.TABLE_OF.items()}
+for _kind in (StrategyEntry, StrategyVersion):  # what they say is in their names: there is nothing to write twice
+    _INSERTS[_kind] = sqlite_insert(tables.TABLE_OF[_kind]).on_conflict_do_nothing()
 _FIELDS = {kind: tuple(item.name for item in fields(kind)) for kind in tables.TABLE_OF}
 _NEWEST = tables.executions.c.seq.desc()
 _ORDERS: dict[str, sa.ColumnElement[Any]] = {
@@ -570,6 +575,34 @@ class Ledger:
         with self._read() as connection:
             rows = connection.execute(newest).mappings().all()
             return [Event(**{name: row[name] for name in _FIELDS[Event]}) for row in reversed(rows)]
+
+    def last_event(self, *kinds: str) -> int:
+        """Return the place of the newest event of these kinds, 0 where there is none."""
+        e = tables.events.c
+        with self._read() as connection:
+            found = [connection.execute(sa.select(sa.func.max(e.seq)).where(e.kind == kind)).scalar() for kind in kinds]
+        return max((int(place) for place in found if place is not None), default=0)
+
+    def strategies(self) -> list[StrategyEntry]:
+        """Return every strategy there ever was, the oldest first."""
+        with self._read() as connection:
+            return self._all_of(connection, StrategyEntry, sa.true())
+
+    def strategy_versions(self, ids: Sequence[str]) -> dict[str, StrategyVersion]:
+        """Return those of these versions that there are."""
+        with self._read() as connection:
+            rows = self._all_of(connection, StrategyVersion, tables.strategy_versions.c.id.in_(ids))
+            return {version.id: version for version in rows}
+
+    def versions_of(self, slug: str) -> list[StrategyVersion]:
+        """Return every version of a strategy, the oldest first."""
+        with self._read() as connection:
+            return self._all_of(connection, StrategyVersion, tables.strategy_versions.c.slug == slug)
+
+    def _all_of(self, connection: sa.Connection, kind: Any, wanted: Any) -> list[Any]:
+        table = tables.TABLE_OF[kind]
+        rows = connection.execute(sa.select(table).where(wanted).order_by(table.c.seq)).mappings()
+        return [kind(**{name: row[name] for name in _FIELDS[kind]}) for row in rows]
 
     def first_start(self) -> datetime | None:
         """Return when the first execution started, None where there is none."""

@@ -8,7 +8,7 @@ from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, Strin
 
 from learning_loop import records
 
-HEAD = "0004"  # the newest migration; known here so that opening an up-to-date ledger need not import Alembic
+HEAD = "0005"  # the newest migration; known here so that opening an up-to-date ledger need not import Alembic
 
 
 class Timestamp(sa.types.TypeDecorator[datetime]):
@@ -263,6 +263,34 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
+strategies = Table(
+    "strategies",
+    metadata,
+    _seq(),
+    Column("slug", String(64), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("task_type", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("parent", String(64)),
+    Column("at", Timestamp, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+strategy_versions = Table(
+    "strategy_versions",
+    metadata,
+    _seq(),
+    Column("id", String(80), nullable=False, unique=True),
+    Column("slug", String(64), ForeignKey("strategies.slug"), nullable=False, index=True),
+    Column("document", sa.JSON, nullable=False),
+    Column("parent_id", String(80)),
+    Column("origin", Text, nullable=False),
+    Column("reasoning", Text, nullable=False),
+    Column("expected_improvement", Text),
+    Column("at", Timestamp, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 TABLE_OF: dict[type, Table] = {
     records.Execution: executions,
     records.Phase: phases,
@@ -276,6 +304,8 @@ TABLE_OF: dict[type, Table] = {
     records.Score: scores,
     records.NoteVersion: note_versions,
     records.Event: events,
+    records.StrategyEntry: strategies,
+    records.StrategyVersion: strategy_versions,
 }
 
 OF_EXECUTION = (

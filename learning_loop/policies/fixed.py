@@ -6,9 +6,7 @@ from hashlib import blake2b
 from typing import Any
 
 from learning_loop.errors import ConfigurationError, UsageError
-from learning_loop.features.conditions import SORTS, Condition, holds, parse
-
-CONTEXT = "context"  # the sort of feature that conditions on a decision's context ask about: `context.language = python`
+from learning_loop.features.conditions import CONTEXT, SORTS, Condition, facts_of_context, holds, parse
 
 
 class Static:
@@ -44,7 +42,7 @@ class RuleBased:
         self.version = f"{self.name}/{_mark([dict(rule) for rule in rules])}"
 
     def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:
-        facts = _facts(context) if self._rules else {}
+        facts = facts_of_context(context) if self._rules else {}
         for when, take in self._rules:
             if when is None or holds(when, facts):
                 for option in take:
@@ -63,20 +61,6 @@ def _read(rule: Mapping[str, Any], number: int) -> tuple[Condition | None, tuple
     if take is None or not several:
         raise ConfigurationError(f"rule {number} of a policy says not what to take: add `take: OPTION`")
     return None if when is None else parse(str(when), sorts=(*SORTS, CONTEXT)), tuple(str(item) for item in several)
-
-
-def _facts(context: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]:
-    """Return a context as conditions ask about it: `context.NAME`, and `type`, `component` and the like by themselves too."""
-    found: dict[str, str | tuple[str, ...]] = {}
-    for name, value in context.items():
-        if value is not None:
-            told = tuple(map(_told, value)) if isinstance(value, list | tuple) else _told(value)
-            found[f"{CONTEXT}.{name}"] = found[name] = told
-    return found
-
-
-def _told(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _mark(given: Any) -> str:

@@ -65,6 +65,20 @@ class LinearArms:
         total = 1 + max(float(x @ across), 0.0)
         self.learn(row, across, (value - mean) / total, 1 / total)
 
+    def forget(self, kept: float) -> None:
+        """Let what was learned count for a part `kept` of what it did: all beliefs move towards the prior by the rest.
+
+        Of the normal belief both natural parameters are mixed with those of the prior, as in exponential forgetting: R.
+        Kulhavy & M. B. Zarrop, On a general concept of forgetting, International Journal of Control 58, 1993.
+        """
+        if not self._weights.size:
+            return
+        precision = np.linalg.inv(self._covariance.astype(np.float64))
+        shift = kept * np.einsum("aij,aj->ai", precision, self._weights)
+        covariance = np.linalg.inv(kept * precision + (1 - kept) / self.variance * np.eye(precision.shape[1]))
+        self._covariance = covariance.astype(np.float32)
+        self._weights = np.einsum("aij,aj->ai", covariance, shift).astype(np.float32)
+
     def state(self) -> dict[str, Any]:
         return {
             "columns": self.columns.names,

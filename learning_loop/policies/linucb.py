@@ -14,20 +14,25 @@ from learning_loop.records import Experience
 
 Floats = NDArray[np.float64]
 
+STEPS = 50  # in which a half life is gone through
+
 
 class LinUCB:
     """Takes the arm whose value may be the highest: ridge regression for each arm, and `width` standard deviations on top.
 
     L. Li, W. Chu, J. Langford, R. E. Schapire, A contextual-bandit approach to personalized news article recommendation, WWW
-    2010. Rewards are taken as they are; `ridge` is the penalty on the weights, in runs.
+    2010. Rewards are taken as they are; `ridge` is the penalty on the weights, in runs. Where the world changes, a run counts
+    for half as much after another `half_life` runs; None forgets nothing.
     """
 
     name = "linucb"
 
-    def __init__(self, *, width: float = 0.5, ridge: float = 1.0) -> None:
+    def __init__(self, *, width: float = 0.5, ridge: float = 1.0, half_life: float | None = None) -> None:
         if not ridge > 0 or not width >= 0:
             raise UsageError(f"the policy {self.name} needs a ridge (or variance) above 0 and a width of 0 or more")
-        self._width = width
+        if half_life is not None and not half_life > 0:
+            raise UsageError(f"the policy {self.name} needs a half_life above 0, or none")
+        self._width, self._half_life = width, half_life
         self._arms = LinearArms(variance=1 / ridge)
         self._seen = 0
 
@@ -43,7 +48,13 @@ class LinUCB:
     def update(self, batch: Sequence[Experience]) -> None:
         for one in batch:
             self._arms.regress(one.context, one.chosen, one.reward)
-        self._seen += len(batch)
+            self._count()
+
+    def _count(self) -> None:
+        """Count a run, and now and then let those before it count less."""
+        self._seen += 1
+        if self._half_life is not None and self._seen % (step := max(int(self._half_life / STEPS), 1)) == 0:
+            self._arms.forget(0.5 ** (step / self._half_life))
 
     def state(self) -> dict[str, Any]:
         return {**self._arms.state(), "seen": self._seen}
@@ -64,8 +75,8 @@ class LinTS(LinUCB):
 
     name = "lints"
 
-    def __init__(self, *, width: float = 0.3, ridge: float = 1.0) -> None:
-        super().__init__(width=width, ridge=ridge)
+    def __init__(self, *, width: float = 0.3, ridge: float = 1.0, half_life: float | None = None) -> None:
+        super().__init__(width=width, ridge=ridge, half_life=half_life)
 
     def _probabilities(self, mean: Floats, width: Floats) -> Floats:
         return largest(mean, width)
@@ -82,10 +93,18 @@ class ProbitUCB(LinUCB):
 
     name = "probit"
 
-    def __init__(self, *, width: float = 0.4, variance: float = 0.5, noise: float = 0.05, start: float = -0.5) -> None:
+    def __init__(
+        self,
+        *,
+        width: float = 0.4,
+        variance: float = 0.5,
+        noise: float = 0.05,
+        start: float = -0.5,
+        half_life: float | None = None,
+    ) -> None:
         if not variance > 0 or not 0 <= noise < 0.5:
             raise UsageError("the policy probit needs a variance above 0, and noise from 0 to less than .5")
-        super().__init__(width=width, ridge=1 / variance)
+        super().__init__(width=width, ridge=1 / variance, half_life=half_life)
         self._noise, self._start = noise, start
 
     def update(self, batch: Sequence[Experience]) -> None:
@@ -101,7 +120,7 @@ class ProbitUCB(LinUCB):
                     shift += weight * sign * slope / spread
                     shrink += weight * bend / spread**2
             self._arms.learn(row, across, shift, shrink)
-        self._seen += len(batch)
+            self._count()
 
     def _slope(self, value: float) -> tuple[float, float]:
         """Return the slope of the log likelihood of what was seen, and by how much it bends, never less than not at all."""

@@ -50,7 +50,7 @@ class Then:
             set={str(name): value for name, value in settings.items()},
             prefer=_options("prefer", given.get("prefer")),
             avoid=_options("avoid", given.get("avoid")),
-            check=None if check is None else parse(str(check), names=CHECKED),
+            check=None if check is None else parse(str(check), names=CHECKED, sorts=()),
         )
 
     @property

@@ -1,0 +1,141 @@
+"""A/B tests judged: what the units that ended say of each, and what that moves."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from learning_loop.app import App
+from learning_loop.experiments.ab import AbTest
+from learning_loop.experiments.moves import ALL, Move, Phase, Told
+from learning_loop.flows.ab_tests import DRAWN, EVIDENCE, EXPERIMENT, IN, POLICY, Experiment, event_of, experiments, figures
+from learning_loop.flows.experience import Episode, Log, Place
+from learning_loop.flows.strategies import said
+from learning_loop.ledger.selection import EXCLUDED
+from learning_loop.records import Event, Exposed, Kind
+from learning_loop.settings import STRATEGY as POINT
+
+KEEP_EVERY = 200  # units, at most, that are read again by the next process
+log = logging.getLogger("learning_loop")
+
+
+def judge(app: App, *, wait_s: float = 1.0) -> list[tuple[str, Told]]:
+    """Take the units that ended since the last look as evidence, and return what that moved, by test.
+
+    One process at a time; raise WorkspaceError where another one is at it for longer than `wait_s`. What a move changes is
+    committed at once with it.
+    """
+    if not any(test.stands for test in experiments(app).values()):
+        return []
+    with app.journal.alone(wait_s=wait_s):
+        standing = [test for test in experiments(app).values() if test.stands]
+        return [(test.id, told) for test in standing for told in _Look(app, test).carry_out()]
+
+
+class _Look:
+    """One look at one test."""
+
+    def __init__(self, app: App, test: Experiment) -> None:
+        self.app, self.test, self.now = app, test, app.clock()
+        self.settings = app.settings.strategies.tests
+        self.log = Log(app, POINT)
+        newest = app.ledger.events(EVIDENCE, test.id, last=1)
+        kept = newest[0].data if newest else {}
+        same = bool(kept) and kept["made"] == self._made()
+        self.again = int(kept.get("again", 0)) + (bool(kept) and not same)  # another reward makes another test of it
+        self.place = int(kept["outcome"]) if same else app.ledger.last_place() if kept else test.outcome
+        self.seen = set(kept.get("seen", ()))
+        self.fresh = not same
+        self.ab = AbTest(
+            test.control,
+            test.candidates,
+            self.settings,
+            self.now if self.again and not same else test.started_at,
+            tried=test.tried + self.again * len(test.candidates),
+            found=test.found,
+            kept=kept["test"] if same else None,
+        )
+
+    def _made(self) -> str:
+        """Return what evidence must have in common: e-processes are bound to one reward, and to their levels."""
+        return f"{self.log.version} {self.settings.level} {self.settings.harm_level} {list(self.settings.strata)}"
+
+    def carry_out(self) -> list[Told]:
+        told, read = self.ab.passes(self.now), 0
+        excluded = {event.subject for event in self.app.ledger.events(EXCLUDED)}
+        frozen = self.ab.frozen
+        for episode, place in self.log.episodes(Place(self.place, self.app.ledger.last_credit()), unknown=True):
+            if self.ab.phase is Phase.OVER:
+                break
+            self.place, read = place.outcome, read + 1
+            if episode.record is not None and episode.record.execution.id not in excluded:
+                told += self._taken(episode)
+        thawed = [
+            Event(kind=EXPERIMENT, subject=self.test.id, at=self.now, data={"action": "thaw", "by": "loop", "reason": ""})
+        ]
+        rows: list[Event] = [row for move in told for row in self._rows(move)]
+        rows += thawed if frozen and not self.ab.frozen else []
+        if rows or self.fresh or read >= KEEP_EVERY:
+            self.app.ledger.append(*rows, self._kept())
+        for move in told:
+            level = logging.INFO if move.move in (Move.PROMOTED, Move.ENDED) else logging.WARNING
+            log.log(
+                level, "test %s of %s: %s %s: %s", self.test.id, self.test.slug, move.move.value, move.arm or "", move.reason
+            )
+        return told
+
+    def _taken(self, episode: Episode) -> list[Told]:
+        """Take a unit, the first time it comes; nothing where it took no part."""
+        record, name = episode.record, self.test.id
+        drawn = [one for one in (record.decisions if record is not None else ()) if one.point == f"{DRAWN}{name}"]
+        choice = next((one for one in episode.decisions if one.policy == f"{POLICY}{name}"), None)
+        if record is None or not drawn or drawn[0].chosen != IN or choice is None or choice.probabilities is None:
+            return []
+        mark = blake2b(str(drawn[0].context.get("unit")).encode(), digest_size=6).hexdigest()
+        if mark in self.seen:
+            return []
+        self.seen.add(mark)
+        shares = dict(zip(choice.alternatives, choice.probabilities, strict=True))
+        if not episode.steps:
+            self.ab.miss(choice.chosen, shares)
+            return []
+        outcome, said_ = record.outcome, {item.metric: item.value for item in record.feedback}
+        unit = Exposed(
+            place=self.place,
+            id=choice.id,
+            kind=Kind(type=stratum(choice.context, self.settings.strata)),
+            ended_at=outcome.ended_at if outcome is not None else choice.at,
+            units=(ALL,),
+            odds=(1.0,),
+            shown=frozenset((ALL,)),
+            score=100 * min(max(self.log.scaled(episode)[0].reward, 0.0), 1.0),
+            success=record.success,
+            duration_s=outcome.duration_s if outcome is not None else None,
+            cost_usd=outcome.cost_usd if outcome is not None else None,
+            safety=said_.get("safety"),
+        )
+        return self.ab.take(unit, choice.chosen, shares, self.now)
+
+    def _rows(self, told: Told) -> list[Event]:
+        """Return what a move changes: the test, and which version of the strategy is in force."""
+        found = [event_of(self.test.id, told, self.now, by="loop")]
+        if told.arm is not None and told.move in (Move.PROMOTED, Move.TAKEN_BACK):
+            found.append(self._moved(told, told.arm))
+        return found
+
+    def _moved(self, told: Told, arm: str) -> Event:
+        slug, reason = arm.partition("@")[0], f"test {self.test.id}: {told.reason} ({figures(told)})"
+        if told.move is Move.PROMOTED:
+            return said(slug, "promote", arm, self.now, by="loop", reason=reason, test=self.test.id)
+        if slug != self.test.slug:  # it was made of another strategy, for a part of what that is for
+            return said(slug, "retire", arm, self.now, by="loop", reason=reason, test=self.test.id)
+        return said(slug, "rollback", self.test.control, self.now, by="loop", reason=reason, test=self.test.id)
+
+    def _kept(self) -> Event:
+        kept = {"made": self._made(), "again": self.again, "outcome": self.place, "seen": sorted(self.seen)}
+        return Event(kind=EVIDENCE, subject=self.test.id, at=self.now, data={**kept, "test": self.ab.plain()})
+
+
+def stratum(context: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Return what of a context harm is looked for by, beside the whole."""
+    return " ".join(str(context.get(name)) for name in names)

@@ -1,0 +1,256 @@
+"""A/B tests at work: which are under way, which arm a unit is given, and what the units that ended say of them."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from learning_loop.app import App
+from learning_loop.errors import NotFoundError, UsageError
+from learning_loop.experiments.moves import Move, Phase, Told
+from learning_loop.features.conditions import Facts
+from learning_loop.features.encoding import RESERVED
+from learning_loop.records import Decision, Event
+from learning_loop.settings import STRATEGY as POINT
+from learning_loop.strategies import Strategy, Version
+
+EXPERIMENT, EVIDENCE = "experiment", "experiment_evidence"  # kinds of events: what was done to a test, and what it knows
+DRAWN = f"{RESERVED}test:"  # the decision point at which a unit takes part in a test, or not
+POLICY = "test/"  # how the policy of a choice that a test made begins
+KEEP_EVERY = 200  # units, at most, that are read again by the next process
+IN, OUT = "in", "out"
+log = logging.getLogger("learning_loop")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """A test as it stands: what it tests, since when, and how it went so far."""
+
+    id: str
+    slug: str
+    control: str
+    candidates: tuple[str, ...]
+    by: str
+    reason: str
+    started_at: datetime
+    outcome: int
+    tried: int
+    found: int
+    phase: Phase
+    winner: str | None
+    dropped: tuple[str, ...]
+    frozen: bool
+    moves: tuple[Event, ...]
+
+    @property
+    def stands(self) -> bool:
+        """Whether units are still given to it."""
+        return self.phase is not Phase.OVER
+
+    @property
+    def alive(self) -> tuple[str, ...]:
+        """The candidates that units are still drawn for."""
+        wanted = self.candidates if self.phase is Phase.RUNNING else (self.winner,) if self.phase is Phase.WATCHING else ()
+        return tuple(arm for arm in wanted if arm is not None and arm not in self.dropped)
+
+
+def experiments(app: App) -> dict[str, Experiment]:
+    """Return every test there ever was by its id, the oldest first."""
+    grouped: dict[str, list[Event]] = {}
+    for event in app.ledger.events(EXPERIMENT):
+        grouped.setdefault(event.subject, []).append(event)
+    return {name: _experiment(name, events) for name, events in grouped.items() if events[0].data["action"] == "start"}
+
+
+def _experiment(name: str, events: Sequence[Event]) -> Experiment:
+    first, phase, winner, frozen, dropped = events[0].data, Phase.RUNNING, None, False, list[Any]()
+    for event in events[1:]:
+        action, arm = event.data["action"], event.data.get("arm")
+        if action == Move.DROPPED:
+            dropped.append(arm)
+        elif action == Move.PROMOTED:
+            phase, winner = Phase.WATCHING, arm
+        elif action in (Move.TAKEN_BACK, Move.ENDED):
+            phase, winner = Phase.OVER, None if action == Move.TAKEN_BACK else winner
+        frozen = action == Move.FROZEN if action in (Move.FROZEN, "thaw") else frozen
+    return Experiment(
+        id=name,
+        slug=first["slug"],
+        control=first["control"],
+        candidates=tuple(first["candidates"]),
+        by=first["by"],
+        reason=first["reason"],
+        started_at=events[0].at,
+        outcome=first["outcome"],
+        tried=first["tried"],
+        found=first["found"],
+        phase=phase,
+        winner=winner,
+        dropped=tuple(dropped),
+        frozen=frozen,
+        moves=tuple(events),
+    )
+
+
+def experiment_named(app: App, name: str) -> Experiment:
+    """Return a test by its id; raise NotFoundError."""
+    found = experiments(app)
+    if name not in found:
+        raise NotFoundError(f"there is no test {name!r}: see `learning-loop experiment list`")
+    return found[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A test that units are given to, with the versions it gives them."""
+
+    test: Experiment
+    versions: Mapping[str, Version]
+    traffic: float
+
+    def arms(self, facts: Facts) -> list[Version]:
+        """Return the versions a unit of such a context may be given, the one in force first; none where it is not for it."""
+        control = self.versions[self.test.control]
+        if not control.strategy.is_for(facts):
+            return []
+        rivals = [self.versions[arm] for arm in self.test.alive if self.versions[arm].strategy.is_for(facts)]
+        return [control, *rivals] if rivals else []
+
+
+def running(app: App) -> list[Running]:
+    """Return the tests that units are given to, the oldest first."""
+    settings, found = app.settings.strategies.tests, []
+    standing = [test for test in experiments(app).values() if test.stands]
+    kept = app.ledger.strategy_versions([arm for test in standing for arm in (test.control, *test.candidates)])
+    for test in standing:
+        traffic = settings.traffic if test.phase is Phase.RUNNING else settings.watch_traffic
+        arms = {
+            arm: Version(id=arm, strategy=Strategy.model_validate(kept[arm].document))
+            for arm in (test.control, *test.candidates)
+            if arm in kept
+        }
+        if len(arms) == 1 + len(test.candidates) and traffic:
+            found.append(Running(test, arms, traffic))
+    return found
+
+
+class Split:
+    """Even shares for all options, or given ones."""
+
+    def __init__(self, version: str, shares: Sequence[float] | None = None) -> None:
+        self.version, self._shares = version, shares
+
+    def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:  # noqa: ARG002
+        return self._shares or [1.0] * len(options)
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """What tests say of a unit: the version it is given, None where no test takes it, what it could be given, and all draws."""
+
+    version: Version | None
+    arms: Sequence[Version]
+    draws: Sequence[Decision]
+
+
+def assigned(
+    app: App, tests: Sequence[Running], facts: Facts, context: Mapping[str, Any], *, unit: str, execution_id: str
+) -> Assigned:
+    """Let the tests draw for a unit, the oldest first.
+
+    The same unit is drawn alike for as long as a test lasts: what it is given changes only where that was dropped.
+    """
+    draws: list[Decision] = []
+    for each in tests:
+        arms = each.arms(facts)
+        if not arms:
+            continue
+        name = each.test.id
+        takes_part = app.decider.decide(
+            f"{DRAWN}{name}",
+            (IN, OUT),
+            context={"unit": unit},
+            execution_id=execution_id,
+            policy=Split(f"{POLICY}{name}", (each.traffic, 1 - each.traffic)),
+            unit=unit,
+        )
+        draws.append(takes_part)
+        if takes_part.chosen == IN:
+            chosen = app.decider.decide(
+                POINT,
+                [arm.id for arm in arms],
+                context=context,
+                execution_id=execution_id,
+                policy=Split(f"{POLICY}{name}"),
+                unit=f"{name} {unit}",
+            )
+            version = next(arm for arm in arms if arm.id == chosen.chosen)
+            return Assigned(version, arms, [*draws, chosen])
+    return Assigned(None, (), draws)
+
+
+def start(app: App, control: str, candidates: Sequence[str], *, by: str, reason: str, rows: Sequence[Any] = ()) -> str:
+    """Begin a test of versions against the one in force, together with `rows`, and return its id.
+
+    All of it is committed at once. Raise UsageError where there is nothing to be tested.
+    """
+    slug = control.partition("@")[0]
+    known = app.ledger.strategy_versions([control, *candidates]).keys() | {
+        row.id for row in rows if hasattr(row, "slug") and hasattr(row, "id")
+    }
+    if missing := [name for name in (control, *candidates) if name not in known]:
+        raise UsageError(f"there is no version {missing[0]!r}: see `learning-loop strategy show {slug}`")
+    if not candidates or control in candidates or len(set(candidates)) < len(candidates):
+        raise UsageError("a test needs one or more versions, each another one, beside the one in force")
+    before = experiments(app)
+    if busy := [test.id for test in before.values() if test.slug == slug and test.phase is Phase.RUNNING]:
+        raise UsageError(
+            f"{slug} is in the test {busy[0]} already: wait for its end, or `learning-loop experiment stop {busy[0]}`"
+        )
+    name, now = app.ids(), app.clock()
+    data = {
+        "action": "start",
+        "slug": slug,
+        "control": control,
+        "candidates": list(candidates),
+        "by": by,
+        "reason": reason,
+        "outcome": app.ledger.last_place(),
+        "tried": sum(len(test.candidates) for test in before.values()),
+        "found": sum(any(move.data["action"] == Move.PROMOTED for move in test.moves) for test in before.values()),
+    }
+    ended = [  # its winner was watched until now
+        event_of(test.id, Told(Move.ENDED, test.winner, "another test of it began"), now, by="loop")
+        for test in before.values()
+        if test.slug == slug and test.phase is Phase.WATCHING
+    ]
+    app.ledger.append(*rows, *ended, Event(kind=EXPERIMENT, subject=name, at=now, data=data))
+    return name
+
+
+def stop(app: App, name: str, *, reason: str) -> None:
+    """End a test without a winner, or the watching of one; raise NotFoundError or UsageError."""
+    test = experiment_named(app, name)
+    if not test.stands:
+        raise UsageError(f"the test {name} is over already")
+    told = Told(Move.ENDED, test.winner, reason or "a person said so")
+    app.ledger.append(event_of(name, told, app.clock(), by="person"))
+
+
+def figures(told: Told) -> str:
+    effect = "unknown" if told.effect is None else f"{told.effect:+.2f} of the reward's range"
+    return f"{told.units} units of its own, {told.control} of the one in force, effect {effect}"
+
+
+def event_of(name: str, told: Told, now: datetime, *, by: str) -> Event:
+    data = {
+        "action": told.move.value,
+        "arm": told.arm,
+        "by": by,
+        "reason": told.reason,
+        "units": told.units,
+        "control": told.control,
+        "effect": told.effect,
+    }
+    return Event(kind=EXPERIMENT, subject=name, at=now, data=data)

@@ -1,0 +1,182 @@
+"""Strategies of a workspace: what people wrote and evidence changed, which version of each is in force, and choosing one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from learning_loop.app import App
+from learning_loop.errors import ConfigurationError, NotFoundError, UsageError
+from learning_loop.records import Event, StrategyEntry, StrategyVersion
+from learning_loop.strategies import Catalogue, Strategy, Version, version_of
+from learning_loop.workspace.config import read_document
+
+FOLDER = "strategies"
+STRATEGY = "strategy"  # the kind of events about a strategy; their subject is its slug
+FILE, DERIVED, MODEL = "file", "evolution", "language model"  # who made a version
+FORCE = ("load", "promote", "rollback", "revive")  # actions after which the version that they name is in force
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a strategy stands: the version in force, None where there is none, and what was said of it last."""
+
+    slug: str
+    entry: StrategyEntry
+    current: str | None
+    loaded: str | None
+    retired: bool
+    last: Event | None
+
+
+def read_strategies(app: App) -> tuple[list[Strategy], list[str]]:
+    """Return what `config/strategies/` holds, and for each file that cannot be used a line that says why."""
+    found, problems = [], []
+    for path in sorted((app.workspace.config / FOLDER).glob("*.yaml")):
+        try:
+            found.append(read_strategy(path, f"config/{FOLDER}/{path.name}"))
+        except ConfigurationError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+def read_strategy(path: Path, label: str) -> Strategy:
+    """Read one strategy; raise ConfigurationError with file, line and what is wrong."""
+    document, lines = read_document(path, label)
+    try:
+        made = Strategy.model_validate({"slug": path.stem, **document})
+    except ValidationError as error:
+        raise ConfigurationError(explained(error, label, lines)) from None
+    if made.slug != path.stem:
+        raise ConfigurationError(
+            f"{label}:{lines.get(('slug',), 1)}: its slug is {made.slug!r}: name the file {made.slug}.yaml"
+        )
+    return made
+
+
+def explained(error: ValidationError, label: str, lines: Mapping[tuple[str, ...], int] | None = None) -> str:
+    """Return the first fault of a document as one line."""
+    first = error.errors()[0]
+    place = tuple(str(part) for part in first["loc"] if not isinstance(part, int))
+    line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), 1) if lines else None
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{label}{'' if line is None else f':{line}'}: {'.'.join(place) or 'the strategy'}: {message}"
+
+
+def standings(app: App) -> dict[str, Standing]:
+    """Return how every strategy there ever was stands, by its slug."""
+    found: dict[str, Standing] = {}
+    for entry in app.ledger.strategies():
+        found[entry.slug] = Standing(slug=entry.slug, entry=entry, current=None, loaded=None, retired=False, last=None)
+    for event in app.ledger.events(STRATEGY):
+        before, action = found.get(event.subject), event.data["action"]
+        if before is None:
+            continue
+        if action in FORCE:
+            loaded = event.data["version"] if action == "load" else before.loaded
+            found[event.subject] = replace(before, current=event.data["version"], loaded=loaded, retired=False, last=event)
+        elif action == "retire":
+            found[event.subject] = replace(before, retired=True, last=event)
+    return found
+
+
+def load(app: App) -> Catalogue:
+    """Take in what people wrote since the last time, and return the versions in force.
+
+    What a person writes outranks what evidence made of it: an edited file is in force from then on. A strategy whose file is
+    gone is retired.
+    """
+    written, problems = read_strategies(app)
+    known, now, rows = standings(app), app.clock(), list[Any]()
+    usable = []
+    for strategy in written:
+        version, stands = version_of(strategy), known.get(strategy.slug)
+        if stands is not None and stands.entry.origin != FILE:
+            problems.append(f"config/{FOLDER}/{strategy.slug}.yaml: the loop has a strategy of this name: give it another slug")
+            continue
+        usable.append(strategy.slug)
+        if stands is None or stands.loaded != version or (stands.retired and stands.last and stands.last.data["by"] == FILE):
+            rows += rows_of(strategy, FILE, now)
+            rows.append(said(strategy.slug, "load", version, now, by="person", reason=f"config/{FOLDER}/{strategy.slug}.yaml"))
+    broken = {problem.partition(":")[0].removeprefix(f"config/{FOLDER}/").removesuffix(".yaml") for problem in problems}
+    for slug, stands in known.items():
+        if stands.entry.origin == FILE and not stands.retired and slug not in usable and slug not in broken:
+            rows.append(said(slug, "retire", stands.current, now, by=FILE, reason="its file is gone"))
+    if rows:
+        app.ledger.append(*rows)
+        known = standings(app)
+    return Catalogue.of(in_force(app, known, written), problems)
+
+
+def in_force(app: App, known: Mapping[str, Standing], written: Sequence[Strategy] = ()) -> list[Version]:
+    """Return the version in force of each strategy that is not retired; names and ranks as the files have them now."""
+    files = {strategy.slug: strategy for strategy in written}
+    wanted = [stands for stands in known.values() if stands.current is not None and not stands.retired]
+    versions = app.ledger.strategy_versions([stands.current for stands in wanted if stands.current])
+    found = []
+    for stands in wanted:
+        kept, file = versions.get(stands.current or ""), files.get(stands.slug)
+        if kept is not None:
+            made = Strategy.model_validate(kept.document)
+            if file is not None:
+                made = made.model_copy(update={"name": file.name, "rank": file.rank})
+            found.append(Version(id=kept.id, strategy=made))
+    return found
+
+
+def rows_of(
+    strategy: Strategy, origin: str, now: Any, *, parent: str | None = None, hoped: str | None = None
+) -> list[StrategyEntry | StrategyVersion]:
+    """Return a version as the ledger keeps it; what is on record already is not written again."""
+    return [
+        StrategyEntry(
+            slug=strategy.slug,
+            name=strategy.name,
+            task_type=strategy.task_type,
+            origin=origin,
+            parent=None if parent is None or parent.partition("@")[0] == strategy.slug else parent.partition("@")[0],
+            at=now,
+        ),
+        StrategyVersion(
+            id=version_of(strategy),
+            slug=strategy.slug,
+            document=strategy.model_dump(mode="json"),
+            parent_id=parent,
+            origin=origin,
+            reasoning=strategy.reasoning,
+            expected_improvement=hoped,
+            at=now,
+        ),
+    ]
+
+
+def said(slug: str, action: str, version: str | None, now: Any, *, by: str, reason: str, **more: Any) -> Event:
+    data = {"action": action, "version": version, "by": by, "reason": reason, **more}
+    return Event(kind=STRATEGY, subject=slug, at=now, data=data)
+
+
+def retire(app: App, slug: str, *, reason: str) -> None:
+    """Take a strategy out of use, for good; raise NotFoundError or UsageError."""
+    stands = standing_of(app, slug)
+    if stands.retired:
+        raise UsageError(f"{slug} is retired already")
+    app.ledger.append(said(slug, "retire", stands.current, app.clock(), by="person", reason=reason or "a person said so"))
+
+
+def revive(app: App, slug: str, version: str | None = None, *, reason: str = "") -> str:
+    """Put a strategy into force again, or another version of it, and return which; raise NotFoundError or UsageError."""
+    stands = standing_of(app, slug)
+    wanted = version or stands.current
+    if wanted is None or wanted not in {one.id for one in app.ledger.versions_of(slug)}:
+        raise UsageError(f"{slug} has no version {wanted!r}: see `learning-loop strategy show {slug}`")
+    app.ledger.append(said(slug, "revive", wanted, app.clock(), by="person", reason=reason or "a person said so"))
+    return wanted
+
+
+def standing_of(app: App, slug: str) -> Standing:
+    known = standings(app)
+    if slug not in known:
+        raise NotFoundError(f"there is no strategy {slug!r}: there are {', '.join(sorted(known)) or 'none'}")
+    return known[slug]
