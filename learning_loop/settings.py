@@ -269,13 +269,14 @@ class Evolution(_Section):
 class Tests(_Section):
     """How a changed strategy is held against the one in force.
 
-    `traffic` is the share of its units that take part in a test. It ends with a winner, or without one after `most_units` or
-    `most_days`. A winner is watched for `watch_days` with `watch_traffic`, and taken back where it harms or its effect goes.
+    `traffic` is the share of its units that take part in a test. It ends with a winner, or without one once an improvement by
+    `least_effect` of the reward's range is not likely any more, after `most_units` or `most_days`. A winner is watched for `watch_days` with `watch_traffic`, and taken back where it harms or its effect goes.
     Harm is looked for by `strata` of the context as well. `level` and `harm_level` are as in `Limits`.
     """
 
     traffic: Probability = 0.5
     least_runs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    least_effect: Annotated[float, Field(ge=0, le=1)] = 0.08
     most_units: Annotated[int, Field(ge=50, le=10_000_000)] = 2_000
     most_days: Annotated[float, Field(gt=0, le=3_650)] = 60.0
     watch_traffic: Annotated[float, Field(ge=0, le=1)] = 0.2

@@ -16,6 +16,8 @@ from learning_loop.stats.ratio import log_ratio_evidence
 
 LOST = math.log(20)  # evidence from which on the arms lose outcomes unequally
 BETS = Bets(effects=(0.1,), horizons=(600.0, 1_500.0), weights=(0.1, 0.6, 0.3))  # finds 15 points by 600 units
+UNLIKELY = 1.645  # standard errors
+FEW_UNITS = 50  # of an arm, before it can be given up
 RATIO = math.log(100)  # reached by one test in a hundred, over all its looks, of which nothing is wrong
 FEW = 2.0  # lost outcomes that their being lost evenly weighs beforehand
 
@@ -79,7 +81,8 @@ class AbTest:
         shown = {ALL} if arm == self.control else {ALL, arm}
         drawn = replace(unit, units=(ALL, *rivals), odds=(1.0, *odds), shown=frozenset(shown))
         verdicts = self.trials.take(drawn)
-        return [told for verdict in verdicts for told in self._moved(verdict, now)] or self._freezes()
+        moved = [told for verdict in verdicts for told in self._moved(verdict, now)]
+        return moved or self._hopeless(rivals) or self._freezes()
 
     def miss(self, arm: str, shares: Mapping[str, float]) -> None:
         """Take a unit whose outcome will never be known: where these are more of one arm, nothing can be concluded."""
@@ -141,6 +144,28 @@ class AbTest:
             "missed": self.missed,
             "trials": self.trials.plain(),
         }
+
+    def _hopeless(self, arms: Sequence[str]) -> list[Told]:
+        """Drop the arms that are hardly as much better any more as they would have to be.
+
+        To give up early adds no false winner, so that an interval that peeking widens will do.
+        """
+        if self.phase is not Phase.RUNNING:
+            return []
+        evidence, found = self.trials.gate.evidence, list[Told]()
+        for arm in arms:
+            row = self.candidates.index(arm)
+            control, units = (float(count) for count in evidence.runs[row])
+            if min(control, units) < FEW_UNITS:
+                continue
+            error = math.sqrt(float(evidence.variance[row]) * (1 / control + 1 / units))
+            if float(evidence.effect[row]) + UNLIKELY * error < self.settings.least_effect:
+                self.trials.drop([arm])
+                why = f"it is hardly better by {self.settings.least_effect:g} of the reward's range"
+                found.append(Told(Move.DROPPED, arm, why, int(control), int(units), float(evidence.effect[row])))
+        if found and not self.alive:
+            found.append(self._end("no arm is known to be better"))
+        return found
 
     def _odds(self, arm: str, shares: Mapping[str, float]) -> float:
         return shares[arm] / (shares[arm] + shares[self.control])

@@ -84,11 +84,9 @@ class Log:
         """
         place, waits = after, False
         while not waits and (runs := self._app.ledger.runs_deciding(self.point, after=place.outcome, limit=AT_ONCE)):
-            wanted = Filter(ids=tuple(run for _, run in runs))
-            parts = (Decision, Credit, Usage, Step, Feedback)
-            records = {one.execution.id: one for one in self._app.ledger.executions(wanted, limit=AT_ONCE, parts=parts)}
+            records = {one.execution.id: one for one in self.records([run for _, run in runs])}
             for outcome, run in runs:
-                found = self._of_run(records[run])
+                found = self.of_run(records[run])
                 if waits := found is None:
                     break
                 place = replace(place, outcome=outcome)
@@ -101,7 +99,14 @@ class Log:
                     continue
                 yield Episode(steps=(experience_of(decision, credit.value, None),), decisions=(decision,)), place
 
-    def _of_run(self, record: ExecutionRecord) -> Episode | None:
+    def records(self, ids: Sequence[str]) -> list[ExecutionRecord]:
+        """Return runs, at most `AT_ONCE`, with all that rewards ask of them."""
+        parts = (Decision, Credit, Usage, Step, Feedback)
+        found = self._app.ledger.executions(Filter(ids=tuple(ids)), limit=AT_ONCE, parts=parts)
+        place = {name: number for number, name in enumerate(ids)}
+        return sorted(found, key=lambda record: place[record.execution.id])
+
+    def of_run(self, record: ExecutionRecord) -> Episode | None:
         """Return the choices of a run with their rewards, none where they are unknown; None where they are still waited for."""
         decisions = [decision for decision in record.decisions if decision.point == self.point]
         credits_ = {credit.decision_id: credit.value for credit in record.credits if math.isfinite(credit.value)}

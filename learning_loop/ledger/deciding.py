@@ -1,5 +1,7 @@
 """Reading choices at decision points, and what became of them."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +18,14 @@ def runs_deciding(connection: sa.Connection, point: str, place: int, limit: int)
     chose = sa.exists().where(_D.execution_id == _O.execution_id, sa.func.coalesce(_D.point, "") == point)
     wanted = sa.select(_O.seq, _O.execution_id).where(_O.seq > place, chose, *counted()).order_by(_O.seq).limit(limit)
     return [(row[0], row[1]) for row in connection.execute(wanted)]
+
+
+def runs_at(connection: sa.Connection, points: Sequence[str], since: datetime, most: int) -> list[str]:
+    """Return the newest runs that started since then, have ended, and in which something was chosen at any of these points."""
+    joined = tables.outcomes.join(tables.executions, tables.executions.c.id == _O.execution_id)
+    chose = sa.exists().where(_D.execution_id == _O.execution_id, sa.func.coalesce(_D.point, "").in_(points))
+    wanted = sa.select(_O.execution_id).select_from(joined).where(tables.executions.c.started_at >= since, chose, *counted())
+    return [row[0] for row in connection.execute(wanted.order_by(_O.seq.desc()).limit(most))][::-1]
 
 
 def credited(connection: sa.Connection, point: str, place: int, limit: int) -> list[tuple[int, Decision, Credit]]:

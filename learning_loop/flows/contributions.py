@@ -1,0 +1,135 @@
+"""What the decisions of a strategy contributed: by how much what was decided was better than what could have been instead."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learning_loop.app import App
+from learning_loop.flows.experience import Episode, Log
+from learning_loop.flows.off_policy import FOLDS, RIDGE
+from learning_loop.ledger.selection import EXCLUDED
+from learning_loop.policies.linear import LinearArms
+from learning_loop.records import Decision, ExecutionRecord, Experience
+from learning_loop.settings import STRATEGY as POINT
+from learning_loop.stats.advantage import Advantage, advantage, pseudo_outcomes
+from learning_loop.strategies import PARTS
+
+Floats = NDArray[np.float64]
+
+MOST = 40_000  # runs, the newest, that are looked at
+AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A decision, with what its run was worth (0 to 1) from then on, and the run."""
+
+    decision: Decision
+    experience: Experience
+    record: ExecutionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What was decided at each decision point of strategies, the oldest first; and how many decisions there were in all."""
+
+    by_point: Mapping[str, Sequence[Made]]
+    decisions: int
+
+    def of(self, point: str, fits: Callable[[Made], bool] = lambda _made: True) -> list[Made]:
+        return [made for made in self.by_point.get(point, ()) if fits(made)]
+
+
+def past(app: App, since: datetime, *, most: int = MOST) -> Past:
+    """Return the decisions of strategies since then whose reward is known; of more than `most` runs the newest.
+
+    A part of the work is worth what became of it itself: whom it was given to is judged by its own run.
+    """
+    points = (POINT, *PARTS)
+    settings = app.settings.point(POINT)
+    logs = {point: Log(app, point, settings) for point in points}
+    excluded = {event.subject for event in app.ledger.events(EXCLUDED)}
+    ids = [name for name in app.ledger.runs_at(points, since=since, most=most) if name not in excluded]
+    found: dict[str, list[Made]] = {point: [] for point in points}
+    for start in range(0, len(ids), AT_ONCE):
+        for record in logs[POINT].records(ids[start : start + AT_ONCE]):
+            for point, log in logs.items():
+                episode = log.of_run(record)
+                if episode is not None and episode.steps:
+                    found[point] += _made(log, episode, record)
+    return Past(found, sum(map(len, found.values())))
+
+
+def _made(log: Log, episode: Episode, record: ExecutionRecord) -> list[Made]:
+    steps = log.scaled(episode)
+    return [Made(decision, step, record) for decision, step in zip(episode.decisions, steps, strict=True)]
+
+
+class Contributions:
+    """What options were worth at one decision point, by a doubly robust estimate, over decisions left to chance.
+
+    The advantage of an option is the mean of how much better it would have been than what else could have been drawn. What one
+    decision contributed is the same for its own context, by a model of it; None where nothing else could have been drawn.
+    """
+
+    def __init__(self, made: Sequence[Made]) -> None:
+        self.made = [one for one in made if one.experience.probabilities is not None]
+        names = dict.fromkeys(option for one in self.made for option in one.experience.options)
+        self.options = list(names)
+        place = {option: column for column, option in enumerate(self.options)}
+        shape = (len(self.made), len(self.options))
+        self.probability, self.taken = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
+        for row, one in enumerate(self.made):
+            for option, share in zip(one.experience.options, one.experience.probabilities or (), strict=True):
+                self.probability[row, place[option]] = share
+            self.taken[row, place[one.experience.chosen]] = True
+        self.reward = np.array([one.experience.reward for one in self.made])
+        self.outcomes = pseudo_outcomes(self.reward, self.taken, self.probability, self._predicted())
+
+    def advantages(self) -> dict[str, Advantage]:
+        """Return the advantage of each option that was left to chance."""
+        found = {
+            option: advantage(self.outcomes, self.probability, self.taken, place) for place, option in enumerate(self.options)
+        }
+        return {option: value for option, value in found.items() if value is not None}
+
+    def single(self) -> list[float | None]:
+        """Return what each decision contributed: how much better its option is in such a context than the others."""
+        model = LinearArms(variance=1 / RIDGE)
+        value = np.nansum(np.nan_to_num(self.outcomes) * self.probability, axis=1)
+        for row, one in enumerate(self.made):
+            for place in np.flatnonzero(self.probability[row] > 0):
+                model.regress(one.experience.context, self.options[place], float(self.outcomes[row, place] - value[row]))
+        found: list[float | None] = []
+        for row, one in enumerate(self.made):
+            open_ = np.flatnonzero(self.probability[row] > 0)
+            if open_.size < 2:
+                found.append(None)
+                continue
+            gains = model.predict(one.experience.context, [self.options[place] for place in open_])[0]
+            chosen = int(np.flatnonzero(self.taken[row, open_])[0])
+            others = np.delete(self.probability[row, open_], chosen)
+            found.append(float(gains[chosen] - np.average(np.delete(gains, chosen), weights=others)))
+        return found
+
+    def _predicted(self) -> Floats:
+        """Return what was to be expected of each option, by a model of the other folds."""
+        found = np.zeros((len(self.made), len(self.options)))
+        folds = np.arange(len(self.made)) % FOLDS
+        for fold in range(min(FOLDS, len(self.made))):
+            middle = float(self.reward[folds != fold].mean()) if (folds != fold).any() else 0.0
+            model = LinearArms(variance=1 / RIDGE)
+            for row in np.flatnonzero(folds != fold):
+                one = self.made[row].experience
+                model.regress(one.context, one.chosen, float(self.reward[row]) - middle)
+            for row in np.flatnonzero(folds == fold):
+                found[row] = middle + model.predict(self.made[row].experience.context, self.options)[0]
+        return found
+
+
+def plain_of(advantages: Mapping[str, Advantage]) -> dict[str, Any]:
+    return {option: one._asdict() for option, one in advantages.items()}

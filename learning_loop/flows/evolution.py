@@ -1,0 +1,430 @@
+"""Evolution of strategies: where one could do better, changes are proposed, checked, and put to a test."""
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+
+from learning_loop.app import App
+from learning_loop.errors import LearningLoopError, UsageError
+from learning_loop.experiments.moves import Move, Phase
+from learning_loop.features.conditions import CONTEXT, facts_of_context, holds, parse
+from learning_loop.flows.ab_tests import experiments, start
+from learning_loop.flows.contributions import Contributions, Made, Past, past
+from learning_loop.flows.off_policy import evaluate
+from learning_loop.flows.points import standing
+from learning_loop.flows.strategies import DERIVED, in_force, load, rows_of, standing_of, standings
+from learning_loop.records import Event, Experience
+from learning_loop.settings import STRATEGY as POINT
+from learning_loop.strategies import Strategy, Version
+from learning_loop.strategies.analysis import Analysis, Ran, analysis_of
+from learning_loop.strategies.fitness import fitness
+from learning_loop.strategies.propose import PRIOR, UNTRIED, Gain, Proposal, Room, chosen, proposals
+from learning_loop.strategies.safety import faults, mark
+from learning_loop.strategies.strategy import DECOMPOSE, PARALLELIZE, RETRY, SELECT_AGENT
+
+EVOLUTION = "evolution"  # the kind of events about it; their subject is the strategy's slug
+DONE = ("started", "nothing")  # endings that count as an evolution: the next one waits for its days
+LEAST_CHOICES = 10  # that could have been otherwise, before they say anything of a change
+MOST_REPLAYED = 10_000  # runs, the newest
+LEAST_KNOWN = 100  # runs that a log must have that say something of a proposal, before it may refuse one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eligibility:
+    """Whether a strategy may evolve now: `ok`, or why it may not, with the figures that say so."""
+
+    status: str
+    says: str
+    decisions: int = 0
+    success_rate: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evolved:
+    """What an evolution came to: its proposals, those refused and why, and the test that began, if any."""
+
+    slug: str
+    status: str
+    says: str
+    test: str | None = None
+    proposals: tuple[Proposal, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
+    analysis: Analysis | None = field(default=None, repr=False)
+
+
+class Proposer(Protocol):
+    """Proposes changes of a strategy; all that it says passes the same checks, and the same test.
+
+    Raises LearningLoopError where it cannot: the others propose.
+    """
+
+    def __call__(self, parent: Strategy, analysis: Analysis, most: int) -> Sequence[Proposal]: ...
+
+
+def eligible(app: App, slug: str, found: Past | None = None) -> Eligibility:
+    """Say whether a strategy may evolve; raise NotFoundError."""
+    settings, now = app.settings.strategies.evolution, app.clock()
+    stands = standing_of(app, slug)
+    if stands.current is None or stands.retired:
+        return Eligibility(status="not_in_force", says=f"{slug} is not in force")
+    evolved = [event.at for event in app.ledger.events(EVOLUTION, slug) if event.data["status"] in DONE]
+    if evolved and now - evolved[-1] < timedelta(days=settings.every_days):
+        return Eligibility(
+            status="too_recent", says=f"it evolved on {evolved[-1]:%Y-%m-%d}, less than {settings.every_days:g} days ago"
+        )
+    if any(test.slug == slug and test.phase is Phase.RUNNING for test in experiments(app).values()):
+        return Eligibility(status="test_active", says="a test of it is under way")
+    found = found or past(app, now - timedelta(days=settings.within_days))
+    runs = _runs_of(found, slug)
+    decisions = sum(_slug_of(made) == slug for of in found.by_point.values() for made in of)
+    known = [run.success for run in runs if run.success is not None]
+    rate = sum(known) / len(known) if known else None
+    figures: dict[str, Any] = {"decisions": decisions, "success_rate": rate}
+    if decisions < settings.least_decisions or rate is None:
+        says = f"{decisions} decisions in {settings.within_days:g} days: {settings.least_decisions} are needed"
+        return Eligibility(status="insufficient_data", says=says, **figures)
+    if rate >= settings.satisfied_at:
+        return Eligibility(status="satisfactory", says=f"{100 * rate:.0f} % of {len(known)} runs succeeded", **figures)
+    return Eligibility(status="ok", says=f"{100 * rate:.0f} % of {len(known)} runs succeeded", **figures)
+
+
+def evolve_due(app: App, proposers: Sequence[Proposer] = ()) -> list[Evolved]:
+    """Let every strategy evolve that may, one after the other; where strategies only watch, none."""
+    if standing(app, POINT).mode not in ("ab_test", "production"):
+        return []
+    load(app)
+    found, results = None, []
+    for slug, stands in standings(app).items():
+        if stands.current is not None and not stands.retired:
+            found = found or past(app, app.clock() - timedelta(days=app.settings.strategies.evolution.within_days))
+            if eligible(app, slug, found).ok:
+                results.append(evolve(app, slug, proposers=proposers, found=found))
+    return results
+
+
+def evolve(
+    app: App,
+    slug: str,
+    *,
+    proposers: Sequence[Proposer] = (),
+    force: bool = False,
+    dry_run: bool = False,
+    found: Past | None = None,
+) -> Evolved:
+    """Look for changes that may make a strategy better, and put the most promising to a test.
+
+    What `proposers` say stands beside what past runs suggest; all of it must pass the same checks. With `force` it is not asked
+    whether the strategy may evolve now. All that is written is written at once. Raise NotFoundError or UsageError.
+    """
+    settings, now = app.settings.strategies.evolution, app.clock()
+    load(app)
+    found = found or past(app, now - timedelta(days=settings.within_days))
+    may = eligible(app, slug, found)
+    if not may.ok and not (force and may.status in ("too_recent", "insufficient_data", "satisfactory")):
+        return Evolved(slug=slug, status=may.status, says=may.says)
+    look = _Look(app, slug, found)
+    made, refused = look.proposed(proposers)
+    if dry_run:
+        return Evolved(
+            slug=slug, status="dry run", says=may.says, proposals=tuple(made), refused=refused, analysis=look.analysis
+        )
+    test = None
+    if made:
+        rows = [
+            row
+            for one in made
+            for row in rows_of(one.strategy, one.origin, now, parent=look.parent.id, hoped=one.expected_improvement)
+        ]
+        told = look.event("started", may.says, made, refused)
+        reason = "; ".join(one.reasoning for one in made)
+        versions = [Version.of(one.strategy).id for one in made]
+        test = start(app, look.parent.id, versions, by="loop", reason=reason, rows=[*rows, told])
+    else:
+        app.ledger.append(look.event("nothing", "no change passed the checks", made, refused))
+    status, says = ("started", may.says) if made else ("nothing", "no change passed the checks")
+    return Evolved(
+        slug=slug, status=status, says=says, test=test, proposals=tuple(made), refused=refused, analysis=look.analysis
+    )
+
+
+def _slug_of(made: Made) -> str:
+    """Return the strategy that a decision belongs to: the one chosen, or the one whose version it follows from."""
+    of = made.decision.chosen if made.decision.point == POINT else made.decision.policy
+    return of.partition("@")[0]
+
+
+def _runs_of(found: Past, slug: str) -> list[Ran]:
+    return [ran(made) for made in found.of(POINT) if made.decision.chosen.partition("@")[0] == slug]
+
+
+def ran(made: Made) -> Ran:
+    """Return a run as it is analysed."""
+    outcome, execution = made.record.outcome, made.record.execution
+    tries = [one for one in made.record.decisions if one.point == RETRY and one.chosen == "try again"]
+    return Ran(
+        id=execution.id,
+        version=made.decision.chosen,
+        facts=facts_of_context(made.decision.context),
+        success=made.record.success,
+        reward=made.experience.reward,
+        attempts=1 + len(tries),
+        project=execution.project,
+        error=outcome.error_type if outcome is not None else None,
+        error_text=outcome.error_message if outcome is not None else None,
+    )
+
+
+class _Look:
+    """One evolution of one strategy."""
+
+    def __init__(self, app: App, slug: str, found: Past) -> None:
+        self.app, self.slug, self.found = app, slug, found
+        self.settings = app.settings.strategies.evolution
+        known = standings(app)
+        versions = {version.id: version for version in in_force(app, known)}
+        self.parent = versions[str(known[slug].current)]
+        self.slugs = set(known)
+        self.runs = _runs_of(found, slug)
+        self.analysis = analysis_of(self.runs)
+        self.rejected = self._rejected()
+        self.agents = list(dict.fromkeys(option for made in found.of(SELECT_AGENT) for option in made.decision.alternatives))
+        self._told: dict[str, Contributions] = {}
+
+    def proposed(self, proposers: Sequence[Proposer]) -> tuple[list[Proposal], tuple[tuple[str, str], ...]]:
+        """Return the proposals that pass all checks, and why the others do not."""
+        room = Room(
+            agents=self.agents,
+            decomposes=bool(self.found.of(DECOMPOSE)),
+            tuned=self._tuned(),
+            limits=self.settings,
+        )
+        found, refused = list[Proposal](), list[tuple[str, str]]()
+        most = self.settings.mutations
+        for propose in proposers:
+            try:
+                found += propose(self.parent.strategy, self.analysis, most)
+            except LearningLoopError as error:
+                refused.append(("a proposer", str(error)))
+        theirs = self._passing(found, max(most - 1, 1), refused)  # who proposes from outside never has all the places
+        own = proposals(self.parent.strategy, self.analysis, self._known, room, origin=DERIVED)
+        return [*theirs, *self._passing(own, most - len(theirs), refused)], tuple(refused)
+
+    def _passing(self, found: Sequence[Proposal], most: int, refused: list[tuple[str, str]]) -> list[Proposal]:
+        """Return the first proposals that pass all checks, each of another kind as far as there are others."""
+        kept = list[Proposal]()
+        for made in chosen(found, len(found)):
+            if len(kept) == most:
+                break
+            wrong = faults(
+                made.strategy,
+                self.parent.strategy,
+                self.settings,
+                agents=self.agents,
+                rejected=self.rejected,
+                known=self.slugs,
+            )
+            if wrong := wrong or self._replayed(made.strategy):
+                refused.append((made.reasoning, wrong[0]))
+            else:
+                kept.append(made)
+        return kept
+
+    def _rejected(self) -> set[str]:
+        """Return what was tested before and not taken."""
+        tested = [
+            arm for test in experiments(self.app).values() for arm in test.candidates
+            if not any(move.data["action"] == Move.PROMOTED and move.data["arm"] == arm for move in test.moves)
+            or any(move.data["action"] == Move.TAKEN_BACK for move in test.moves)
+        ]  # fmt: skip
+        versions = self.app.ledger.strategy_versions(tested)
+        return {mark(Strategy.model_validate(version.document)) for version in versions.values()}
+
+    def _known(self, point: str, option: str, condition: str | None) -> Gain | None:
+        """Return how much better an option was than what the strategy does now, where it applies and a condition holds.
+
+        None where that is what it does now. What varies between projects counts against it: a change is to carry over to the next one.
+        """
+        if point not in self._told:
+            mine = self.parent.strategy.is_for
+            self._told[point] = Contributions(self.found.of(point, lambda made: mine(facts_of_context(made.decision.context))))
+        told = self._told[point]
+        now = self._does_now(point)
+        wanted = None if condition is None else parse(condition, sorts=(CONTEXT,))
+        contexts = [run.facts for run in self.runs if wanted is None or holds(wanted, run.facts)]
+        if contexts and point != RETRY and all(now(facts) == option for facts in contexts):
+            return None
+        if option not in told.options or not told.made:
+            return UNTRIED
+        column, values, scope = told.options.index(option), dict[str | None, list[float]](), 0
+        for row, made in enumerate(told.made):
+            facts = facts_of_context(made.decision.context)
+            before = now(facts)
+            if wanted is not None and not holds(wanted, facts):
+                continue
+            scope += 1
+            if before not in told.options:
+                continue
+            both = (told.probability[row, column], told.probability[row, told.options.index(before)])
+            if before != option and min(both) > 0:
+                gain = told.outcomes[row, column] - told.outcomes[row, told.options.index(before)]
+                values.setdefault(made.record.execution.project, []).append(float(gain))
+        fit = fitness(values)
+        if fit is None or fit.runs < LEAST_CHOICES:
+            return UNTRIED
+        part = fit.runs / scope  # in the other contexts nobody tried it: nothing is known of it there
+        return Gain(part * fit.value, math.hypot(part * fit.error, (1 - part) * PRIOR), fit.runs)
+
+    def _does_now(self, point: str) -> Callable[[Any], str]:
+        strategy = self.parent.strategy
+        policy = strategy.retry_policy
+        return {
+            DECOMPOSE: lambda _facts: strategy.decomposition_approach,
+            PARALLELIZE: lambda _facts: str(strategy.parallelism_config.max_parallel),
+            SELECT_AGENT: lambda facts: strategy.agents(facts, self.agents)[0],
+            RETRY: lambda _facts: "try again" if policy.max_attempts > 1 else "give up",
+        }[point]
+
+    def _tuned(self) -> dict[str, Any]:
+        """Return numbers for patience and parallelism that a search over all versions of the strategy so far suggests."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        runs: dict[str, list[float]] = {}
+        for made in self.found.of(POINT):
+            if made.decision.chosen.partition("@")[0] == self.slug:
+                runs.setdefault(made.decision.chosen, []).append(made.experience.reward)
+        versions = self.app.ledger.strategy_versions(list(runs))
+        space = _space(self.parent.strategy, self.settings.most_parallel, self.settings.most_attempts)
+        seed = len(self.app.ledger.events(EVOLUTION, self.slug))
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+        for name, rewards in runs.items():
+            numbers = numbers_of(Strategy.model_validate(versions[name].document))
+            inside = {
+                key: value for key, value in numbers.items() if key in space and space[key].low <= value <= space[key].high
+            }
+            if len(inside) == len(space):
+                study.add_trial(
+                    optuna.trial.create_trial(params=inside, distributions=space, value=sum(rewards) / len(rewards))
+                )
+        found = dict(study.ask(space).params)
+        return {name: round(value, 2) if isinstance(value, float) else value for name, value in found.items()}
+
+    def _replayed(self, made: Strategy) -> list[str]:
+        """Return why the log speaks against a proposal; nothing where it does not, or cannot say.
+
+        Where another version did the very same in a context, what that earned there is what the proposal would have earned.
+        """
+        twins = _Twins(self.app, made, self.agents)
+        log = [
+            one.experience for one in self.found.of(POINT)
+            if self.parent.id in one.decision.alternatives and twins.of(one.experience)
+        ]  # fmt: skip
+        log = [one for one in log if one.propensity is not None][-MOST_REPLAYED:]
+        if len(log) < LEAST_KNOWN:
+            return []
+        rng = random.Random(f"replay {self.slug}")  # noqa: S311  (repeatable, not secret)
+        try:
+            would, now = (evaluate(log, policy, rng=rng) for policy in (twins, _Always(self.parent.id)))
+        except UsageError:
+            return []
+        if would.best.high < now.best.low:
+            earned = f"{would.best.value:.2f} ({would.best.low:.2f} to {would.best.high:.2f})"
+            return [f"past runs speak against it: {earned}, now {now.best.value:.2f}"]
+        return []
+
+    def event(self, status: str, says: str, made: Sequence[Proposal], refused: Sequence[tuple[str, str]]) -> Event:
+        data = {
+            "status": status,
+            "says": says,
+            "parent": self.parent.id,
+            "runs": self.analysis.runs,
+            "success_rate": self.analysis.success_rate,
+            "patterns": [asdict(pattern) for pattern in self.analysis.patterns[:10]],
+            "proposals": [
+                {
+                    "version": Version.of(one.strategy).id,
+                    "origin": one.origin,
+                    "why": one.reasoning,
+                    "hope": one.expected_improvement,
+                }
+                for one in made
+            ],
+            "refused": [list(one) for one in refused[:20]],
+        }
+        return Event(kind=EVOLUTION, subject=self.slug, at=self.app.clock(), data=data)
+
+
+class _Always:
+    """Takes one option."""
+
+    def __init__(self, option: str) -> None:
+        self.version, self._option = f"always/{option}", option
+
+    def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:  # noqa: ARG002
+        return [float(option == self._option) for option in options]
+
+
+class _Twins:
+    """Takes the version on offer that does in a context what a proposal would do there."""
+
+    version = "twins"
+
+    def __init__(self, app: App, made: Strategy, agents: Sequence[str]) -> None:
+        self._app, self._made, self._agents = app, made, agents
+        self._versions: dict[str, Strategy | None] = {}
+
+    def of(self, one: Experience) -> list[str]:
+        return self._alike(one.context, one.options)
+
+    def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:
+        alike = self._alike(context, options)
+        return [float(option in alike) for option in options]
+
+    def _alike(self, context: Mapping[str, Any], options: Sequence[str]) -> list[str]:
+        facts = facts_of_context(context)
+        if not self._made.is_for(facts):
+            return []
+        unseen = [option for option in options if option not in self._versions]
+        if unseen:
+            kept = self._app.ledger.strategy_versions(unseen)
+            self._versions |= {
+                option: Strategy.model_validate(kept[option].document) if option in kept else None for option in unseen
+            }
+        wanted = self._signature(self._made, facts)
+        return [
+            option for option in options
+            if (other := self._versions[option]) is not None and self._signature(other, facts) == wanted
+        ]  # fmt: skip
+
+    def _signature(self, strategy: Strategy, facts: Any) -> Any:
+        does = {name: value for name, value in strategy.does.items() if name != "agent_selection_rules"}
+        return does, strategy.agents(facts, self._agents)
+
+
+def numbers_of(strategy: Strategy) -> dict[str, Any]:
+    """Return the numbers of a strategy that can be searched over."""
+    policy = strategy.retry_policy
+    return {
+        "max_parallel": strategy.parallelism_config.max_parallel,
+        "max_attempts": policy.max_attempts,
+        "wait_s": max(policy.wait_s, 0.1),
+    }
+
+
+def _space(strategy: Strategy, most_parallel: int, most_attempts: int) -> dict[str, Any]:
+    """Return which numbers are searched over: those that matter for what the strategy does."""
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    found: dict[str, Any] = {"max_attempts": IntDistribution(1, most_attempts)}
+    if strategy.retry_policy.max_attempts > 1:
+        found["wait_s"] = FloatDistribution(0.1, 60.0, log=True)
+    if strategy.decomposition_approach != "single":
+        found["max_parallel"] = IntDistribution(1, most_parallel, log=True)
+    return found
