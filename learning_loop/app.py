@@ -17,7 +17,7 @@ from learning_loop.decider import Decider
 from learning_loop.errors import LearningLoopError, WorkspaceError
 from learning_loop.index import MemoryIndex
 from learning_loop.ledger import Ledger
-from learning_loop.protocols import Embedder
+from learning_loop.protocols import Embedder, LanguageModel
 from learning_loop.providers import Model, find_model
 from learning_loop.records import Clock, new_id, utc_now
 from learning_loop.settings import Settings
@@ -48,6 +48,8 @@ class App:
     environ: Mapping[str, str]
     cache: Path  # what is derived and can be shared by workspaces: exported models
     embedder: Embedder | None = None  # given by who opens it, in the place of the configured one
+    language: LanguageModel | None = None  # the same
+    _slow: "Background" = field(default_factory=lambda: Background())  # noqa: PLW0108  (defined below)
     _background: "Background" = field(default_factory=lambda: Background())  # noqa: PLW0108  (defined below)
 
     @classmethod
@@ -60,10 +62,11 @@ class App:
         clock: Clock = utc_now,
         rng: random.Random | None = None,
         embedder: Embedder | None = None,
+        language: LanguageModel | None = None,
     ) -> Self:
         """Open a workspace: read its configuration, its ledger (made or migrated where due) and its index.
 
-        An `embedder` that is given takes the place of the configured one.
+        An `embedder` or a `language` model that is given takes the place of the configured one.
 
         `environ` defaults to the process's environment and `rng`, which ids are drawn with, to the system's randomness.
         Raise ConfigurationError or LedgerError.
@@ -104,6 +107,7 @@ class App:
             environ=environ,
             cache=_cache(workspace, environ),
             embedder=embedder,
+            language=language,
         )
 
     def __enter__(self) -> Self:
@@ -114,6 +118,7 @@ class App:
 
     def close(self) -> None:
         """Finish what runs in the background and close the files."""
+        self._slow.close()
         self._background.close()
         self.ledger.close()
         self.index.close()
@@ -144,9 +149,14 @@ class App:
         """Do `work` soon, off the caller's path; while one of that name waits, another is not added."""
         self._background.submit(name, work)
 
+    def aside(self, name: str, work: Callable[[], Any]) -> None:
+        """Do `work` soon, as `later` does, but beside it: what waits for other machines holds nothing else up."""
+        self._slow.submit(name, work)
+
     def drain(self, name: str | None = None, timeout_s: float | None = None) -> None:
         """Wait until the work of that name, or all there is, has been done in the background; at most so long."""
         self._background.drain(name, timeout_s)
+        self._slow.drain(name, timeout_s)
 
 
 class Background:

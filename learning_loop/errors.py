@@ -13,6 +13,7 @@ LearningLoopError                exit code 1
 ├── LedgerError             5    the ledger cannot be opened, read or written
 ├── NotFoundError           6    no execution or note has this id
 ├── PolicyError                  a learned policy cannot choose now: the rules do
+├── LanguageModelError           a language model gave no usable answer, or may not be asked: all goes on without it
 ├── DeliveryError                a notice could not be delivered
 └── ModelError              7    a model cannot be found, loaded or exported
 """
@@ -70,6 +71,10 @@ class LedgerError(LearningLoopError):
 
 class NotFoundError(LearningLoopError):
     exit_code = 6
+
+
+class LanguageModelError(LearningLoopError):
+    pass
 
 
 class DeliveryError(LearningLoopError):

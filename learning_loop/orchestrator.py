@@ -40,7 +40,7 @@ from learning_loop.flows.reflect import Reflection, Reflector
 from learning_loop.flows.rules import Applied, RuleBook
 from learning_loop.flows.run import CURRENT, Run, name_of
 from learning_loop.flows.wrap import wrapped
-from learning_loop.protocols import Embedder, Executor, State, StateAdapter
+from learning_loop.protocols import Embedder, Executor, LanguageModel, State, StateAdapter
 from learning_loop.records import (
     Briefing,
     Clock,
@@ -76,11 +76,11 @@ class LearningOrchestrator:
     `runner` takes `(task)` or `(task, run)`; a subclass may define `execute_task` instead. One that has `agents` or
     `decompose`, see `protocols.Orchestrated`, is carried out by a strategy. `workspace` is a folder; left
     out, it is LEARNING_LOOP_WORKSPACE or the workspace that the current folder lies in, made here where there is none.
-    An `embedder` takes the place of the configured model.
+    An `embedder` or a `language` model takes the place of the configured one.
     With `strict`, faults of learning are raised. Safe from many threads, and after a fork.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (all that can be exchanged)
         self,
         runner: Callable[..., Any] | None = None,
         *,
@@ -91,6 +91,7 @@ class LearningOrchestrator:
         clock: Clock = utc_now,
         rng: random.Random | None = None,
         embedder: Embedder | None = None,
+        language: LanguageModel | None = None,
     ) -> None:
         self._runner = runner or getattr(self, "execute_task", None)
         self._takes_run = takes_run(self._runner)
@@ -100,7 +101,7 @@ class LearningOrchestrator:
         self._flags = flags
         self._clock = clock
         self._rng = rng or random.SystemRandom()
-        self._embedder = embedder
+        self._embedder, self._language = embedder, language
         self._guard = Guard(strict=strict)
         self._opening = threading.Lock()
         self._parts: _Parts | None = None
@@ -618,7 +619,13 @@ class LearningOrchestrator:
         if workspace is None or not (workspace.root / MARKER).is_file():
             workspace, _ = Workspace.init(workspace.root if workspace else Path.cwd())
         return App.open(
-            workspace, environ=self._environ, flags=self._flags, clock=self._clock, rng=self._rng, embedder=self._embedder
+            workspace,
+            environ=self._environ,
+            flags=self._flags,
+            clock=self._clock,
+            rng=self._rng,
+            embedder=self._embedder,
+            language=self._language,
         )
 
     def _after_fork(self) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from pydantic import BaseModel
+
 from learning_loop.records import ActionResult, Experience, TaskState
 
 Vectors = Any  # a numpy array, float32: numpy is not imported where no vector is made
@@ -88,6 +90,31 @@ class Orchestrated(Protocol):
 
     def escalate(self, task: Any, reason: str, error: BaseException) -> Any:
         """Ask a person about work that goes wrong. What is returned is taken for the result, None for no answer."""
+        ...
+
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class Spending(Protocol):
+    """Counts what a question costs, whether it is answered or not: the tokens of every try are added to it."""
+
+    input_tokens: int
+    output_tokens: int
+    usd: float | None
+
+
+class LanguageModel(Protocol):
+    """Answers a question in the shape that is asked for. What it says is a value: it proves nothing, and decides nothing.
+
+    `identity` names provider and model. `ask` may take as long as its time-outs allow, and may be called from any thread. It
+    raises LanguageModelError for whatever is no answer: refusals, what has another shape after all tries, time-outs, limits.
+    """
+
+    identity: str
+
+    def ask(self, instructions: str, prompt: str, shape: type[Shape], spent: Spending) -> Shape:
+        """Return the answer; what every try took is added to `spent`, of one that failed too."""
         ...
 
 

@@ -269,12 +269,15 @@ class Evolution(_Section):
 class Tests(_Section):
     """How a changed strategy is held against the one in force.
 
-    `traffic` is the share of its units that take part in a test. It ends with a winner, or without one once an improvement by
-    `least_effect` of the reward's range is not likely any more, after `most_units` or `most_days`. A winner is watched for `watch_days` with `watch_traffic`, and taken back where it harms or its effect goes.
-    Harm is looked for by `strata` of the context as well. `level` and `harm_level` are as in `Limits`.
+    `at_once` tests are begun by themselves; `traffic` is the share of its units that take part in one. It ends with a winner,
+    or without one once an improvement by `least_effect` of the reward's range is not likely any more, after `most_units`, or
+    after `most_days`. A winner is watched for `watch_days` with `watch_traffic`, and taken back where it harms or its effect
+    goes. Harm is looked for in the reward and in all `guards`, by `strata` of the context as well. `level` and `harm_level`
+    are as in `Limits`.
     """
 
-    traffic: Probability = 0.5
+    at_once: Annotated[int, Field(ge=1, le=100)] = 1
+    traffic: Probability = 0.2
     least_runs: Annotated[int, Field(ge=1, le=100_000)] = 20
     least_effect: Annotated[float, Field(ge=0, le=1)] = 0.08
     most_units: Annotated[int, Field(ge=50, le=10_000_000)] = 2_000
@@ -282,6 +285,7 @@ class Tests(_Section):
     watch_traffic: Annotated[float, Field(ge=0, le=1)] = 0.2
     watch_days: Annotated[float, Field(ge=0, le=3_650)] = 14.0
     strata: tuple[str, ...] = ("issue_complexity",)
+    guards: tuple[Literal["success", "duration", "cost", "safety"], ...] = ("success", "duration", "cost", "safety")
     level: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     harm_level: Annotated[float, Field(gt=0, le=0.5)] = 0.1
 
@@ -297,7 +301,8 @@ class Project(_Section):
 class Strategies(_Section):
     """How strategies are chosen: in which `mode`, for which `unit` alike, by what `learner`, earning which `reward`.
 
-    `projects` are what is to be known of projects, by name.
+    `projects` are what is to be known of projects, by name. That strategies earn less than before is noticed by mistake once in
+    `drift_runs` runs at most.
     """
 
     mode: Mode | None = None
@@ -306,6 +311,7 @@ class Strategies(_Section):
     learner: str = "probit"
     settings: dict[str, Any] = {"half_life": 2_000}
     projects: dict[str, Project] = {}
+    drift_runs: Annotated[float, Field(ge=100, le=1e9)] = 20_000.0
     evolution: Evolution = Evolution()
     tests: Tests = Tests()
 
@@ -322,6 +328,34 @@ class Notify(_Section):
     webhook: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 5.0
     retries: Annotated[int, Field(ge=0, le=20)] = 3
+
+
+USES: tuple[Literal["wording", "strategies", "rules", "answers"], ...] = ("wording", "strategies", "rules", "answers")
+
+
+class LanguageModel(_Section):
+    """Which language model proposes, if any: none where `model` is null or it is not `enabled`.
+
+    `provider` is openai for whatever speaks its protocol, at `base_url` where that is given; its key is in the variable
+    `key_variable`. `uses` says what it is asked for. It is asked `retries` times more where it fails, each time for `timeout_s`
+    at most, and answers with `most_output_tokens`. What is spent in a day and in one synthesis never exceeds `usd_per_day` and
+    `usd_per_synthesis`, at these prices of a million tokens; of a server of your own they are 0.
+    """
+
+    enabled: bool = True
+    provider: Annotated[str, Field(min_length=1)] = "openai"
+    model: Annotated[str, Field(min_length=1)] | None = None
+    base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
+    uses: tuple[Literal["wording", "strategies", "rules", "answers"], ...] = USES
+    timeout_s: Annotated[float, Field(gt=0, le=3_600)] = 60.0
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    most_output_tokens: Annotated[int, Field(ge=16, le=200_000)] = 2_000
+    input_usd_per_million: Annotated[float, Field(ge=0)] | None = None
+    output_usd_per_million: Annotated[float, Field(ge=0)] | None = None
+    usd_per_day: Annotated[float, Field(ge=0)] = 1.0
+    usd_per_synthesis: Annotated[float, Field(ge=0)] = 0.5
+    queue: Annotated[int, Field(ge=0, le=1_000)] = 20
 
 
 class Synthesis(_Section):
@@ -468,6 +502,7 @@ class Settings(_Section):
     policies: Policies = Policies()
     strategies: Strategies = Strategies()
     notify: Notify = Notify()
+    language_model: LanguageModel = LanguageModel()
     synthesis: Synthesis = Synthesis()
 
     def point(self, name: str) -> Point | None:

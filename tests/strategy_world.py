@@ -1,5 +1,6 @@
 """A world in which it matters how work is orchestrated, and how it matters depends on the work: nobody is told."""
 
+import contextlib
 import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 from learning_loop import LearningOrchestrator
 from learning_loop.flows.ab_judging import judge
+from learning_loop.flows.drift import notice
 from learning_loop.flows.evolution import Proposer, evolve_due
 from learning_loop.strategies import Strategy
 from learning_loop.strategies.strategy import APPROACHES
@@ -19,10 +21,18 @@ TYPES, COMPLEXITIES, LANGUAGES = ("bug", "feature"), ("simple", "complex"), ("py
 AGENTS = ("ann", "bob", "cy")
 PROJECTS = ("atlas", "birch", "cedar", "delta")
 MOST_ATTEMPTS = 4
-BASE, APPROACH, AGENT, FLAKY = 0.3, 0.25, 0.2, 0.25  # success without any of it; what each adds; attempts that fail by themselves
+BASE, APPROACH, AGENT, FLAKY = (
+    0.3,
+    0.25,
+    0.2,
+    0.25,
+)  # success without any of it; what each adds; attempts that fail by themselves
 START = datetime(2026, 1, 5, tzinfo=UTC)
 CONFIG = """
-strategies: {{mode: production, evolution: {{every_days: 14}}}}
+strategies:
+  mode: production
+  evolution: {{every_days: 14, longest_timeout_s: 0.02}}  # nobody waits for real here
+  tests: {{guards: [success, safety]}}  # and what takes milliseconds is not to be held against anything
 policies: {{ramp: {{hours: 0}}}}
 """
 HAND_WRITTEN = {
@@ -86,7 +96,11 @@ class World:
         """Return how likely work succeeds under a strategy, exactly."""
         if strategy is None:
             return self.success(work, "single", agents[0], 1)
-        context = {"context.project_language": work.language, "context.issue_complexity": work.complexity, "context.issue_type": work.type}
+        context = {
+            "context.project_language": work.language,
+            "context.issue_complexity": work.complexity,
+            "context.issue_type": work.type,
+        }
         facts = {**context, "type": work.type, "context.type": work.type, "context.project": work.project}
         attempts = min(strategy.retry_policy.max_attempts, _asked(strategy))
         return self.success(work, strategy.decomposition_approach, strategy.agents(facts, agents)[0], attempts)
@@ -105,7 +119,7 @@ def _asked(strategy: Strategy) -> int:
 
 @dataclass
 class Days:
-    """What came of some days: mean success, exactly, of what was done, of the hand-written strategy, and of the best there is."""
+    """Mean success by day, exactly: of what was done, of the strategy that people wrote first, and of the best there is."""
 
     done: list[float] = field(default_factory=list)
     hand: list[float] = field(default_factory=list)
@@ -133,12 +147,13 @@ class Runner:
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world, self._rng = world, rng
-        self.likely = 0.0
+        self.followed: Strategy | None = None
 
-    def decompose(self, task: Any) -> list[Any]:  # noqa: ARG002
+    def decompose(self, task: Any) -> list[Any]:
         return []  # it is one piece however it is taken: what the approach is worth shows in how likely it succeeds
 
     def __call__(self, task: Any, run: Any) -> Any:
+        self.followed = run.strategy
         if self._rng.random() < FLAKY:
             raise TimeoutError("it took too long")
         approach = run.strategy.decomposition_approach if run.strategy is not None else "single"
@@ -154,6 +169,7 @@ class Lived:
     promoted: list[float]
     tests: int
     taken_back: int
+    drifts: int = 0
 
 
 def live(
@@ -161,7 +177,7 @@ def live(
     *,
     seed: int,
     days: int = 60,
-    a_day: int = 150,
+    a_day: int = 600,
     drift_at: int = 40,
     proposers: Sequence[Proposer] = (),
     told: Callable[[int, int], None] = lambda _done, _total: None,
@@ -176,7 +192,12 @@ def live(
     for name, text in HAND_WRITTEN.items():
         (workspace.config / "strategies" / f"{name}.yaml").write_text(text, encoding="utf-8")
     lived = Lived(Days(), [], 0, 0)
-    environ = {"LEARNING_LOOP_MEMORY_EMBEDDER": "lexical", "LEARNING_LOOP_RECALL_ENABLED": "false", "LEARNING_LOOP_CAPTURE_GIT": "false"}
+    environ = {
+        "LEARNING_LOOP_MEMORY_EMBEDDER": "lexical",
+        "LEARNING_LOOP_RECALL_ENABLED": "false",
+        "LEARNING_LOOP_CAPTURE_GIT": "false",
+        "LEARNING_LOOP_NOTIFY_LOG": "false",
+    }
     runner = Runner(world, rng)
     with LearningOrchestrator(
         runner, workspace=workspace.root, clock=clock, rng=random.Random(seed + 2), strict=True, environ=environ
@@ -187,7 +208,7 @@ def live(
             done, hand, best = 0.0, 0.0, 0.0
             for number, work in enumerate(_of_a_day(rng, a_day)):
                 clock.now = START + timedelta(days=day, seconds=86_400 * number / a_day)
-                strategy = _do(loop, work, f"{day}.{number}")
+                strategy = _do(loop, runner, work, f"{day}.{number}")
                 done += world.of(work, strategy) / a_day
                 hand += world.of(work, None) / a_day
                 best += world.best(work) / a_day
@@ -207,7 +228,7 @@ def _of_a_day(rng: random.Random, a_day: int) -> Iterator[Work]:
         yield Work(rng.choice(TYPES), rng.choice(COMPLEXITIES), rng.choice(LANGUAGES), rng.choice(PROJECTS))
 
 
-def _do(loop: LearningOrchestrator, work: Work, name: str) -> Strategy | None:
+def _do(loop: LearningOrchestrator, runner: Runner, work: Work, name: str) -> Strategy | None:
     task = {
         "id": name,
         "type": work.type,
@@ -218,21 +239,10 @@ def _do(loop: LearningOrchestrator, work: Work, name: str) -> Strategy | None:
         "idempotent": True,
         "work": work,
     }
-    seen: list[Any] = []
-    inner = loop._carry_out
-
-    def watched(given: Any, run: Any, settle: Any) -> Any:
-        seen.append(run.strategy)
-        return inner(given, run, settle)
-
-    loop._carry_out = watched  # type: ignore[method-assign]
-    try:
+    runner.followed = None
+    with contextlib.suppress(TimeoutError):
         loop.execute_with_learning(task)
-    except TimeoutError:
-        pass
-    finally:
-        loop._carry_out = inner  # type: ignore[method-assign]
-    return seen[0] if seen else None
+    return runner.followed
 
 
 def _evening(
@@ -240,6 +250,9 @@ def _evening(
 ) -> None:
     """Let the gate look, and what may evolve do so."""
     loop.learn()
+    if (drift := notice(loop.app)) is not None:
+        lived.drifts += 1
+        say(f"  drift: {drift.data}")
     for name, told in judge(loop.app):
         say(f"  test {name[-8:]} {told.move.value} {told.arm}: {told.reason} ({told.units}, {told.control}, {told.effect})")
         if told.move == "promote":
@@ -260,7 +273,13 @@ def _better(loop: LearningOrchestrator, world: World, test: str, arm: str) -> fl
     old, new = (Strategy.model_validate(kept[name].document) for name in (control, arm))
     gains = []
     for work in all_work():
-        facts = {"context.project_language": work.language, "context.issue_complexity": work.complexity, "context.issue_type": work.type, "type": work.type, "context.type": work.type}
+        facts = {
+            "context.project_language": work.language,
+            "context.issue_complexity": work.complexity,
+            "context.issue_type": work.type,
+            "type": work.type,
+            "context.type": work.type,
+        }
         if new.is_for(facts) and old.is_for(facts):
             gains.append(world.of(work, new) - world.of(work, old))
     return sum(gains) / len(gains) if gains else 0.0

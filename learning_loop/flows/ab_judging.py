@@ -100,6 +100,7 @@ class _Look:
             self.ab.miss(choice.chosen, shares)
             return []
         outcome, said_ = record.outcome, {item.metric: item.value for item in record.feedback}
+        guards = self.settings.guards
         unit = Exposed(
             place=self.place,
             id=choice.id,
@@ -109,10 +110,10 @@ class _Look:
             odds=(1.0,),
             shown=frozenset((ALL,)),
             score=100 * min(max(self.log.scaled(episode)[0].reward, 0.0), 1.0),
-            success=record.success,
-            duration_s=outcome.duration_s if outcome is not None else None,
-            cost_usd=outcome.cost_usd if outcome is not None else None,
-            safety=said_.get("safety"),
+            success=record.success if "success" in guards else None,
+            duration_s=outcome.duration_s if outcome is not None and "duration" in guards else None,
+            cost_usd=outcome.cost_usd if outcome is not None and "cost" in guards else None,
+            safety=said_.get("safety") if "safety" in guards else None,
         )
         return self.ab.take(unit, choice.chosen, shares, self.now)
 

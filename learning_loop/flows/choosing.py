@@ -117,7 +117,7 @@ class Chooser:
         given = assigned(
             self._app, self._tests if mode != "shadow" else (), facts, context, unit=unit, execution_id=execution_id
         )
-        self._touched = self._touched or bool(given.draws)
+        self._touched = True
         if given.version is not None:
             return self._followed(given.version, given.arms, context, facts, [*given.draws])
         if not options:
@@ -188,6 +188,8 @@ class Chooser:
 
     def judge(self) -> None:
         from learning_loop.flows.ab_judging import judge
+        from learning_loop.flows.drift import notice
 
         with contextlib.suppress(WorkspaceError):  # another process is at it
             judge(self._app)
+        notice(self._app)

@@ -1,8 +1,7 @@
 """Evolution of strategies: where one could do better, changes are proposed, checked, and put to a test."""
 
-import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -10,25 +9,28 @@ from typing import Any, Protocol
 from learning_loop.app import App
 from learning_loop.errors import LearningLoopError, UsageError
 from learning_loop.experiments.moves import Move, Phase
-from learning_loop.features.conditions import CONTEXT, facts_of_context, holds, parse
+from learning_loop.features.conditions import facts_of_context
+from learning_loop.flows.ab_tests import POLICY as TEST
 from learning_loop.flows.ab_tests import experiments, start
-from learning_loop.flows.contributions import Contributions, Made, Past, past
+from learning_loop.flows.contributions import Made, Past, past
+from learning_loop.flows.drift import since_drift
 from learning_loop.flows.off_policy import evaluate
 from learning_loop.flows.points import standing
 from learning_loop.flows.strategies import DERIVED, in_force, load, rows_of, standing_of, standings
 from learning_loop.records import Event, Experience
 from learning_loop.settings import STRATEGY as POINT
+from learning_loop.settings import Evolution
 from learning_loop.strategies import Strategy, Version
 from learning_loop.strategies.analysis import Analysis, Ran, analysis_of
-from learning_loop.strategies.fitness import fitness
-from learning_loop.strategies.propose import PRIOR, UNTRIED, Gain, Proposal, Room, chosen, proposals
+from learning_loop.strategies.effects import Effects, options_of
+from learning_loop.strategies.propose import Proposal, Room, chosen, proposals
 from learning_loop.strategies.safety import faults, mark
-from learning_loop.strategies.strategy import DECOMPOSE, PARALLELIZE, RETRY, SELECT_AGENT
+from learning_loop.strategies.strategy import DECOMPOSE, RETRY, SELECT_AGENT
 
 EVOLUTION = "evolution"  # the kind of events about it; their subject is the strategy's slug
 DONE = ("started", "nothing")  # endings that count as an evolution: the next one waits for its days
-LEAST_CHOICES = 10  # that could have been otherwise, before they say anything of a change
-MOST_REPLAYED = 10_000  # runs, the newest
+LONGEST_WAIT_S = 60.0  # that a search suggests
+MOST_MODELLED = MOST_REPLAYED = 10_000  # runs, the newest
 LEAST_KNOWN = 100  # runs that a log must have that say something of a proposal, before it may refuse one
 
 
@@ -70,43 +72,66 @@ class Proposer(Protocol):
 
 def eligible(app: App, slug: str, found: Past | None = None) -> Eligibility:
     """Say whether a strategy may evolve; raise NotFoundError."""
-    settings, now = app.settings.strategies.evolution, app.clock()
-    stands = standing_of(app, slug)
+    settings = app.settings.strategies.evolution
+    if (waits := _waits(app, slug)) is not None:
+        return waits
+    found = found or lately(app)
+    known = [run.success for run in _runs_of(found, slug) if run.success is not None]
+    decisions = sum(_slug_of(made) == slug for of in found.by_point.values() for made in of)
+    rate = sum(known) / len(known) if known else None
+    if decisions < settings.least_decisions or rate is None:
+        status = "insufficient_data"
+        says = f"{decisions} decisions in {settings.within_days:g} days: {settings.least_decisions} are needed"
+    else:
+        status = "ok" if rate < settings.satisfied_at else "satisfactory"
+        says = f"{100 * rate:.0f} % of {len(known)} runs succeeded"
+    return Eligibility(status=status, says=says, decisions=decisions, success_rate=rate)
+
+
+def _waits(app: App, slug: str) -> Eligibility | None:
+    """Return why a strategy may not evolve now, whatever its runs say; None where they are to be asked."""
+    settings, stands = app.settings.strategies.evolution, standing_of(app, slug)
     if stands.current is None or stands.retired:
         return Eligibility(status="not_in_force", says=f"{slug} is not in force")
     evolved = [event.at for event in app.ledger.events(EVOLUTION, slug) if event.data["status"] in DONE]
-    if evolved and now - evolved[-1] < timedelta(days=settings.every_days):
-        return Eligibility(
-            status="too_recent", says=f"it evolved on {evolved[-1]:%Y-%m-%d}, less than {settings.every_days:g} days ago"
-        )
+    if evolved and app.clock() - evolved[-1] < timedelta(days=settings.every_days):
+        says = f"it evolved on {evolved[-1]:%Y-%m-%d}, less than {settings.every_days:g} days ago"
+        return Eligibility(status="too_recent", says=says)
     if any(test.slug == slug and test.phase is Phase.RUNNING for test in experiments(app).values()):
         return Eligibility(status="test_active", says="a test of it is under way")
-    found = found or past(app, now - timedelta(days=settings.within_days))
-    runs = _runs_of(found, slug)
-    decisions = sum(_slug_of(made) == slug for of in found.by_point.values() for made in of)
-    known = [run.success for run in runs if run.success is not None]
-    rate = sum(known) / len(known) if known else None
-    figures: dict[str, Any] = {"decisions": decisions, "success_rate": rate}
-    if decisions < settings.least_decisions or rate is None:
-        says = f"{decisions} decisions in {settings.within_days:g} days: {settings.least_decisions} are needed"
-        return Eligibility(status="insufficient_data", says=says, **figures)
-    if rate >= settings.satisfied_at:
-        return Eligibility(status="satisfactory", says=f"{100 * rate:.0f} % of {len(known)} runs succeeded", **figures)
-    return Eligibility(status="ok", says=f"{100 * rate:.0f} % of {len(known)} runs succeeded", **figures)
+    return None
+
+
+def lately(app: App) -> Past:
+    """Return the decisions that evolution looks at: those of so many days, and none from before a drift."""
+    return past(app, since_drift(app, app.clock() - timedelta(days=app.settings.strategies.evolution.within_days)))
 
 
 def evolve_due(app: App, proposers: Sequence[Proposer] = ()) -> list[Evolved]:
-    """Let every strategy evolve that may, one after the other; where strategies only watch, none."""
+    """Let strategies evolve that may, those with most failures first, as long as there is room for a test.
+
+    Where strategies only watch, none does.
+    """
     if standing(app, POINT).mode not in ("ab_test", "production"):
         return []
     load(app)
-    found, results = None, []
-    for slug, stands in standings(app).items():
-        if stands.current is not None and not stands.retired:
-            found = found or past(app, app.clock() - timedelta(days=app.settings.strategies.evolution.within_days))
-            if eligible(app, slug, found).ok:
-                results.append(evolve(app, slug, proposers=proposers, found=found))
+    room = app.settings.strategies.tests.at_once
+    room -= sum(test.phase is Phase.RUNNING for test in experiments(app).values())
+    may = [slug for slug in standings(app) if _waits(app, slug) is None]
+    if room <= 0 or not may:
+        return []
+    found, results = lately(app), list[Evolved]()
+    for slug in sorted(may, key=lambda slug: (-_failures(found, slug), slug)):
+        if room > 0 and eligible(app, slug, found).ok:
+            results.append(evolve(app, slug, proposers=proposers, found=found))
+            room -= results[-1].test is not None
     return results
+
+
+def _failures(found: Past, slug: str) -> int:
+    """Return how many failures a strategy is answerable for: where it was chosen, and not given by a test."""
+    chosen_ = [made for made in found.of(POINT) if made.decision.chosen.partition("@")[0] == slug]
+    return sum(made.record.success is False for made in chosen_ if not made.decision.policy.startswith(TEST))
 
 
 def evolve(
@@ -123,9 +148,9 @@ def evolve(
     What `proposers` say stands beside what past runs suggest; all of it must pass the same checks. With `force` it is not asked
     whether the strategy may evolve now. All that is written is written at once. Raise NotFoundError or UsageError.
     """
-    settings, now = app.settings.strategies.evolution, app.clock()
+    now = app.clock()
     load(app)
-    found = found or past(app, now - timedelta(days=settings.within_days))
+    found = found or lately(app)
     may = eligible(app, slug, found)
     if not may.ok and not (force and may.status in ("too_recent", "insufficient_data", "satisfactory")):
         return Evolved(slug=slug, status=may.status, says=may.says)
@@ -195,7 +220,7 @@ class _Look:
         self.analysis = analysis_of(self.runs)
         self.rejected = self._rejected()
         self.agents = list(dict.fromkeys(option for made in found.of(SELECT_AGENT) for option in made.decision.alternatives))
-        self._told: dict[str, Contributions] = {}
+        self.effects = self._effects()
 
     def proposed(self, proposers: Sequence[Proposer]) -> tuple[list[Proposal], tuple[tuple[str, str], ...]]:
         """Return the proposals that pass all checks, and why the others do not."""
@@ -213,7 +238,8 @@ class _Look:
             except LearningLoopError as error:
                 refused.append(("a proposer", str(error)))
         theirs = self._passing(found, max(most - 1, 1), refused)  # who proposes from outside never has all the places
-        own = proposals(self.parent.strategy, self.analysis, self._known, room, origin=DERIVED)
+        where = self.effects.contexts([run.facts for run in self.runs])
+        own = proposals(self.parent.strategy, self.analysis, self.effects, where, room, origin=DERIVED)
         return [*theirs, *self._passing(own, most - len(theirs), refused)], tuple(refused)
 
     def _passing(self, found: Sequence[Proposal], most: int, refused: list[tuple[str, str]]) -> list[Proposal]:
@@ -246,50 +272,17 @@ class _Look:
         versions = self.app.ledger.strategy_versions(tested)
         return {mark(Strategy.model_validate(version.document)) for version in versions.values()}
 
-    def _known(self, point: str, option: str, condition: str | None) -> Gain | None:
-        """Return how much better an option was than what the strategy does now, where it applies and a condition holds.
-
-        None where that is what it does now. What varies between projects counts against it: a change is to carry over to the next one.
-        """
-        if point not in self._told:
-            mine = self.parent.strategy.is_for
-            self._told[point] = Contributions(self.found.of(point, lambda made: mine(facts_of_context(made.decision.context))))
-        told = self._told[point]
-        now = self._does_now(point)
-        wanted = None if condition is None else parse(condition, sorts=(CONTEXT,))
-        contexts = [run.facts for run in self.runs if wanted is None or holds(wanted, run.facts)]
-        if contexts and point != RETRY and all(now(facts) == option for facts in contexts):
-            return None
-        if option not in told.options or not told.made:
-            return UNTRIED
-        column, values, scope = told.options.index(option), dict[str | None, list[float]](), 0
-        for row, made in enumerate(told.made):
-            facts = facts_of_context(made.decision.context)
-            before = now(facts)
-            if wanted is not None and not holds(wanted, facts):
-                continue
-            scope += 1
-            if before not in told.options:
-                continue
-            both = (told.probability[row, column], told.probability[row, told.options.index(before)])
-            if before != option and min(both) > 0:
-                gain = told.outcomes[row, column] - told.outcomes[row, told.options.index(before)]
-                values.setdefault(made.record.execution.project, []).append(float(gain))
-        fit = fitness(values)
-        if fit is None or fit.runs < LEAST_CHOICES:
-            return UNTRIED
-        part = fit.runs / scope  # in the other contexts nobody tried it: nothing is known of it there
-        return Gain(part * fit.value, math.hypot(part * fit.error, (1 - part) * PRIOR), fit.runs)
-
-    def _does_now(self, point: str) -> Callable[[Any], str]:
-        strategy = self.parent.strategy
-        policy = strategy.retry_policy
-        return {
-            DECOMPOSE: lambda _facts: strategy.decomposition_approach,
-            PARALLELIZE: lambda _facts: str(strategy.parallelism_config.max_parallel),
-            SELECT_AGENT: lambda facts: strategy.agents(facts, self.agents)[0],
-            RETRY: lambda _facts: "try again" if policy.max_attempts > 1 else "give up",
-        }[point]
+    def _effects(self) -> Effects:
+        """Return what all versions' parts seem to do, the newest runs counting."""
+        made = self.found.of(POINT)[-MOST_MODELLED:]
+        kept = self.app.ledger.strategy_versions(list({one.decision.chosen for one in made}))
+        versions = {name: Strategy.model_validate(version.document) for name, version in kept.items()}
+        runs = []
+        for one in made:
+            facts = facts_of_context(one.decision.context)
+            if (strategy := versions.get(one.decision.chosen)) is not None:
+                runs.append((facts, options_of(strategy, facts, self.agents), one.experience.reward))
+        return Effects(runs)
 
     def _tuned(self) -> dict[str, Any]:
         """Return numbers for patience and parallelism that a search over all versions of the strategy so far suggests."""
@@ -301,7 +294,7 @@ class _Look:
             if made.decision.chosen.partition("@")[0] == self.slug:
                 runs.setdefault(made.decision.chosen, []).append(made.experience.reward)
         versions = self.app.ledger.strategy_versions(list(runs))
-        space = _space(self.parent.strategy, self.settings.most_parallel, self.settings.most_attempts)
+        space = _space(self.parent.strategy, self.settings)
         seed = len(self.app.ledger.events(EVOLUTION, self.slug))
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
         for name, rewards in runs.items():
@@ -414,17 +407,17 @@ def numbers_of(strategy: Strategy) -> dict[str, Any]:
     return {
         "max_parallel": strategy.parallelism_config.max_parallel,
         "max_attempts": policy.max_attempts,
-        "wait_s": max(policy.wait_s, 0.1),
+        "wait_s": max(policy.wait_s, 0.01),
     }
 
 
-def _space(strategy: Strategy, most_parallel: int, most_attempts: int) -> dict[str, Any]:
+def _space(strategy: Strategy, limits: Evolution) -> dict[str, Any]:
     """Return which numbers are searched over: those that matter for what the strategy does."""
     from optuna.distributions import FloatDistribution, IntDistribution
 
-    found: dict[str, Any] = {"max_attempts": IntDistribution(1, most_attempts)}
+    found: dict[str, Any] = {"max_attempts": IntDistribution(1, limits.most_attempts)}
     if strategy.retry_policy.max_attempts > 1:
-        found["wait_s"] = FloatDistribution(0.1, 60.0, log=True)
+        found["wait_s"] = FloatDistribution(0.01, min(LONGEST_WAIT_S, limits.longest_timeout_s), log=True)
     if strategy.decomposition_approach != "single":
-        found["max_parallel"] = IntDistribution(1, most_parallel, log=True)
+        found["max_parallel"] = IntDistribution(1, limits.most_parallel, log=True)
     return found

@@ -25,6 +25,7 @@ from learning_loop.workspace.versions import folder_of, load_version, save_versi
 LOOK_S = 1.0  # how long it is believed who chooses, before the ledger is asked again
 KEEP_EVERY = 200  # choices learned from before what is learned is written down
 LIVE = "live"  # where what goes on learning is kept, and how its names begin
+DRIFT = "drift"  # the kind of events that say from where on choices count, see `flows/drift.py`
 POLICY, CLIMB = "policy", "ramp"  # kinds of events: what was said of a point, and how far its ramp has come
 FALLBACK = "fallback"
 PAUSE_S = 30.0  # that a policy does not choose after it took too long
@@ -219,6 +220,7 @@ class DecisionPoint:
         self.incumbent: Policy | None = None
         self._learning = threading.Lock()
         self._loaded: tuple[str | None, str | None] = (None, None)
+        self._drifted = 0
         self._place, self._since = Place(), 0
         self._looked_at = -LOOK_S
         self._paused: dict[Policy, float] = {}  # until when what took too long does not choose
@@ -244,8 +246,9 @@ class DecisionPoint:
             self._read_rules = True
             self.rules = guard.attempt(f"rules of {self.point}", warnings, self._ruled)
         wanted = (None, None) if now.mode == "disabled" else (now.version, now.incumbent)
-        if wanted != self._loaded:
-            self._loaded = wanted
+        drifted = self.app.ledger.last_event(DRIFT)
+        if wanted != self._loaded or drifted != self._drifted:
+            self._loaded, self._drifted = wanted, drifted
             self.learner, self.incumbent = [
                 guard.attempt(f"policy of {self.point}", warnings, partial(self._load, version)) for version in wanted
             ]
@@ -378,7 +381,13 @@ class DecisionPoint:
             "start": None if self.rules is None else f"{self.settings.pseudo:g} of {self.rules.version}",
             "reward": reward,
             "bounds": bounds,
+            "since": self._began(),
         }
+
+    def _began(self) -> int:
+        """Return the place in the ledger from which on choices count: after a drift, what came before does not any more."""
+        found = self.app.ledger.events(DRIFT, self.point, last=1)
+        return int(found[0].data["outcome"]) if found else 0
 
     def _load(self, version: str | None) -> Policy | None:
         folder = folder_of(self.app.workspace, self.point)
@@ -386,7 +395,7 @@ class DecisionPoint:
             return None
         if version == self.live:
             made = beginner(self.settings, self.rules)
-            self._place, self._since = Place(), 0
+            self._place, self._since = Place(self._began()), 0
             try:
                 state, about = load_version(folder / LIVE)
                 if self._made().items() <= about.items():

@@ -1,6 +1,6 @@
 """Reflection: each trigger looks at the evidence and writes its note."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -9,6 +9,7 @@ from learning_loop.app import App
 from learning_loop.capture import digest
 from learning_loop.errors import NoteError, NotFoundError
 from learning_loop.flows.remember import note_name, remember
+from learning_loop.flows.wording import ToWord, Wordings, worded
 from learning_loop.ledger import EVERYTHING, Filter
 from learning_loop.records import Decision, ExecutionRecord, Finding, Kind, Outcome, Phase, RootCause
 from learning_loop.reflection import (
@@ -50,6 +51,7 @@ class Reflector:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._wordings = Wordings(app)
         self._examined: dict[Kind, _Examined] = {}
         self._actions: Mapping[str, Callable[[Outcome, str, Reflection], None]] = {
             "mandatory_reflection": self._mandatory_reflection,
@@ -104,10 +106,27 @@ class Reflector:
         record = self._app.ledger.execution(outcome.execution_id)
         cause = self._analyse(record)
         kind, advice = record.execution.kind, improvements(cause.findings)
+        subject = f"failure:{kind.key}:{cause.fingerprint or 'low score'}"
+        path = self._write(record, cause, advice, reason, subject)
+        self._wordings.add(
+            ToWord(subject, str(kind), cause, tuple(advice)),
+            lambda: self._write(record, cause, advice, reason, subject, anew=False),
+        )
+        scored = f"scored {record.score.overall:.0f}" if record.score and record.score.overall is not None else ""
+        ended = scored if record.outcome and record.outcome.success else record.status
+        into.learnings.append(f"{kind} {ended}: {cause.summary}")
+        into.improvements += advice
+        into.notes.append(path)
+
+    def _write(
+        self, record: ExecutionRecord, cause: RootCause, advice: Sequence[str], reason: str, subject: str, *, anew: bool = True
+    ) -> str:
+        """Write the note on a failure, with what a language model made of its words where one did; return its path."""
+        kind = record.execution.kind
         title = f"{kind}: {cause.summary}"[:160]
-        path = remember(
+        return remember(
             self._app,
-            subject=f"failure:{kind.key}:{cause.fingerprint or 'low score'}",
+            subject=subject,
             folder="memory/short-term",
             name=note_name(self._app, title),
             meta={
@@ -119,15 +138,17 @@ class Reflector:
                 "summary": "; next time: ".join([cause.summary, *advice[:1]]),
             },
             body=lambda front: self._app.templates.render(
-                "notes/reflection.md.j2", front=front, record=record, cause=cause, reason=reason, improvements=advice
+                "notes/reflection.md.j2",
+                front=front,
+                record=record,
+                cause=cause,
+                reason=reason,
+                improvements=advice,
+                wording=worded(self._app, subject, cause),
             ),
             execution=record.execution,
+            anew=anew,
         )
-        scored = f"scored {record.score.overall:.0f}" if record.score and record.score.overall is not None else ""
-        ended = scored if record.outcome and record.outcome.success else record.status
-        into.learnings.append(f"{kind} {ended}: {cause.summary}")
-        into.improvements += advice
-        into.notes.append(path)
 
     # ------------------------------------------------------------------------------------------------------- template
 

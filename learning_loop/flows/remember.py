@@ -28,7 +28,7 @@ def remember(app: App, **finding: Any) -> str:
         return note.path
 
 
-def composed(
+def composed(  # noqa: PLR0913  (what there is to say of a note)
     app: App,
     *,
     subject: str,
@@ -38,11 +38,13 @@ def composed(
     body: Callable[[Mapping[str, Any]], str],
     execution: Execution | None = None,
     fixed_path: str | None = None,
+    anew: bool = True,
 ) -> tuple[Note, NoteVersion]:
     """Return the note to write on a subject, and the version of it for the ledger; nothing is written.
 
     The loop's own note on that subject is revised (its evidence grows); one that a person changed stays as it is, and what
-    would have been written becomes a proposal beside it. `body` gets the front matter, evidence and count included.
+    would have been written becomes a proposal beside it. `body` gets the front matter, evidence and count included. What was
+    not found `anew` is written otherwise, and counts no more than before.
     """
     note, versions = _current(app, subject, fixed_path)
     if note is not None and digest_of(note.content) not in {version.digest for version in versions}:
@@ -56,10 +58,11 @@ def composed(
             body=body,
             execution=execution,
             fixed_path=beside,
+            anew=anew,
         )
     known = dict(note.meta) if note else {}
     given = {key: value for key, value in meta.items() if value is not None and key != "evidence"}
-    front = {**_front(app, known, meta, execution), **given}
+    front = {**_front(app, known, meta, execution, anew=anew), **given}
     front = app.redact(front)
     text = app.redact(body(front))
     if note is None:
@@ -101,7 +104,9 @@ def place_of(app: App, version: NoteVersion) -> str:
     return path
 
 
-def _front(app: App, known: Mapping[str, Any], meta: Mapping[str, Any], execution: Execution | None) -> dict[str, Any]:
+def _front(
+    app: App, known: Mapping[str, Any], meta: Mapping[str, Any], execution: Execution | None, *, anew: bool
+) -> dict[str, Any]:
     now = app.clock()
     evidence = [str(item) for item in known.get("evidence") or ()]
     fresh = [item for item in meta.get("evidence") or ([execution.id] if execution else []) if item not in evidence]
@@ -113,7 +118,7 @@ def _front(app: App, known: Mapping[str, Any], meta: Mapping[str, Any], executio
     if execution:
         front |= {"task_type": execution.task_type, "component": execution.component, "project": execution.project}
     front["tags"] = list(meta.get("tags") or known.get("tags") or ())
-    front["seen"] = int(known.get("seen") or 0) + max(len(fresh), 1)
+    front["seen"] = int(known.get("seen") or 0) + (max(len(fresh), 1) if anew else 0)
     front["status"] = known.get("status") or "active"
     return {**front, "evidence": (evidence + fresh)[-MOST_EVIDENCE:]}
 

@@ -27,6 +27,7 @@ from learning_loop.patterns.find import Found, find_patterns, review_patterns
 from learning_loop.records import ByKey, Event, Observation, Pattern
 from learning_loop.rules import Change, Rule, plan_changes, proposals, said
 from learning_loop.rules.changes import Plan as RulePlan
+from learning_loop.rules.propose import Proposal
 from learning_loop.synthesis import Period, metrics_of, outlook, week_of
 from learning_loop.synthesis.charts import charts
 from learning_loop.synthesis.periods import parse_week, weeks_between
@@ -76,7 +77,7 @@ def synthesize(app: App, period: Period | None = None, *, dry_run: bool = False)
         done = app.ledger.events("synthesis", chosen.label, last=1)
         if done and done[0].data["inputs"] == inputs and (app.workspace.root / done[0].data["result"]["report"]).is_file():
             return _result(done[0].data["result"], changed=False)
-        result, plan = _Week(app, chosen, zone, inputs).carry_out()
+        result, plan = _Week(app, chosen, zone, inputs, asks=not dry_run).carry_out()
         if dry_run:
             return result
         plan.commit(chosen.label)
@@ -118,8 +119,8 @@ def _inputs(app: App, period: Period) -> str:
 class _Week:
     """One synthesis under way: what is known of the period, and what is to change."""
 
-    def __init__(self, app: App, period: Period, zone: ZoneInfo, inputs: str) -> None:
-        self.app, self.period, self.zone, self.inputs = app, period, zone, inputs
+    def __init__(self, app: App, period: Period, zone: ZoneInfo, inputs: str, *, asks: bool) -> None:
+        self.app, self.period, self.zone, self.inputs, self.asks = app, period, zone, inputs, asks
         self.now = app.clock()
         self.plan = Plan(app)
         self.rule_paths: dict[str, str] = {}
@@ -297,7 +298,7 @@ class _Week:
         why |= dict.fromkeys(found.superseded, "another pattern says it better")
         planned = plan_changes(
             rules,
-            proposals(found.patterns, settable=settings.settable),
+            self._proposed(found, rules),
             fallen=why,
             rejected=self._rejected(rules),
             most_new=settings.most_new,
@@ -309,8 +310,20 @@ class _Week:
             said_of = {name: getattr(change, name) for name in ("action", "key", "reason", "title", "before", "after")}
             was = change.rule.plain() if change.rule is not None else None
             data = {**said_of, "week": self.period.label, "path": path, "effect": effect, "by": "loop", "was": was}
+            data["origin"] = change.proposal.origin if change.proposal is not None else None
             self.plan.rows.append(Event(kind="rule_change", subject=rule_id, at=self.now, data=data))
         return planned
+
+    def _proposed(self, found: Found, rules: Sequence[Rule]) -> list[Proposal]:
+        """Return the rules that patterns suggest, and those that a language model proposes for patterns without one."""
+        own = proposals(found.patterns, settable=self.app.settings.rules.settable)
+        ruled = {rule.pattern for rule in rules if rule.pattern} | {proposal.pattern for proposal in own}
+        if not self.asks:
+            return own
+        from learning_loop.flows.modelling import rule_proposals
+
+        budget = f"{self.period.label} {self.inputs}"
+        return [*own, *rule_proposals(self.app, found, ruled, budget=budget, warnings=self.plan.faults)]
 
     def _change_rule(self, change: Change) -> tuple[str, str]:
         """Write the note of a rule that is added or revised, or retire it; return its path and id."""

@@ -20,6 +20,13 @@ def runs_deciding(connection: sa.Connection, point: str, place: int, limit: int)
     return [(row[0], row[1]) for row in connection.execute(wanted)]
 
 
+def places_deciding(connection: sa.Connection, point: str, place: int) -> list[tuple[int, str]]:
+    """Return (place, id) of all runs that ended after a place and in which something was chosen at a point, in that order."""
+    joined = tables.decisions.join(tables.outcomes, _O.execution_id == _D.execution_id)
+    wanted = sa.select(_O.seq, _O.execution_id).select_from(joined).where(_D.point == point, _O.seq > place, *counted())
+    return [(row[0], row[1]) for row in connection.execute(wanted.distinct().order_by(_O.seq))]
+
+
 def runs_at(connection: sa.Connection, points: Sequence[str], since: datetime, most: int) -> list[str]:
     """Return the newest runs that started since then, have ended, and in which something was chosen at any of these points."""
     joined = tables.outcomes.join(tables.executions, tables.executions.c.id == _O.execution_id)

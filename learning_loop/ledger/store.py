@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from learning_loop.errors import LedgerError, NotFoundError
 from learning_loop.ledger import tables
-from learning_loop.ledger.deciding import credited, runs_at, runs_deciding
+from learning_loop.ledger.deciding import credited, places_deciding, runs_at, runs_deciding
 from learning_loop.ledger.exposing import exposed_since, newest_exposed
 from learning_loop.ledger.observing import observations
 from learning_loop.ledger.selection import EXCLUDED, Filter, conditions, counted, course, of_kind, tally, verdict
@@ -354,6 +354,11 @@ class Ledger:
         """Return (place, id) of ended runs, in that order, in which something was chosen at a decision point."""
         with self._read() as connection:
             return runs_deciding(connection, point, after, limit)
+
+    def places_deciding(self, point: str, *, after: int) -> list[tuple[int, str]]:
+        """Return (place, id) of all runs that ended after a place and chose something at a decision point, in that order."""
+        with self._read() as connection:
+            return places_deciding(connection, point, after)
 
     def runs_at(self, points: Sequence[str], *, since: datetime, most: int) -> list[str]:
         """Return the newest ended runs since then in which something was chosen at any of these points, in their order."""

@@ -64,7 +64,7 @@ def choice_of(pattern: str) -> Choice | None:
 class Proposal:
     """A rule that a pattern suggests.
 
-    `key` is what it is remembered by; `effect` and `low`, its lower bound, say how strong it is.
+    `key` is what it is remembered by; `effect` and `low`, its lower bound, say how strong it is; `origin` is who made it.
     """
 
     key: str
@@ -76,6 +76,7 @@ class Proposal:
     effect: float
     low: float | None
     executions: tuple[str, ...]
+    origin: str = "patterns"
 
 
 def proposals(patterns: Sequence[Pattern], *, settable: Sequence[str] = ()) -> list[Proposal]:

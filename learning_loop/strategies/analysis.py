@@ -90,13 +90,14 @@ def _extents(runs: Sequence[Ran]) -> dict[str, np.ndarray[tuple[int], np.dtype[n
         for name, value in run.facts.items():
             if name.startswith(f"{CONTEXT}.") and name not in ONES:
                 values.setdefault(name, Counter()).update(value if isinstance(value, tuple) else (value,))
-    found = {}
+    found, marks = {}, set[bytes]()
     for name, counts in sorted(values.items()):
         if len(counts) > COARSE:
             continue
         for value in sorted(counts):
             extent = np.array([_has(run.facts.get(name), value) for run in runs])
-            if LEAST_RUNS <= extent.sum() <= len(runs) - LEAST_RUNS:
+            if LEAST_RUNS <= extent.sum() <= len(runs) - LEAST_RUNS and extent.tobytes() not in marks:
+                marks.add(extent.tobytes())
                 found[f"{quoted(name)} = {quoted(value)}"] = extent
     return found
 

@@ -1,46 +1,22 @@
 """Changes to a strategy that past runs suggest, the most promising first; without any model."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from learning_loop.features.conditions import CONTEXT, holds, parse, quoted
 from learning_loop.records import slug as slugged
 from learning_loop.settings import Evolution
-from learning_loop.strategies.analysis import Analysis
-from learning_loop.strategies.strategy import (
-    APPROACHES,
-    DECOMPOSE,
-    PARALLELIZE,
-    RETRY,
-    SELECT_AGENT,
-    AgentRule,
-    Strategy,
-    version_of,
-)
+from learning_loop.strategies.analysis import ONES, Analysis
+from learning_loop.strategies.effects import Context, Effects, Gain
+from learning_loop.strategies.strategy import APPROACHES, AgentRule, Strategy, version_of
 
-PRIOR = 0.08  # standard deviation of what a change does, in the reward's range, before anything is known of it
 CURIOSITY = 0.5  # standard deviations of what is not known that count as gain
+BOLD = 0.25  # of them that a part of a change of several parts must promise
 LEAST_PART = 0.1  # of the runs that a change is for
 SPLIT = 0.01  # that a strategy of its own for a part of the work must gain more than a change of the whole
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """What choices so far say of a change: how much better it was, with the standard error, over so many choices."""
-
-    value: float
-    error: float
-    choices: int
-
-    def shrunk(self) -> tuple[float, float]:
-        """Return mean and standard deviation of what is believed, beginning at no effect."""
-        precision = 1 / PRIOR**2 + (1 / self.error**2 if self.choices else 0.0)
-        return self.value / self.error**2 / precision if self.choices else 0.0, math.sqrt(1 / precision)
-
-
-UNTRIED = Gain(0.0, math.inf, 0)
-Known = Callable[[str, str, str | None], Gain | None]
+NUMBERS = 0.02  # what a search over numbers is worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +24,7 @@ class Proposal:
     """A changed strategy, why, and what it is hoped to improve.
 
     `worth` is how soon a test would show that: the effect that is believed in, by the root of the share of the runs it is for.
+    `part` is what it changes.
     """
 
     strategy: Strategy
@@ -56,16 +33,6 @@ class Proposal:
     origin: str
     worth: float
     part: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """One change, of the whole strategy or of what it does where a condition holds."""
-
-    part: str
-    option: str
-    update: Mapping[str, Any]
-    condition: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,83 +45,172 @@ class Room:
     limits: Evolution
 
 
-def proposals(parent: Strategy, analysis: Analysis, known: Known, room: Room, *, origin: str) -> list[Proposal]:
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The work a change is for: all that the strategy is for, or that where a condition holds too."""
+
+    condition: str | None
+    where: Mapping[Context, int]
+    part: float
+
+
+def proposals(
+    parent: Strategy, analysis: Analysis, effects: Effects, where: Mapping[Context, int], room: Room, *, origin: str
+) -> list[Proposal]:
     """Return changes worth a test, the most promising first.
 
-    `known` says what choices so far say of an option at a decision point, where a condition holds; None where it is what is
-    done there now. A change that was never tried is worth what is not known of it. Where runs fail more often, changes are sought for those alone, as strategies of
-    their own.
+    What `effects` say of runs so far is what is believed; what was never tried is worth what is not known of it. Each part is
+    changed by itself, and all together that promise something; for all the work, and for the parts of it in which runs fail
+    more often or that are met often enough, then as a strategy of its own.
     """
-    where = [pattern.condition for pattern in analysis.patterns]
-    where += [condition for condition, part in analysis.conditions.items() if part >= LEAST_PART and condition not in where]
-    found = [
-        _made(parent, change, gain, analysis, origin)
-        for condition in (None, *where)
-        for change in _changes(parent, condition, room, passing=analysis.passing)
-        if (gain := known(change.part, change.option, condition)) is not None
-    ]
+    conditions = [pattern.condition for pattern in analysis.patterns]
+    conditions += [name for name, part in analysis.conditions.items() if part >= LEAST_PART and name not in conditions]
+    found: dict[str, Proposal] = {}
+    for scope in _scopes(where, conditions):
+        for part, made in _candidates(parent, effects, scope, room, passing=analysis.passing):
+            own = _as_own(parent, made, scope) if scope.condition is not None and part != AGENTS else made
+            gain = effects.compare(made, parent, scope.where, room.agents)
+            if gain is not None:
+                one = _proposal(parent, own, part, gain, scope, analysis, origin)
+                found.setdefault(version_of(own), one)
     if room.tuned:
-        found.append(_tuned(parent, room.tuned, origin))
-    return sorted(found, key=lambda one: -one.worth)
+        tuned = _tuned(parent, room.tuned, origin)
+        found.setdefault(version_of(tuned.strategy), tuned)
+    return sorted(found.values(), key=lambda one: -one.worth)
 
 
-def _changes(parent: Strategy, condition: str | None, room: Room, *, passing: float) -> Iterator[_Change]:
+APPROACH, AGENTS, ATTEMPTS, PARALLEL, SEVERAL, SEARCH = "approach", "agents", "attempts", "parallelism", "several", "numbers"
+
+
+def _scopes(where: Mapping[Context, int], conditions: Sequence[str]) -> Iterator[_Scope]:
+    total = sum(where.values())
+    yield _Scope(None, where, 1.0)
+    for condition in conditions:
+        wanted = parse(condition, sorts=(CONTEXT,))
+        inside = {context: count for context, count in where.items() if holds(wanted, dict(context))}
+        if inside:
+            yield _Scope(condition, inside, sum(inside.values()) / total)
+
+
+def _candidates(
+    parent: Strategy, effects: Effects, scope: _Scope, room: Room, *, passing: float
+) -> Iterator[tuple[str, Strategy]]:
+    """Yield single changes, and the change of all parts that promise something."""
+    together = parent
+    for part, options in _options(parent, effects, scope, room, passing=passing).items():
+        believed = []
+        for made in options:
+            yield part, made
+            if (gain := effects.compare(made, parent, scope.where, room.agents)) is not None:
+                believed.append((gain.value - BOLD * gain.error, made))
+        best = max(believed, key=lambda one: one[0], default=(0.0, parent))
+        if best[0] > 0:
+            changed = [name for name in Strategy.model_fields if getattr(best[1], name) != getattr(parent, name)]
+            together = together.model_copy(update={name: getattr(best[1], name) for name in changed})
+    yield SEVERAL, together
+
+
+def _options(parent: Strategy, effects: Effects, scope: _Scope, room: Room, *, passing: float) -> dict[str, list[Strategy]]:
+    """Return what else each part could be."""
+    found: dict[str, list[Strategy]] = {}
+
+    def add(part: str, **update: Any) -> None:
+        made = parent.model_copy(update=update)
+        if made != parent:
+            found.setdefault(part, []).append(made)
+
     for approach in APPROACHES if room.decomposes else ():
-        if approach != parent.decomposition_approach:
-            yield _Change(DECOMPOSE, approach, {"decomposition_approach": approach}, condition)
-    for agent in room.agents:
-        rule = AgentRule(when=condition, take=(agent,))
-        kept = tuple(each for each in parent.agent_selection_rules if each.when != condition)
-        rules = (rule, *kept) if condition is not None else (*[each for each in kept if each.when is not None], rule)
-        if rules != parent.agent_selection_rules:
-            yield _Change(SELECT_AGENT, agent, {"agent_selection_rules": rules}, condition)
+        add(APPROACH, decomposition_approach=approach)
+    for rules in _agent_rules(parent, effects, scope, room):
+        add(AGENTS, agent_selection_rules=rules)
     policy = parent.retry_policy
-    if passing and policy.max_attempts < room.limits.most_attempts:
-        more = policy.model_copy(update={"max_attempts": policy.max_attempts + 1})
-        yield _Change(RETRY, "try again", {"retry_policy": more}, condition)
-    if policy.max_attempts > 1:
-        fewer = policy.model_copy(update={"max_attempts": policy.max_attempts - 1})
-        yield _Change(RETRY, "give up", {"retry_policy": fewer}, condition)
-    if parent.decomposition_approach != "single":
-        now = parent.parallelism_config
-        for at_once in {min(2 * now.max_parallel, room.limits.most_parallel), max(now.max_parallel // 2, 1)} - {
-            now.max_parallel
-        }:
-            config = now.model_copy(update={"max_parallel": at_once})
-            yield _Change(PARALLELIZE, str(at_once), {"parallelism_config": config}, condition)
+    most = room.limits.most_attempts if passing else policy.max_attempts
+    for attempts in {policy.max_attempts + 1, policy.max_attempts + 2, policy.max_attempts - 1}:
+        if 1 <= attempts <= most:
+            add(ATTEMPTS, retry_policy=policy.model_copy(update={"max_attempts": attempts}))
+    now = parent.parallelism_config
+    for at_once in {min(2 * now.max_parallel, room.limits.most_parallel), max(now.max_parallel // 2, 1)}:
+        if parent.decomposition_approach != "single":
+            add(PARALLEL, parallelism_config=now.model_copy(update={"max_parallel": at_once}))
+    return found
 
 
-def _made(parent: Strategy, change: _Change, gain: Gain, analysis: Analysis, origin: str) -> Proposal:
-    """Return a change as a strategy, with what it promises."""
-    condition, own = change.condition, change.part != SELECT_AGENT and change.condition is not None
-    mean, spread = gain.shrunk()
-    part = analysis.conditions.get(condition, 1.0) if condition is not None else 1.0
-    made = parent.model_copy(update=dict(change.update))
-    if own and condition is not None:
-        rules = (*parent.context_rules, condition)
-        made = made.model_copy(update={"context_rules": rules, "rank": max(parent.rank - 1, 0)})
-        slug = slugged(f"{parent.slug} {condition.partition('.')[2]} {change.option}", 60)
-        made = made.model_copy(update={"slug": slug, "name": f"{parent.name}: {change.option} where {condition}"[:200]})
-    told = (
-        f"it was {gain.value:+.2f} of the reward's range better there (standard error {gain.error:.2f}, {gain.choices} choices)"
-        if gain.choices
-        else "it was never tried there"
-    )
-    pattern = next((one for one in analysis.patterns if one.condition == condition), None)
-    why = f"{_named(change)}: {told}." + (f" {pattern.says.capitalize()}." if pattern is not None else "")
+def _agent_rules(parent: Strategy, effects: Effects, scope: _Scope, room: Room) -> Iterator[tuple[AgentRule, ...]]:
+    """Yield whom to take: one agent for all of the work, and for each feature of contexts the best agent for each value."""
+    alone = [name for name in room.agents if len(room.agents) > 1]
+    before = parent.agent_selection_rules
+    for agent in alone:
+        if scope.condition is None:
+            yield (*(rule for rule in before if rule.when is not None), AgentRule(take=(agent,)))
+        else:
+            kept = tuple(rule for rule in before if rule.when != scope.condition)
+            yield (AgentRule(when=scope.condition, take=(agent,)), *kept)
+    for feature in effects.features if alone and scope.condition is None else ():
+        values = sorted({value for context in scope.where for value in [dict(context).get(feature)] if isinstance(value, str)})
+        if feature in ONES or len(values) < 2:
+            continue
+        rules = []
+        for value in values:
+            inside = {context: count for context, count in scope.where.items() if dict(context).get(feature) == value}
+            best = max(alone, key=lambda agent: _believed(parent, (AgentRule(take=(agent,)),), effects, inside, room))
+            rules.append(AgentRule(when=f"{quoted(feature)} = {quoted(value)}", take=(best,)))
+        if len({rule.take for rule in rules}) > 1:
+            yield tuple(rules)
+
+
+def _believed(
+    parent: Strategy, rules: tuple[AgentRule, ...], effects: Effects, where: Mapping[Context, int], room: Room
+) -> float:
+    gain = effects.compare(parent.model_copy(update={"agent_selection_rules": rules}), parent, where, room.agents)
+    return 0.0 if gain is None else gain.value
+
+
+def _as_own(parent: Strategy, made: Strategy, scope: _Scope) -> Strategy:
+    """Return a change as a strategy of its own, for a part of the work alone."""
+    condition = str(scope.condition)
+    update = {
+        "context_rules": (*parent.context_rules, condition),
+        "rank": max(parent.rank - 1, 0),
+        "slug": slugged(f"{parent.slug} {condition.partition('.')[2]} {_told(parent, made)}", 60),
+        "name": f"{parent.name}, where {condition}"[:200],
+    }
+    return made.model_copy(update=update)
+
+
+def _proposal(
+    parent: Strategy, made: Strategy, part: str, gain: Gain, scope: _Scope, analysis: Analysis, origin: str
+) -> Proposal:
+    """Return a change as a proposal, with what it promises."""
+    own = made.slug != parent.slug
+    where = f" where {scope.condition}" if scope.condition is not None else ""
+    tried = "nobody did so yet" if not gain.runs else f"{gain.runs} runs did so"
+    told = f"runs so far suggest {gain.value:+.2f} of the reward's range, give or take {gain.error:.2f}; {tried}"
+    pattern = next((one for one in analysis.patterns if one.condition == scope.condition), None)
+    why = f"{_told(parent, made)}{where}: {told}." + (f" {pattern.says.capitalize()}." if pattern is not None else "")
     return Proposal(
         strategy=Strategy.model_validate({**made.model_dump(mode="json"), "reasoning": why}),
         reasoning=why,
-        expected_improvement=f"success, by {mean:+.2f} (give or take {spread:.2f}) in {100 * part:.0f} % of the runs",
+        expected_improvement=f"reward, by {gain.value:+.2f} of its range in {100 * scope.part:.0f} % of the runs",
         origin=origin,
-        worth=math.sqrt(part) * (mean + CURIOSITY * spread) - SPLIT * own,
-        part=change.part,
+        worth=math.sqrt(scope.part) * (gain.value + CURIOSITY * gain.error) - SPLIT * own,
+        part=part,
     )
 
 
-def _named(change: _Change) -> str:
-    what = change.part.partition(":")[2].replace("_", " ")
-    return f"{what} → {change.option}" + (f" where {change.condition}" if change.condition else "")
+def _told(parent: Strategy, made: Strategy) -> str:
+    """Return what one strategy does otherwise than another."""
+    found: list[str] = []
+    if made.decomposition_approach != parent.decomposition_approach:
+        found.append(made.decomposition_approach)
+    if made.agent_selection_rules != parent.agent_selection_rules:
+        rules = (f"{rule.take[0]}{f' for {rule.when}' if rule.when else ''}" for rule in made.agent_selection_rules)
+        found.append(", ".join(rules) or "any agent")
+    for name, value in made.retry_policy.model_dump().items():
+        if value != getattr(parent.retry_policy, name):
+            found.append(f"{name.replace('_', ' ')} {value}")
+    if made.parallelism_config != parent.parallelism_config:
+        found.append(f"{made.parallelism_config.max_parallel} at a time")
+    return "; ".join(found)
 
 
 def _tuned(parent: Strategy, tuned: Mapping[str, Any], origin: str) -> Proposal:
@@ -166,25 +222,23 @@ def _tuned(parent: Strategy, tuned: Mapping[str, Any], origin: str) -> Proposal:
             "parallelism_config": parent.parallelism_config.model_copy(update=parallel),
         }
     )
-    said = ", ".join(f"{name} {value:g}" for name, value in tuned.items())
-    why = f"Numbers that a search over the versions so far suggests: {said}."
+    why = f"{_told(parent, made) or 'the same numbers'}: what a search over the versions so far suggests."
     return Proposal(
         strategy=Strategy.model_validate({**made.model_dump(mode="json"), "reasoning": why}),
         reasoning=why,
-        expected_improvement="the reward as a whole: time, attempts and success",
+        expected_improvement="the reward as a whole: success, attempts and time",
         origin=origin,
-        worth=PRIOR / 4,
-        part="numbers",
+        worth=NUMBERS,
+        part=SEARCH,
     )
 
 
 def chosen(found: Sequence[Proposal], most: int) -> list[Proposal]:
-    """Return the most promising proposals, each of another kind of change as far as there are others."""
+    """Return the most promising proposals, each changing something else as far as there are others."""
     kept: list[Proposal] = []
     for fresh in (True, False):
         for one in found:
-            if len(kept) < most and all(version_of(one.strategy) != version_of(other.strategy) for other in kept):
-                scope = (one.part, one.strategy.context_rules)
-                if not fresh or scope not in [(other.part, other.strategy.context_rules) for other in kept]:
-                    kept.append(one)
+            again = any(version_of(one.strategy) == version_of(other.strategy) for other in kept)
+            if len(kept) < most and not again and not (fresh and one.part in [other.part for other in kept]):
+                kept.append(one)
     return kept

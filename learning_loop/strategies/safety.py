@@ -36,9 +36,10 @@ def faults(
         found.append(f"it does more than {limits.most_parallel} parts at once")
     if made.retry_policy.max_attempts > max(limits.most_attempts, parent.retry_policy.max_attempts):
         found.append(f"it tries more than {limits.most_attempts} times")
-    waits = (made.retry_policy.timeout_s, made.retry_policy.longest_wait_s, made.retry_policy.wait_s)
-    if max(wait or 0.0 for wait in waits) > limits.longest_timeout_s:
-        found.append(f"it waits longer than {limits.longest_timeout_s:g} s")
+    new, old = made.retry_policy, parent.retry_policy
+    for name in ("timeout_s", "longest_wait_s", "wait_s"):
+        if (getattr(new, name) or 0.0) > max(limits.longest_timeout_s, getattr(old, name) or 0.0):
+            found.append(f"its {name} is longer than {limits.longest_timeout_s:g} s")
     named = {agent for rule in made.agent_selection_rules for agent in rule.take}
     before = {agent for rule in parent.agent_selection_rules for agent in rule.take}
     if strangers := sorted(named - set(agents) - before):

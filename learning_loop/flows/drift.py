@@ -1,0 +1,78 @@
+"""Drift: noticing that what strategies earn has become less, so that what was learned before does not count any more."""
+
+from datetime import datetime
+from hashlib import blake2b
+
+from learning_loop.app import App
+from learning_loop.flows.experience import Log
+from learning_loop.flows.points import DRIFT
+from learning_loop.records import Event
+from learning_loop.settings import STRATEGY as POINT
+from learning_loop.stats.conformal import worsened
+
+SEGMENT = 500  # runs after which what is looked at begins anew, so that twice as many are looked at, at most
+FEW = 60  # runs before which nothing is said
+
+
+def last_drift(app: App, point: str = POINT) -> Event | None:
+    """Return the newest drift that was noticed at a point."""
+    found = app.ledger.events(DRIFT, point, last=1)
+    return found[0] if found else None
+
+
+def since_drift(app: App, since: datetime) -> datetime:
+    """Return the later of a moment and the last drift."""
+    found = last_drift(app)
+    return since if found is None else max(since, datetime.fromisoformat(found.data["began"]))
+
+
+def notice(app: App) -> Event | None:
+    """Look whether strategies have come to earn less, and put it on record where they have.
+
+    Of a series in which nothing changes, it is said once in `strategies.drift_runs` runs at most, in the mean. What was
+    learned live before that begins anew; what evolves looks at what came after.
+    """
+    before = last_drift(app)
+    ran = _rewards(app, before.data["outcome"] if before is not None else 0)
+    if len(ran) < FEW:
+        return None
+    found = worsened(
+        [-reward for _, _, reward, _ in ran],
+        lambda place: chance(ran[place][1]),
+        alarm=2 * app.settings.strategies.drift_runs,  # each run is looked at in two segments
+    )
+    if found is None:
+        return None
+    place, began = ran[max(found.began - 1, 0)][0], ran[found.began][3]
+    old = [reward for _, _, reward, _ in ran[: found.began]]
+    new = [reward for _, _, reward, _ in ran[found.began : found.noticed + 1]]
+    data = {
+        "outcome": place,
+        "began": began.isoformat(),
+        "runs": len(new),
+        "before": sum(old) / len(old) if old else None,
+        "after": sum(new) / len(new),
+    }
+    event = Event(kind=DRIFT, subject=POINT, at=app.clock(), data=data)
+    app.ledger.append(event)
+    return event
+
+
+def _rewards(app: App, after: int) -> list[tuple[int, str, float, datetime]]:
+    """Return place, id, reward (0 to 1) and end of the newest runs, beginning at a multiple of `SEGMENT` of them."""
+    ids = app.ledger.places_deciding(POINT, after=after)
+    first = max(len(ids) // SEGMENT - 1, 0) * SEGMENT
+    log, found = Log(app, POINT), []
+    wanted = ids[first:]
+    for start in range(0, len(wanted), SEGMENT):
+        part = wanted[start : start + SEGMENT]
+        for (place, _), record in zip(part, log.records([name for _, name in part]), strict=True):
+            episode = log.of_run(record)
+            if episode is not None and episode.steps and record.outcome is not None:
+                found.append((place, record.execution.id, log.scaled(episode)[0].reward, record.outcome.ended_at))
+    return found
+
+
+def chance(name: str) -> float:
+    """Return a number between 0 and 1 that is as good as random, and the same whenever it is asked for."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=6).digest()) / 2**48
