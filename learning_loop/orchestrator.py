@@ -658,6 +658,7 @@ class _Parts:
         self.points = Points(app)
         self.chooser = Chooser(app, self.points)
         self._watched: set[Kind] = set()
+        self._seen: set[Kind] = set()
         self._watched_at = -UPKEEP_S
         self._judged_at = -JUDGE_S
         self._kept_up_at, self._runs = -UPKEEP_S, 0
@@ -702,6 +703,7 @@ class _Parts:
             self.app.later("alerts", self.look)
             if time.monotonic() - self._judged_at >= JUDGE_S:
                 self.app.later("gate", self.judge)
+                self.app.later("anomalies", self.look_back)
 
     def finish_watching(self) -> None:
         if self.learns:
@@ -710,6 +712,7 @@ class _Parts:
         if self.learns and self._watched:
             self.app.later("alerts", self.look)
             self.app.later("gate", self.judge)
+            self.app.later("anomalies", self.look_back)
 
     def judge(self) -> None:
         """Take the runs since the last look as evidence about the rules, where there are any."""
@@ -725,6 +728,15 @@ class _Parts:
 
         kinds, self._watched = self._watched, set()
         for alert in check_alerts(self.app, kinds):
+            write_alert(self.app, alert)
+        self._seen |= kinds
+
+    def look_back(self) -> None:
+        """Open and close what takes many runs to tell, now and then: kinds that have become worse, and learning that stalls."""
+        from learning_loop.flows.alerts import check_anomalies, check_learning, write_alert
+
+        kinds, self._seen = self._seen, set()
+        for alert in (*check_anomalies(self.app, kinds), *check_learning(self.app)):
             write_alert(self.app, alert)
 
     def keep_up(self) -> None:

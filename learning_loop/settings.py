@@ -266,7 +266,7 @@ class Evolution(_Section):
     ] = ("escalation_rules",)
 
 
-class Tests(_Section):
+class AbTesting(_Section):
     """How a changed strategy is held against the one in force.
 
     `at_once` tests are begun by themselves; `traffic` is the share of its units that take part in one. It ends with a winner,
@@ -301,19 +301,21 @@ class Project(_Section):
 class Strategies(_Section):
     """How strategies are chosen: in which `mode`, for which `unit` alike, by what `learner`, earning which `reward`.
 
-    `projects` are what is to be known of projects, by name. That strategies earn less than before is noticed by mistake once in
-    `drift_runs` runs at most.
+    `projects` are what is to be known of projects, by name. Where strategies do not only watch, no test gives the version and
+    the task is not critical, how work is taken apart and whom it is given to is left to chance in the share `explore`. That
+    strategies earn less than before is noticed by mistake once in `drift_runs` runs at most.
     """
 
     mode: Mode | None = None
     unit: Annotated[str, Field(min_length=1)] = "task"
     reward: str = "strategy"
     learner: str = "probit"
-    settings: dict[str, Any] = {"half_life": 2_000}
+    settings: dict[str, Any] = {"half_life": 20_000}
     projects: dict[str, Project] = {}
+    explore: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     drift_runs: Annotated[float, Field(ge=100, le=1e9)] = 20_000.0
     evolution: Evolution = Evolution()
-    tests: Tests = Tests()
+    tests: AbTesting = AbTesting()
 
 
 class Notify(_Section):
@@ -416,6 +418,22 @@ class LowScores(_Section):
     below: Percent = 60
 
 
+class Anomaly(_Section):
+    """A kind of task fails more, costs more, takes longer or surprises more than it did.
+
+    Where nothing changes, that is said once in `false_alarm_runs` runs of the kind at most, in the mean.
+    """
+
+    false_alarm_runs: Annotated[float, Field(ge=100, le=1e9)] = 20_000.0
+
+
+class Stalled(_Section):
+    """Learning that does not go on: a test without a new unit for `days`, or so many choices without a known reward."""
+
+    days: Annotated[float, Field(gt=0, le=3_650)] = 7.0
+    choices: Annotated[int, Field(ge=10, le=1_000_000)] = 200
+
+
 class AntiPatterns(_Section):
     """What opens an alert; null switches one off."""
 
@@ -424,6 +442,8 @@ class AntiPatterns(_Section):
     low_reuse: LowReuse | None = LowReuse()
     repeated_surprise: RepeatedSurprise | None = RepeatedSurprise()
     low_scores: LowScores | None = LowScores()
+    anomaly: Anomaly | None = Anomaly()
+    stalled: Stalled | None = Stalled()
 
 
 class Checkpoints(_Section):

@@ -13,6 +13,7 @@ from learning_loop import LearningOrchestrator
 from learning_loop.flows.ab_judging import judge
 from learning_loop.flows.drift import notice
 from learning_loop.flows.evolution import Proposer, evolve_due
+from learning_loop.flows.strategies import load
 from learning_loop.strategies import Strategy
 from learning_loop.strategies.strategy import APPROACHES
 from learning_loop.workspace import Workspace
@@ -31,6 +32,7 @@ START = datetime(2026, 1, 5, tzinfo=UTC)
 CONFIG = """
 strategies:
   mode: production
+  explore: 0.1
   evolution: {{every_days: 14, longest_timeout_s: 0.02}}  # nobody waits for real here
   tests: {{guards: [success, safety]}}  # and what takes milliseconds is not to be held against anything
 policies: {{ramp: {{hours: 0}}}}
@@ -61,6 +63,18 @@ class Work:
 
 def all_work() -> list[Work]:
     return [Work(*one) for one in itertools.product(TYPES, COMPLEXITIES, LANGUAGES, PROJECTS)]
+
+
+def facts_of(work: Work) -> dict[str, str]:
+    """Return what conditions may ask of a piece of work."""
+    return {
+        "type": work.type,
+        "context.type": work.type,
+        "context.issue_type": work.type,
+        "context.issue_complexity": work.complexity,
+        "context.project_language": work.language,
+        "context.project": work.project,
+    }
 
 
 @dataclass
@@ -96,34 +110,25 @@ class World:
         """Return how likely work succeeds under a strategy, exactly."""
         if strategy is None:
             return self.success(work, "single", agents[0], 1)
-        context = {
-            "context.project_language": work.language,
-            "context.issue_complexity": work.complexity,
-            "context.issue_type": work.type,
-        }
-        facts = {**context, "type": work.type, "context.type": work.type, "context.project": work.project}
-        attempts = min(strategy.retry_policy.max_attempts, _asked(strategy))
+        facts = facts_of(work)
+        attempts = strategy.retry_policy.max_attempts
         return self.success(work, strategy.decomposition_approach, strategy.agents(facts, agents)[0], attempts)
 
     def best(self, work: Work) -> float:
         return max(self.success(work, approach, agent, MOST_ATTEMPTS) for approach in APPROACHES for agent in AGENTS)
 
 
-def _asked(strategy: Strategy) -> int:
-    """Return after how many attempts a person is asked, who never answers."""
-    for number in range(1, 100):
-        if strategy.escalates({"attempts": str(number)}) is not None:
-            return number
-    return 100
-
-
 @dataclass
 class Days:
-    """Mean success by day, exactly: of what was done, of the strategy that people wrote first, and of the best there is."""
+    """Mean success by day, exactly: of what was done, of the strategy that people wrote first, and of the best there is.
+
+    `offered` is that of the best version in force for each piece of work.
+    """
 
     done: list[float] = field(default_factory=list)
     hand: list[float] = field(default_factory=list)
     best: list[float] = field(default_factory=list)
+    offered: list[float] = field(default_factory=list)
 
     def closed(self, first: int, last: int) -> float:
         """Return the share of the gap from the hand-written strategy to the best that was closed in days `first` to `last`."""
@@ -147,18 +152,18 @@ class Runner:
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world, self._rng = world, rng
-        self.followed: Strategy | None = None
+        self.likely = 0.0  # to succeed, exactly, the way the last task was done
 
     def decompose(self, task: Any) -> list[Any]:
         return []  # it is one piece however it is taken: what the approach is worth shows in how likely it succeeds
 
     def __call__(self, task: Any, run: Any) -> Any:
-        self.followed = run.strategy
+        approach, agent = run.approach or "single", run.agent or self.agents[0]
+        attempts = 1 if run.strategy is None else run.strategy.retry_policy.max_attempts
+        self.likely = self._world.success(task["work"], approach, agent, attempts)
         if self._rng.random() < FLAKY:
             raise TimeoutError("it took too long")
-        approach = run.strategy.decomposition_approach if run.strategy is not None else "single"
-        likely = self._world.attempt(task["work"], approach, run.agent)
-        return {"success": self._rng.random() < likely}
+        return {"success": self._rng.random() < self._world.attempt(task["work"], approach, agent)}
 
 
 @dataclass
@@ -205,20 +210,21 @@ def live(
         for day in range(days):
             if day == drift_at:
                 world.drift()
-            done, hand, best = 0.0, 0.0, 0.0
+            done, hand, best, offered = 0.0, 0.0, 0.0, 0.0
+            versions = load(loop.app)
             for number, work in enumerate(_of_a_day(rng, a_day)):
                 clock.now = START + timedelta(days=day, seconds=86_400 * number / a_day)
-                strategy = _do(loop, runner, work, f"{day}.{number}")
-                done += world.of(work, strategy) / a_day
+                done += _do(loop, runner, work, f"{day}.{number}") / a_day
                 hand += world.of(work, None) / a_day
                 best += world.best(work) / a_day
+                offered += max(world.of(work, one.strategy) for one in versions.for_(facts_of(work))) / a_day
                 if number % (a_day // 3) == 0:
                     loop.learn()
-            for name, of in (("done", done), ("hand", hand), ("best", best)):
+            for name, of in (("done", done), ("hand", hand), ("best", best), ("offered", offered)):
                 getattr(lived.days, name).append(of)
             clock.now = START + timedelta(days=day + 1)
             _evening(loop, world, lived, proposers, say)
-            say(f"day {day}: {done:.3f} of {hand:.3f} to {best:.3f}")
+            say(f"day {day}: {done:.3f} of {hand:.3f} to {best:.3f}, {offered:.3f} offered")
             told(day + 1, days)
     return lived
 
@@ -228,7 +234,7 @@ def _of_a_day(rng: random.Random, a_day: int) -> Iterator[Work]:
         yield Work(rng.choice(TYPES), rng.choice(COMPLEXITIES), rng.choice(LANGUAGES), rng.choice(PROJECTS))
 
 
-def _do(loop: LearningOrchestrator, runner: Runner, work: Work, name: str) -> Strategy | None:
+def _do(loop: LearningOrchestrator, runner: Runner, work: Work, name: str) -> float:
     task = {
         "id": name,
         "type": work.type,
@@ -239,10 +245,9 @@ def _do(loop: LearningOrchestrator, runner: Runner, work: Work, name: str) -> St
         "idempotent": True,
         "work": work,
     }
-    runner.followed = None
     with contextlib.suppress(TimeoutError):
         loop.execute_with_learning(task)
-    return runner.followed
+    return runner.likely
 
 
 def _evening(
@@ -273,13 +278,7 @@ def _better(loop: LearningOrchestrator, world: World, test: str, arm: str) -> fl
     old, new = (Strategy.model_validate(kept[name].document) for name in (control, arm))
     gains = []
     for work in all_work():
-        facts = {
-            "context.project_language": work.language,
-            "context.issue_complexity": work.complexity,
-            "context.issue_type": work.type,
-            "type": work.type,
-            "context.type": work.type,
-        }
+        facts = facts_of(work)
         if new.is_for(facts) and old.is_for(facts):
             gains.append(world.of(work, new) - world.of(work, old))
     return sum(gains) / len(gains) if gains else 0.0

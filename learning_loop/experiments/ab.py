@@ -10,7 +10,7 @@ from learning_loop.experiments.gate import Status
 from learning_loop.experiments.moves import ALL, Move, Phase, Told
 from learning_loop.experiments.trials import Trials, Verdict
 from learning_loop.records import Exposed
-from learning_loop.settings import Limits, Tests
+from learning_loop.settings import AbTesting, Limits
 from learning_loop.stats.betting import Bets
 from learning_loop.stats.ratio import log_ratio_evidence
 
@@ -35,7 +35,7 @@ class AbTest:
         self,
         control: str,
         candidates: Sequence[str],
-        settings: Tests,
+        settings: AbTesting,
         now: datetime,
         *,
         tried: int = 0,
@@ -80,9 +80,11 @@ class AbTest:
         odds = [self._odds(one, shares) for one in rivals]
         shown = {ALL} if arm == self.control else {ALL, arm}
         drawn = replace(unit, units=(ALL, *rivals), odds=(1.0, *odds), shown=frozenset(shown))
+        frozen = self._freezes()  # before: what is missing may be what makes an arm look better
+        self.trials.promotes = not self.frozen
         verdicts = self.trials.take(drawn)
         moved = [told for verdict in verdicts for told in self._moved(verdict, now)]
-        return moved or self._hopeless(rivals) or self._freezes()
+        return [*frozen, *(moved or self._hopeless(rivals))]
 
     def miss(self, arm: str, shares: Mapping[str, float]) -> None:
         """Take a unit whose outcome will never be known: where these are more of one arm, nothing can be concluded."""
@@ -156,7 +158,7 @@ class AbTest:
         for arm in arms:
             row = self.candidates.index(arm)
             control, units = (float(count) for count in evidence.runs[row])
-            if min(control, units) < FEW_UNITS:
+            if min(control, units) < max(FEW_UNITS, self.settings.least_runs):
                 continue
             error = math.sqrt(float(evidence.variance[row]) * (1 / control + 1 / units))
             if float(evidence.effect[row]) + UNLIKELY * error < self.settings.least_effect:

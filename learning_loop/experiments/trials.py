@@ -56,7 +56,7 @@ class Trials:
         bets: Bets | None = None,
     ) -> None:
         kept = kept or {}
-        self._promotes, self._exclusive = promotes, exclusive
+        self.promotes, self._exclusive = promotes, exclusive
         self.units = tuple(dict.fromkeys(units))
         self.gate = Gate(len(self.units), limits=limits, weights=WEIGHTS, bets=bets)
         self.gate.begun[0], self.gate.discoveries[0] = kept.get("begun", 0), kept.get("discoveries", 0)
@@ -173,7 +173,7 @@ class Trials:
 
     def _blocked(self) -> NDArray[np.bool_]:
         """Say which are not to be promoted: all where people do that, and what harms somewhere or loses outcomes."""
-        if not self._promotes:
+        if not self.promotes:
             return np.ones(len(self.units), bool)
         strata, limits = self._strata, self.gate.limits
         runs = strata.runs.sum(axis=1).reshape(-1, STRATA)

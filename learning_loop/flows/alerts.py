@@ -1,12 +1,13 @@
 """Alerts: each anti-pattern opens one note once, is acknowledged or resolved, and closes when its cause is gone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from learning_loop.app import App
 from learning_loop.errors import NotFoundError
+from learning_loop.flows.notices import tell
 from learning_loop.flows.remember import note_name, remember
 from learning_loop.ledger import Filter
 from learning_loop.patterns.anti import NEEDED, Alarm, alarms
@@ -14,6 +15,7 @@ from learning_loop.records import Event, Kind, Observation
 
 OPEN, ACKNOWLEDGED, RESOLVED = "open", "acknowledged", "resolved"
 FOLDER = "memory/working-memory/alerts"
+QUICK = ("repeated_error", "slowing", "low_reuse", "repeated_surprise", "low_scores")  # of which few runs say enough
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,34 +74,80 @@ def check_alerts(app: App, kinds: Iterable[Kind], *, until: datetime | None = No
     thresholds, now = app.settings.reflection_triggers.thresholds, min(app.clock(), until or app.clock())
     for kind in dict.fromkeys(kinds):
         runs = _newest(app, kind, now)
-        holding = {}
         slow = known.get(f"slowing:{kind.key}")
-        for alarm in alarms(
+        holding = alarms(
             kind,
             runs,
             app.settings.anti_patterns,
             now=now.timestamp(),
             high_surprise=thresholds.high_surprise,
             baseline=slow.baseline if slow is not None and slow.stands else None,
-        ):
-            before = known.get(alarm.key)
-            if before is not None and before.changed_at > now:
-                continue  # what is looked at is older than what is known of it
-            if before is None or before.stands or _again(alarm, before, kind, runs, app):
-                holding[alarm.key] = alarm
-        for key, alarm in holding.items():
-            before = known.get(key)
-            if before is None or not before.stands:
-                changed.append(_opened(now, kind, alarm))
-        newest = runs[-1].id if runs else None
-        gone = [
-            alert
-            for alert in known.values()
-            if alert.kind == kind and alert.stands and alert.key not in holding and alert.changed_at <= now
-            if newest not in (None, *alert.executions)  # that nothing ran since mends nothing
-        ]
-        changed += [replace(alert, state=RESOLVED, by="loop", changed_at=now) for alert in gone]
+        )
+        changed += _changes(known, kind, holding, runs, now, app)
     return changed
+
+
+def check_anomalies(app: App, kinds: Iterable[Kind]) -> list[Alert]:
+    """Do the same for what has become worse than it was, over more runs."""
+    from learning_loop.patterns.anomalies import MEASURES, NEEDED, SEGMENT, anomalies
+    from learning_loop.stats.conformal import chance
+
+    changed = []
+    known, now = {alert.key: alert for alert in alerts(app, resolved=True)}, app.clock()
+    for kind in dict.fromkeys(kinds):
+        wanted = Filter(kind=kind, before=now, ended=True)
+        runs = [run for run in app.ledger.observations(wanted, most=NEEDED, features=False) if run.kind == kind]
+        total = sum(tally.runs for tally in app.ledger.tally(wanted))
+        skip = -(total - len(runs)) % SEGMENT if total > len(runs) else 0
+        holding = anomalies(kind, runs[skip:], app.settings.anti_patterns.anomaly, chance)
+        changed += _changes(known, kind, holding, runs, now, app, sorts=tuple(MEASURES))
+    return changed
+
+
+def _changes(
+    known: Mapping[str, Alert],
+    kind: Kind,
+    holding: Sequence[Alarm],
+    runs: Sequence[Observation],
+    now: datetime,
+    app: App,
+    *,
+    sorts: Sequence[str] = QUICK,
+) -> list[Alert]:
+    """Return the alerts of these sorts to write for a kind, by what holds of it now."""
+    held = {}
+    for alarm in holding:
+        before = known.get(alarm.key)
+        if before is not None and before.changed_at > now:
+            continue  # what is looked at is older than what is known of it
+        if before is None or before.stands or _again(alarm, before, kind, runs, app):
+            held[alarm.key] = alarm
+    fresh = [alarm for key, alarm in held.items() if key not in known or not known[key].stands]
+    newest = runs[-1].id if runs else None
+    gone = [
+        alert
+        for alert in known.values()
+        if alert.kind == kind and alert.sort in sorts and alert.stands and alert.key not in held and alert.changed_at <= now
+        if newest not in (None, *alert.executions)  # that nothing ran since mends nothing
+    ]
+    resolved = [replace(alert, state=RESOLVED, by="loop", changed_at=now) for alert in gone]
+    return [*(_opened(now, kind, alarm) for alarm in fresh), *resolved]
+
+
+def check_learning(app: App) -> list[Alert]:
+    """Look at the loop's own learning, and return the alerts to write: what has come up, and what has gone."""
+    from learning_loop.flows.health import NAME, SORTS, troubles
+
+    now, kind = app.clock(), Kind(type=NAME)
+    known = {alert.key: alert for alert in alerts(app, resolved=True) if alert.sort in SORTS}
+    holding = {alarm.key: alarm for alarm in troubles(app)}
+    fresh = [
+        alarm for key, alarm in holding.items()
+        if key not in known or (not known[key].stands and known[key].by != "person")
+    ]  # fmt: skip
+    gone = [alert for alert in known.values() if alert.stands and alert.key not in holding]
+    resolved = [replace(alert, state=RESOLVED, by="loop", changed_at=now) for alert in gone]
+    return [*(_opened(now, kind, alarm) for alarm in fresh), *resolved]
 
 
 def _newest(app: App, kind: Kind, until: datetime) -> list[Observation]:
@@ -108,10 +156,12 @@ def _newest(app: App, kind: Kind, until: datetime) -> list[Observation]:
     return [run for run in found if run.kind == kind]
 
 
-def _again(alarm: Alarm, before: Alert, kind: Kind, runs: list[Observation], app: App) -> bool:
+def _again(alarm: Alarm, before: Alert, kind: Kind, runs: Sequence[Observation], app: App) -> bool:
     """Say whether what a person resolved holds of the runs since then alone; what the loop resolved may hold again at once."""
     if before.by != "person":
         return True
+    if alarm.sort not in QUICK:
+        return not set(alarm.executions) & set(before.executions)
     later = [run for run in runs if run.ended > before.changed_at.timestamp()]
     thresholds = app.settings.reflection_triggers.thresholds
     found = alarms(kind, later, app.settings.anti_patterns, now=app.clock().timestamp(), high_surprise=thresholds.high_surprise)
@@ -158,6 +208,7 @@ def write_alert(app: App, alert: Alert) -> Alert:
     """Write an alert's note and then its event, and return it with the note's path."""
     found = replace(alert, note=remember(app, **note_of(app, alert)))
     app.ledger.append(event_of(found))
+    announce(app, found)
     return found
 
 
@@ -182,6 +233,12 @@ def note_of(app: App, alert: Alert) -> dict[str, Any]:
         },
         "body": lambda front: app.templates.render("notes/alert.md.j2", front=front, alert=alert),
     }
+
+
+def announce(app: App, alert: Alert) -> None:
+    """Tell people of an alert that has opened."""
+    if alert.state == OPEN:
+        tell(app, "alert", alert.key, f"{alert.title}: {alert.text}; {alert.advice}", alert=alert.id, note=alert.note)
 
 
 def event_of(alert: Alert) -> Event:

@@ -97,14 +97,15 @@ class Carrying:
 
     def carry_out(self, task: Any, run: Run, depth: int = 0) -> Any:
         """Do a task as the strategy says, and return its result; what the last attempt raised is raised unchanged."""
-        strategy = self.version.strategy
         if self.offer.decompose is not None and depth < MOST_DEPTH:
-            approach = self._part(run, DECOMPOSE, lambda one: one.strategy.decomposition_approach, options=APPROACHES)
+            approach = run.approach = self._part(
+                run, DECOMPOSE, lambda one: one.strategy.decomposition_approach, options=APPROACHES, explores=True
+            )
             if (approach == "parallel" and depth == 0) or approach == "hierarchical":
                 parts = list(self.offer.decompose(task))
                 if len(parts) > 1:
                     return self._apart(task, run, parts, depth)
-        return self._tried(task, run, strategy.agents(self.followed.facts, self.offer.agents))
+        return self._tried(task, run)
 
     def _apart(self, task: Any, run: Run, parts: Sequence[Any], depth: int) -> Any:
         self._part(run, PARALLELIZE, lambda one: str(one.strategy.parallelism_config.max_parallel))
@@ -119,15 +120,18 @@ class Carrying:
         results = in_parallel(done, parts, at_once)
         return self.offer.combine(task, results) if self.offer.combine is not None else results
 
-    def _tried(self, task: Any, run: Run, agents: Sequence[str]) -> Any:
+    def _tried(self, task: Any, run: Run) -> Any:
         """Try a task until it succeeds, or the strategy gives it up."""
-        policy = self.version.strategy.retry_policy
-        if agents and run.task.agent is None:
-            offered = self.offer.agents
-            self._part(run, SELECT_AGENT, lambda one: one.strategy.agents(self.followed.facts, offered)[0], options=offered)
+        policy, offered, facts = self.version.strategy.retry_policy, self.offer.agents, self.followed.facts
+        agents = list(self.version.strategy.agents(facts, offered)) if run.task.agent is None else []
+        if agents:
+            first = self._part(
+                run, SELECT_AGENT, lambda one: one.strategy.agents(facts, offered)[0], options=offered, explores=True
+            )
+            agents.sort(key=lambda agent: agent != first)
 
         def attempt(number: int) -> Any:
-            if agents and run.task.agent is None:
+            if agents:
                 run.agent = agents[(number - 1) % len(agents) if policy.other_agent else 0]
             return self.settle(lambda: self.work(task, run), policy.timeout_s)
 
@@ -181,11 +185,12 @@ class Carrying:
             )
         return None if self.offer.escalate is None else self.offer.escalate(task, reason, error)
 
-    def _part(self, run: Run, point: str, does: Callable[[Version], str], *, options: Sequence[str] = (), **more: Any) -> str:
-        """Return what the version does at a point, and note it."""
+    def _part(self, run: Run, point: str, does: Callable[[Version], str], **more: Any) -> str:
+        """Return what is done at a point, and note it; where that cannot be noted, what the version does."""
         app = run.app
         if app is not None:
             with run.guard("strategy", run.warnings):
-                made: Decision = self.followed.part(app, point, does, options=options, execution_id=run.id, **more)
+                made: Decision = self.followed.part(app, point, does, execution_id=run.id, **more)
                 run.observed.decisions.append(made)
+                return made.chosen
         return does(self.version)

@@ -38,22 +38,39 @@ class Followed:
     weights: dict[str, float]
     versions: Mapping[str, Version]
     decisions: list[Decision] = field(default_factory=list)
+    explore: float = 0.0
 
     def part(
-        self, app: App, point: str, does: Does, *, execution_id: str, options: Sequence[str] = (), **more: Any
+        self,
+        app: App,
+        point: str,
+        does: Does,
+        *,
+        execution_id: str,
+        options: Sequence[str] = (),
+        explores: bool = False,
+        **more: Any,
     ) -> Decision:
-        """Return what follows from the version at a point, as a decision; `options` are others that could have followed."""
-        chosen = does(self.version)
-        shares = dict.fromkeys([*options, chosen], 0.0)
-        for name, weight in self.weights.items():
-            done = does(self.versions[name])
-            shares[done] = shares.get(done, 0.0) + weight
-        total = sum(shares.values())
-        self.narrow(lambda version: does(version) == chosen)
+        """Return what is done at a point, as a decision: what the version does, or where it `explores` now and then any option.
+
+        `options` are what could have been done, beside what versions do.
+        """
+        chance = self.explore if explores else 0.0
+        wanted, known = does(self.version), tuple(dict.fromkeys([*options, *map(does, self.versions.values())]))
+        drawn = app.decider.decide(
+            point, known, context=self.context, policy=Wanted(self.version.id, wanted), floor=chance / len(known)
+        ).chosen
+        likely = {
+            name: {one: chance / len(known) + (1 - chance) * (does(self.versions[name]) == one) for one in known}
+            for name in self.weights
+        }
+        total = sum(self.weights.values())
+        shares = {one: sum(weight * likely[name][one] for name, weight in self.weights.items()) / total for one in known}
+        self.weights = {name: weight * likely[name][drawn] for name, weight in self.weights.items() if likely[name][drawn] > 0}
         return app.decider.implied(
             point,
-            {option: share / total for option, share in shares.items()},
-            chosen,
+            shares,
+            drawn,
             policy=self.version.id,
             context={**self.context, **more},
             execution_id=execution_id,
@@ -66,6 +83,16 @@ class Followed:
     def narrow(self, alike: Callable[[Version], bool]) -> None:
         """Go on with the versions that are alike so far."""
         self.weights = {name: weight for name, weight in self.weights.items() if alike(self.versions[name])}
+
+
+class Wanted:
+    """Takes what is wanted."""
+
+    def __init__(self, version: str, wanted: str) -> None:
+        self.version, self._wanted = version, wanted
+
+    def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:  # noqa: ARG002
+        return [float(option == self._wanted) for option in options]
 
 
 class Chooser:
@@ -125,7 +152,8 @@ class Chooser:
         names = prefer([version.id for version in options])
         made = service.decide(names, context, guard, warnings, unit=unit, execution_id=execution_id)
         version = next(version for version in options if version.id == made[-1].chosen)
-        return self._followed(version, options, context, facts, [*given.draws, *made])
+        followed = self._followed(version, options, context, facts, [*given.draws, *made])
+        return replace(followed, explore=0.0 if mode == "shadow" or task.critical else self._app.settings.strategies.explore)
 
     def _followed(
         self,

@@ -1,14 +1,13 @@
 """Drift: noticing that what strategies earn has become less, so that what was learned before does not count any more."""
 
 from datetime import datetime
-from hashlib import blake2b
 
 from learning_loop.app import App
 from learning_loop.flows.experience import Log
 from learning_loop.flows.points import DRIFT
 from learning_loop.records import Event
 from learning_loop.settings import STRATEGY as POINT
-from learning_loop.stats.conformal import worsened
+from learning_loop.stats.conformal import chance, worsened
 
 SEGMENT = 500  # runs after which what is looked at begins anew, so that twice as many are looked at, at most
 FEW = 60  # runs before which nothing is said
@@ -71,8 +70,3 @@ def _rewards(app: App, after: int) -> list[tuple[int, str, float, datetime]]:
             if episode is not None and episode.steps and record.outcome is not None:
                 found.append((place, record.execution.id, log.scaled(episode)[0].reward, record.outcome.ended_at))
     return found
-
-
-def chance(name: str) -> float:
-    """Return a number between 0 and 1 that is as good as random, and the same whenever it is asked for."""
-    return int.from_bytes(blake2b(name.encode(), digest_size=6).digest()) / 2**48

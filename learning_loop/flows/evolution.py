@@ -14,6 +14,7 @@ from learning_loop.flows.ab_tests import POLICY as TEST
 from learning_loop.flows.ab_tests import experiments, start
 from learning_loop.flows.contributions import Made, Past, past
 from learning_loop.flows.drift import since_drift
+from learning_loop.flows.language import voice
 from learning_loop.flows.off_policy import evaluate
 from learning_loop.flows.points import standing
 from learning_loop.flows.strategies import DERIVED, in_force, load, rows_of, standing_of, standings
@@ -67,7 +68,7 @@ class Proposer(Protocol):
     Raises LearningLoopError where it cannot: the others propose.
     """
 
-    def __call__(self, parent: Strategy, analysis: Analysis, most: int) -> Sequence[Proposal]: ...
+    def __call__(self, parent: Strategy, analysis: Analysis, agents: Sequence[str], most: int) -> Sequence[Proposal]: ...
 
 
 def eligible(app: App, slug: str, found: Past | None = None) -> Eligibility:
@@ -126,6 +127,16 @@ def evolve_due(app: App, proposers: Sequence[Proposer] = ()) -> list[Evolved]:
             results.append(evolve(app, slug, proposers=proposers, found=found))
             room -= results[-1].test is not None
     return results
+
+
+def proposers_of(app: App) -> list[Proposer]:
+    """Return who proposes changes beside what past runs suggest: the language model, where one is configured for it."""
+    model = voice(app, "strategies")
+    if model is None:
+        return []
+    from learning_loop.flows.modelling import StrategyProposer
+
+    return [StrategyProposer(model, fixed=app.settings.strategies.evolution.fixed)]
 
 
 def _failures(found: Past, slug: str) -> int:
@@ -234,7 +245,7 @@ class _Look:
         most = self.settings.mutations
         for propose in proposers:
             try:
-                found += propose(self.parent.strategy, self.analysis, most)
+                found += propose(self.parent.strategy, self.analysis, self.agents, most)
             except LearningLoopError as error:
                 refused.append(("a proposer", str(error)))
         theirs = self._passing(found, max(most - 1, 1), refused)  # who proposes from outside never has all the places
@@ -281,7 +292,8 @@ class _Look:
         for one in made:
             facts = facts_of_context(one.decision.context)
             if (strategy := versions.get(one.decision.chosen)) is not None:
-                runs.append((facts, options_of(strategy, facts, self.agents), one.experience.reward))
+                decided = {made.point: made.chosen for made in one.record.decisions if made.point in (DECOMPOSE, SELECT_AGENT)}
+                runs.append((facts, options_of(strategy, facts, self.agents) | decided, one.experience.reward))
         return Effects(runs)
 
     def _tuned(self) -> dict[str, Any]:

@@ -70,16 +70,16 @@ class Statements(_Said):
 class StrategyProposer:
     """Proposes changes of a strategy by a language model. What cites runs that there are none of is left out."""
 
-    def __init__(self, model: Voice, *, agents: Sequence[str], fixed: Sequence[str]) -> None:
-        self._model, self._agents, self._fixed = model, agents, fixed
+    def __init__(self, model: Voice, *, fixed: Sequence[str]) -> None:
+        self._model, self._fixed = model, fixed
 
-    def __call__(self, parent: Strategy, analysis: Analysis, most: int) -> list[Proposal]:
+    def __call__(self, parent: Strategy, analysis: Analysis, agents: Sequence[str], most: int) -> list[Proposal]:
         said = self._model.ask(
             "strategies",
             Mutations,
             strategy=yaml.dump(parent.model_dump(mode="json")),
             analysis=analysis,
-            agents=list(self._agents),
+            agents=list(agents),
             fixed=list(self._fixed),
             most=most,
         )

@@ -91,6 +91,7 @@ class Run:
     prediction: Prediction | None = None
     followed: Followed | None = None
     agent: str | None = None
+    approach: str | None = None
     execution: Execution | None = None
     result: Any = None
     report: Report | None = None
@@ -111,7 +112,7 @@ class Run:
 
     @property
     def strategy(self) -> Strategy | None:
-        """The strategy that this run is carried out by, if any; `agent` is whom it takes."""
+        """The strategy that this run is carried out by, if any; `agent` is whom it takes, `approach` how it is taken apart."""
         return self.followed.version.strategy if self.followed is not None else None
 
     @property

@@ -12,7 +12,7 @@ from learning_loop.app import App
 from learning_loop.experiments.lift import Lifts
 from learning_loop.features import parse, show
 from learning_loop.features.conditions import Comparison, parts_of
-from learning_loop.flows.alerts import RESOLVED, Alert, alerts, check_alerts, event_of, note_of
+from learning_loop.flows.alerts import RESOLVED, Alert, alerts, announce, check_alerts, event_of, note_of
 from learning_loop.flows.judging import DECIDED, judge, judged
 from learning_loop.flows.lifts import RuleLift, memory_lifts, rule_lifts
 from learning_loop.flows.plan import ARCHIVE, Plan
@@ -77,10 +77,13 @@ def synthesize(app: App, period: Period | None = None, *, dry_run: bool = False)
         done = app.ledger.events("synthesis", chosen.label, last=1)
         if done and done[0].data["inputs"] == inputs and (app.workspace.root / done[0].data["result"]["report"]).is_file():
             return _result(done[0].data["result"], changed=False)
-        result, plan = _Week(app, chosen, zone, inputs, asks=not dry_run).carry_out()
+        week = _Week(app, chosen, zone, inputs, asks=not dry_run)
+        result, plan = week.carry_out()
         if dry_run:
             return result
         plan.commit(chosen.label)
+    for alert in week.opened:
+        announce(app, alert)
     return result
 
 
@@ -124,6 +127,7 @@ class _Week:
         self.now = app.clock()
         self.plan = Plan(app)
         self.rule_paths: dict[str, str] = {}
+        self.opened: list[Alert] = []
         own = app.ledger.events("synthesis", period.label, last=1)
         self.written: dict[str, str] = own[0].data.get("files", {}) if own else {}
         self.parts: dict[str, str] = {}
@@ -164,7 +168,7 @@ class _Week:
             self._tend_notes()
             kinds = {*(run.kind for run in runs), *(alert.kind for alert in alerts(app))}
             opened = check_alerts(app, sorted(kinds, key=str), until=self.period.end)
-            opened = self._write_alerts(opened)
+            opened = self.opened = self._write_alerts(opened)
         figures = metrics_of(weeks, lifetimes(app, state))
         changed_alerts = {alert.key for alert in opened}
         standing = [

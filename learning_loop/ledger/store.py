@@ -384,6 +384,12 @@ class Ledger:
             rows = connection.execute(sa.select(column, sa.func.count()).group_by(column).order_by(column))
             return {str(point): int(count) for point, count in rows}
 
+    def last_decided(self, point: str) -> datetime | None:
+        """Return when something was last chosen at a decision point; None where nothing was."""
+        d = tables.decisions.c
+        with self._read() as connection:
+            return connection.execute(sa.select(d.at).where(d.point == point).order_by(d.seq.desc()).limit(1)).scalar()
+
     def measured(self, metric: str) -> dict[str, float]:
         """Return the newest value of a measure by execution, of those that have it as a number."""
         f = tables.feedback.c

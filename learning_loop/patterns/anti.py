@@ -24,6 +24,14 @@ NAMES = {  # what several alerts of a sort are called
     "low_reuse": "Little is reused",
     "repeated_surprise": "Surprising again and again",
     "low_scores": "Scores stay low",
+    "failure_rate": "Failing more than before",
+    "cost": "Costing more than before",
+    "latency": "Taking longer than before",
+    "surprise": "More surprising than before",
+    "drift": "Strategies earn less than before",
+    "reward_drift": "A part of a reward has changed",
+    "sample_ratio": "Units are missing in a test",
+    "stalled": "Learning does not go on",
 }
 ADVICE = {
     "repeated_error": "review the architecture round it: an error that comes back is not mended where it shows",
@@ -31,6 +39,14 @@ ADVICE = {
     "low_reuse": "check for over-specialisation: what do these runs share with those that worked?",
     "repeated_surprise": "the domain is not understood: review what is assumed in working-memory/current-assumptions.md",
     "low_scores": "look for the root cause, review the assumptions, and compare the agents that did this",
+    "failure_rate": "look what changed with the first of these runs: a version, a limit, another kind of work",
+    "cost": "look what is done for it: more calls, more tokens, a dearer model",
+    "latency": "look what is waited for: a limit, a queue, larger inputs",
+    "surprise": "the past says little of these runs any more: look what is new in them",
+    "drift": "what was learned before does not count any more; look what changed in the work",
+    "reward_drift": "look whether what is measured has changed, or what is done for it",
+    "sample_ratio": "nothing is concluded from it until it is known why: look for runs that end without an outcome",
+    "stalled": "look whether units still come, and whether their outcomes are told",
 }
 
 

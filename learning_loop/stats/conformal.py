@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import NamedTuple
 
 EXPONENTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the bets that are mixed
@@ -47,3 +48,8 @@ def worsened(values: Sequence[float], draws: Callable[[int], float], *, alarm: f
             best = max(range(len(EXPONENTS)), key=lambda bet: alone[bet])
             return Change(place, min(began[best], place))
     return None
+
+
+def chance(name: str) -> float:
+    """Return a number between 0 and 1 that is as good as random, and the same whenever it is asked for."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=6).digest()) / 2**48

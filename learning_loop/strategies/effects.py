@@ -17,7 +17,7 @@ Context = tuple[tuple[str, str | tuple[str, ...]], ...]  # the coarse features o
 
 OF_CONTEXT, OF_OPTION, OF_BOTH = 1.0, 0.12**2, 0.1**2  # variances of weights: of contexts, of options, of options in a context
 ASKED = ("type", "component", "project")  # what conditions may ask about as well
-PROJECT = f"{CONTEXT}.project"
+PROJECT = f"{CONTEXT}.project="  # how what an option does in one project is named
 NOISE = 0.2  # the least variance that rewards are taken to have
 MOST_VALUES = 2_000  # columns of the model
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, Literal, Self
 
@@ -130,40 +130,29 @@ class Strategy(_Strict):
         """What it does, whatever it is for."""
         return {name: value for name, value in self.says.items() if name not in ("slug", "task_type", "context_rules")}
 
-    @cached_property
-    def _conditions(self) -> tuple[Condition, ...]:
-        return tuple(parse(rule, sorts=(CONTEXT,)) for rule in self.context_rules)
-
     def is_for(self, facts: Facts) -> bool:
         """Say whether it is for work of such a context, given as `facts_of_context` does."""
         typed = self.task_type in (ANY, facts.get("type"), facts.get(f"{CONTEXT}.issue_type"))
-        return typed and all(holds(condition, facts) for condition in self._conditions)
+        return typed and all(holds(_parsed(rule), facts) for rule in self.context_rules)
 
     def agents(self, facts: Facts, offered: Sequence[str]) -> tuple[str, ...]:
         """Return the agents on offer in the order they are to be taken; as they were offered where no rule holds."""
-        for rule, condition in self._agent_rules:
-            if condition is None or holds(condition, facts):
+        for rule in self.agent_selection_rules:
+            if rule.when is None or holds(_parsed(rule.when), facts):
                 named = [agent for agent in rule.take if agent in offered]
                 if named:
                     return (*named, *(agent for agent in offered if agent not in named))
         return tuple(offered)
 
-    @cached_property
-    def _agent_rules(self) -> tuple[tuple[AgentRule, Condition | None], ...]:
-        return tuple((rule, _parsed(rule.when)) for rule in self.agent_selection_rules)
-
     def escalates(self, facts: Facts) -> EscalationRule | None:
         """Return the first rule by which a person is asked; `facts` are those of the context, and of `TROUBLE`."""
-        return next((rule for rule, condition in self._escalations if holds(condition, facts)), None)
-
-    @cached_property
-    def _escalations(self) -> tuple[tuple[EscalationRule, Condition], ...]:
-        names = (*PLAIN_NAMES, *TROUBLE)
-        return tuple((rule, parse(rule.when, names=names, sorts=(CONTEXT,))) for rule in self.escalation_rules)
+        return next((rule for rule in self.escalation_rules if holds(_parsed(rule.when), facts)), None)
 
 
-def _parsed(text: str | None) -> Condition | None:
-    return None if text is None else parse(text, sorts=(CONTEXT,))
+@lru_cache(maxsize=4_096)
+def _parsed(text: str) -> Condition:
+    """Return a condition that was found to be one; what it may ask about was looked at when it was read."""
+    return parse(text, names=(*PLAIN_NAMES, *TROUBLE), sorts=(CONTEXT,))
 
 
 def version_of(strategy: Strategy) -> str:
