@@ -302,8 +302,9 @@ class Strategies(_Section):
     """How strategies are chosen: in which `mode`, for which `unit` alike, by what `learner`, earning which `reward`.
 
     `projects` are what is to be known of projects, by name. Where strategies do not only watch, no test gives the version and
-    the task is not critical, how work is taken apart and whom it is given to is left to chance in the share `explore`. That
-    strategies earn less than before is noticed by mistake once in `drift_runs` runs at most.
+    the task is not critical, how work is taken apart and whom it is given to is left to chance in the share `explore`; every
+    version is as likely as `floor` at least. That strategies earn less than before is noticed by mistake once in `drift_runs`
+    runs at most.
     """
 
     mode: Mode | None = None
@@ -313,6 +314,7 @@ class Strategies(_Section):
     settings: dict[str, Any] = {"half_life": 20_000}
     projects: dict[str, Project] = {}
     explore: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    floor: Annotated[float, Field(ge=0, le=0.5)] = 0.005
     drift_runs: Annotated[float, Field(ge=100, le=1e9)] = 20_000.0
     evolution: Evolution = Evolution()
     tests: AbTesting = AbTesting()
@@ -530,4 +532,4 @@ class Settings(_Section):
         own = self.strategies
         if name in self.policies.points or name != STRATEGY:
             return self.policies.points.get(name)
-        return Point(learner=own.learner, settings=own.settings, reward=own.reward, unit=own.unit, mode=own.mode)
+        return Point(**own.model_dump(include={"learner", "settings", "reward", "unit", "mode", "floor"}))

@@ -139,7 +139,7 @@ class Strategy(_Strict):
         """Return the agents on offer in the order they are to be taken; as they were offered where no rule holds."""
         for rule in self.agent_selection_rules:
             if rule.when is None or holds(_parsed(rule.when), facts):
-                named = [agent for agent in rule.take if agent in offered]
+                named = dict.fromkeys(agent for agent in rule.take if agent in offered)
                 if named:
                     return (*named, *(agent for agent in offered if agent not in named))
         return tuple(offered)
