@@ -1,10 +1,10 @@
 """Evolution of strategies: where one could do better, changes are proposed, checked, and put to a test."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from learning_loop.app import App
 from learning_loop.errors import LearningLoopError, UsageError
@@ -62,13 +62,9 @@ class Evolved:
     analysis: Analysis | None = field(default=None, repr=False)
 
 
-class Proposer(Protocol):
-    """Proposes changes of a strategy; all that it says passes the same checks, and the same test.
-
-    Raises LearningLoopError where it cannot: the others propose.
-    """
-
-    def __call__(self, parent: Strategy, analysis: Analysis, agents: Sequence[str], most: int) -> Sequence[Proposal]: ...
+# Proposes at most so many changes of a strategy, given what is known of its runs and the agents there are. All it says passes
+# the same checks, and the same test. It raises LearningLoopError where it cannot: then the others propose.
+Proposer = Callable[[Strategy, Analysis, Sequence[str], int], Sequence[Proposal]]
 
 
 def eligible(app: App, slug: str, found: Past | None = None) -> Eligibility:
@@ -268,7 +264,7 @@ class _Look:
                 known=self.slugs,
             )
             if wrong := wrong or self._replayed(made.strategy):
-                refused.append((made.reasoning, wrong[0]))
+                refused.append((made.reasoning, "; ".join(wrong)))
             else:
                 kept.append(made)
         return kept

@@ -1,0 +1,488 @@
+"""Evolution: when it may be, what is proposed and refused, and that it is done whole or not at all."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from learning_loop import LearningOrchestrator
+from learning_loop.app import App
+from learning_loop.errors import LanguageModelError
+from learning_loop.flows.ab_judging import judge
+from learning_loop.flows.ab_report import plain, report_of, write_report
+from learning_loop.flows.ab_tests import EVIDENCE, experiments, start
+from learning_loop.flows.contributions import Contributions, Made
+from learning_loop.flows.evolution import EVOLUTION, eligible, evolve, evolve_due
+from learning_loop.flows.strategies import load, standing_of, standings
+from learning_loop.records import Experience
+from learning_loop.settings import Evolution
+from learning_loop.strategies import Strategy
+from learning_loop.strategies.analysis import Analysis, Ran, analysis_of
+from learning_loop.strategies.effects import Effects
+from learning_loop.strategies.fitness import fitness
+from learning_loop.strategies.propose import Proposal
+from learning_loop.strategies.safety import faults, mark
+from learning_loop.workspace import Workspace
+from tests.conftest import WORDS_ONLY, SteppingClock
+from tests.strategy_world import QUIET
+
+FILES = {
+    "plain": "{name: plain, rank: 0, retry_policy: {max_attempts: 1}}",
+    "bobs": "{name: bobs, agent_selection_rules: [{take: bob}], retry_policy: {max_attempts: 1}}",
+}
+SETTINGS = """
+strategies: {mode: production, explore: 0.3, tests: {traffic: 1, guards: [success]}, evolution: {longest_timeout_s: 0.02}}
+policies: {time_budget_ms: 60000}
+"""
+
+
+class Runner:
+    agents = ("ann", "bob", "cy")
+
+    def __init__(self, rng: random.Random, good: dict[str, str]) -> None:
+        self._rng, self._good = rng, good
+
+    def __call__(self, task: Any, run: Any) -> Any:
+        return {"success": self._rng.random() < (0.85 if run.agent == self._good[task["language"]] else 0.35)}
+
+
+def worked(root: Path, runs: int, *, good: dict[str, str] | None = None, seed: int = 1) -> Workspace:
+    """Return a workspace in which so many runs followed strategies; cy is best with python, nobody takes cy."""
+    workspace, _ = Workspace.init(root)
+    for path in (workspace.config / "strategies").glob("*.yaml"):
+        path.unlink()
+    for name, text in FILES.items():
+        (workspace.config / "strategies" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    (workspace.config / "policies.yaml").write_text(SETTINGS, encoding="utf-8")
+    (workspace.config / "triggers.yaml").write_text(QUIET, encoding="utf-8")
+    with LearningOrchestrator(
+        Runner(random.Random(seed), good or {"python": "cy", "rust": "bob"}),
+        workspace=workspace.root,
+        environ=WORDS_ONLY,
+        clock=SteppingClock(),
+        rng=random.Random(seed),
+        strict=True,
+    ) as loop:
+        work(loop, runs, seed)
+    return workspace
+
+
+def work(loop: LearningOrchestrator, runs: int, seed: int = 1, name: str = "t") -> None:
+    rng = random.Random(seed)
+    for number in range(runs):
+        task = {"id": f"{name}{number}", "type": "x", "language": rng.choice(["python", "rust"]), "project": rng.choice("pq")}
+        loop.execute_with_learning(task)
+        if number % 100 == 99:
+            loop.learn()
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return worked(tmp_path_factory.mktemp("evolution") / "w", 500).root
+
+
+@pytest.fixture
+def evolving(history: Path, tmp_path: Path) -> Iterator[App]:
+    """Return a copy of a workspace with five hundred runs, an hour after the last of them."""
+    root = shutil.copytree(history, tmp_path / "w")
+    clock = SteppingClock()
+    clock.now += timedelta(hours=3)
+    with App.open(Workspace(root), environ=WORDS_ONLY, clock=clock, rng=random.Random(9)) as app:
+        yield app
+
+
+# -------------------------------------------------------------------------------------------------------- eligibility
+
+
+def test_it_says_why_a_strategy_may_not_evolve(evolving: App, tmp_path: Path) -> None:
+    assert eligible(evolving, "plain").ok
+    fresh, _ = Workspace.init(tmp_path / "fresh")
+    with App.open(fresh, environ=WORDS_ONLY) as empty:
+        load(empty)
+        assert eligible(empty, "direct").status == "insufficient_data"
+        assert evolve_due(empty) == []  # strategies are in shadow there
+    evolved = evolve(evolving, "plain")
+    assert evolved.status == "started"
+    assert eligible(evolving, "plain").status == "too_recent"
+    assert evolve(evolving, "plain").status == "too_recent"
+    evolving.clock.now += timedelta(days=15)  # type: ignore[attr-defined]
+    assert eligible(evolving, "plain").status == "test_active"
+    assert evolve(evolving, "plain", force=True).status == "test_active"
+
+
+def test_who_does_well_is_left_alone(tmp_path: Path) -> None:
+    workspace = worked(tmp_path / "w", 60, good={"python": "ann", "rust": "ann"})
+    (workspace.config / "policies.yaml").write_text(SETTINGS.replace("explore: 0.3", "explore: 0"), encoding="utf-8")
+    clock = SteppingClock()
+    clock.now += timedelta(hours=1)
+    with App.open(workspace, environ=WORDS_ONLY, clock=clock) as app:
+        status = eligible(app, "plain")
+        assert status.status in ("satisfactory", "ok")
+        assert (status.status == "satisfactory") == (status.success_rate is not None and status.success_rate >= 0.8)
+
+
+# ---------------------------------------------------------------------------------------------------------- proposals
+
+
+def test_what_was_left_to_chance_shows_which_change_helps(evolving: App) -> None:
+    found = evolve(evolving, "plain", dry_run=True)
+    assert found.test is None
+    assert experiments(evolving) == {}
+    best = found.proposals[0].strategy
+    python, rust = ({"context.project_language": language} for language in ("python", "rust"))
+    assert best.agents(python, Runner.agents)[0] == "cy"
+    assert best.agents(rust, Runner.agents)[0] == "bob"
+    assert "runs so far suggest +" in found.proposals[0].reasoning
+
+
+def test_an_evolution_is_a_test_of_versions_that_are_not_in_force(evolving: App) -> None:
+    found = evolve(evolving, "plain")
+    test = experiments(evolving)[str(found.test)]
+    assert len(test.candidates) == 2
+    assert test.control == standing_of(evolving, "plain").current
+    versions = evolving.ledger.strategy_versions(list(test.candidates))
+    assert all(version.parent_id == test.control and version.origin == "evolution" for version in versions.values())
+    assert all(version.expected_improvement for version in versions.values())
+    assert evolving.ledger.events(EVOLUTION, "plain")[0].data["status"] == "started"
+    in_force = {stands.current for stands in standings(evolving).values()}
+    assert not in_force & set(test.candidates)
+
+
+def proposal(**changes: Any) -> Proposal:
+    made = Strategy.model_validate({"slug": "plain", "name": "plain", "retry_policy": {"max_attempts": 1}, **changes})
+    return Proposal(strategy=made, reasoning=str(changes), expected_improvement="", origin="language model", worth=1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "does what the strategy does already"),
+        ({"retry_policy": {"max_attempts": 50}}, "tries more than 5 times"),
+        ({"parallelism_config": {"max_parallel": 200}}, "more than 8 parts at once"),
+        ({"retry_policy": {"max_attempts": 2, "timeout_s": 9_999}}, "its timeout_s is longer"),
+        ({"escalation_rules": [{"when": "attempts >= 1"}]}, "escalation_rules is fixed"),
+        ({"agent_selection_rules": [{"take": "mallory"}]}, "nobody offers the agent 'mallory'"),
+        ({"slug": "bobs", "context_rules": ["type = x"]}, "another strategy 'bobs'"),
+    ],
+)
+def test_whoever_proposes_it_what_must_not_be_is_refused(evolving: App, changes: dict[str, Any], why: str) -> None:
+    def propose(_parent: Strategy, _analysis: Analysis, _agents: Sequence[str], _most: int) -> list[Proposal]:
+        return [proposal(**changes)]
+
+    found = evolve(evolving, "plain", proposers=[propose])
+    assert any(why in reason for _, reason in found.refused)
+    assert all(made.origin == "evolution" for made in found.proposals)
+    assert len(found.proposals) == 2
+
+
+def test_a_model_that_fails_changes_nothing(evolving: App) -> None:
+    def fails(_parent: Strategy, _analysis: Analysis, _agents: Sequence[str], _most: int) -> list[Proposal]:
+        raise LanguageModelError("it is down")
+
+    found = evolve(evolving, "plain", proposers=[fails])
+    assert found.status == "started"
+    assert ("a proposer", "it is down") in found.refused
+
+
+def test_what_was_tested_and_not_taken_is_not_proposed_again() -> None:
+    parent = Strategy(slug="s", name="s")
+    made = parent.model_copy(update={"decomposition_approach": "parallel"})
+    limits = Evolution()
+    assert faults(made, parent, limits, agents=(), rejected=set(), known={"s"}) == []
+    assert faults(made, parent, limits, agents=(), rejected={mark(made)}, known={"s"}) == [
+        "it was tested before, and not taken"
+    ]
+    renamed = made.model_copy(update={"name": "other", "reasoning": "because"})
+    assert mark(renamed) == mark(made)
+
+
+def test_what_runs_speak_against_is_refused(evolving: App) -> None:
+    """To take ann alone is what `plain` did by itself; where another version did that, the log says what it is worth."""
+
+    def propose(_parent: Strategy, _analysis: Analysis, _agents: Sequence[str], _most: int) -> list[Proposal]:
+        return [proposal(agent_selection_rules=[{"take": "bob"}])]
+
+    assert evolve(evolving, "plain", proposers=[propose], dry_run=True).proposals
+
+
+def test_a_pattern_is_where_runs_fail_more_than_chance_gives() -> None:
+    rng = random.Random(4)
+    runs = [
+        Ran(
+            id=str(place),
+            version="s@1",
+            facts={"context.size": size, "context.project": "p", "context.noise": rng.choice("ab")},
+            success=(good := rng.random() < (0.9 if size == "small" else 0.5)),
+            reward=float(good),
+            attempts=1,
+            error=None if good else "TimeoutError",
+        )
+        for place, size in enumerate(["small", "large"] * 150)
+    ]
+    found = analysis_of(runs)
+    assert [pattern.condition for pattern in found.patterns] == ["context.size = large"]
+    assert found.passing == 1.0
+    assert found.success_rate == pytest.approx(sum(run.reward for run in runs) / 300)
+
+
+def test_what_does_well_in_one_project_alone_is_worth_less() -> None:
+    rng = random.Random(1)
+    even = fitness({project: [0.6 + rng.gauss(0, 0.1) for _ in range(40)] for project in "abcd"})
+    uneven = fitness(
+        {
+            project: [mean + rng.gauss(0, 0.1) for _ in range(40)]
+            for project, mean in zip("abcd", (1.2, 0.4, 0.4, 0.4), strict=True)
+        }
+    )
+    assert even is not None
+    assert uneven is not None
+    assert abs(even.mean - uneven.mean) < 0.05
+    assert uneven.value < even.value - 0.1
+    alone = fitness({"a": [0.5] * 10})
+    assert alone is not None
+    assert alone.between is None
+
+
+def test_effects_are_told_apart_where_options_were_mixed() -> None:
+    rng, runs = random.Random(2), []
+    for _ in range(3_000):
+        facts = {"context.size": rng.choice(["small", "large"]), "context.project": rng.choice("pqr")}
+        options = {
+            "loop:decompose": rng.choice(["single", "parallel"]),
+            "loop:retry": rng.choice("12"),
+            "loop:parallelize": "-",
+        }
+        good = (
+            0.3
+            + 0.3 * (options["loop:decompose"] == "parallel" and facts["context.size"] == "large")
+            + 0.1 * (options["loop:retry"] == "2")
+        )
+        runs.append((facts, options, float(rng.random() < good)))
+    effects = Effects(runs)
+    one = Strategy(slug="s", name="s", retry_policy={"max_attempts": 1})
+    other = one.model_copy(update={"decomposition_approach": "parallel"})
+    large = effects.contexts([facts for facts, _, _ in runs if facts["context.size"] == "large"])
+    small = effects.contexts([facts for facts, _, _ in runs if facts["context.size"] == "small"])
+    assert effects.compare(one, one, large, ()) is None
+    gain, none = effects.compare(other, one, large, ()), effects.compare(other, one, small, ())
+    assert gain is not None
+    assert none is not None
+    assert 0.15 < gain.value < 0.35
+    assert abs(none.value) < 0.12
+
+
+# ------------------------------------------------------------------------------------------------------ contributions
+
+
+def test_contributions_are_those_of_a_world_whose_counterfactuals_are_known() -> None:
+    worth = {("a", "x"): 0.7, ("a", "y"): 0.4, ("a", "z"): 0.5, ("b", "x"): 0.3, ("b", "y"): 0.8, ("b", "z"): 0.5}
+    shares = {"a": {"x": 0.6, "y": 0.3, "z": 0.1}, "b": {"x": 0.2, "y": 0.2, "z": 0.6}}
+
+    def better(context: str, option: str) -> float:
+        """Return by how much an option is better than the others as they are drawn: the exact counterfactual."""
+        rest = {other: share for other, share in shares[context].items() if other != option}
+        return worth[context, option] - sum(share * worth[context, other] for other, share in rest.items()) / sum(rest.values())
+
+    held, missed = 0, []
+    for seed in range(40):
+        rng, made, exact = random.Random(seed), list[Made](), list[float]()
+        truth: dict[str, list[float]] = {option: [] for option in "xyz"}
+        for _ in range(600):
+            context = rng.choice("ab")
+            options = shares[context]
+            option = rng.choices(list(options), list(options.values()))[0]
+            one = Experience(
+                context={"kind": context},
+                options=tuple(options),
+                chosen=option,
+                propensity=options[option],
+                reward=float(rng.random() < worth[context, option]),
+                probabilities=tuple(options.values()),
+            )
+            made.append(Made(None, one, None))  # type: ignore[arg-type]
+            exact.append(better(context, option))
+            for each in "xyz":
+                truth[each].append(better(context, each))
+        found = Contributions(made)
+        for option, advantage in found.advantages().items():
+            held += advantage.low <= sum(truth[option]) / 600 <= advantage.high
+        single = [value for value in found.single() if value is not None]
+        missed.append(sum(abs(one - other) for one, other in zip(single, exact, strict=True)) / 600)
+    assert held >= 0.9 * 120  # of intervals that are to hold 95 times of 100
+    assert sum(missed) / 40 < 0.09
+
+
+def test_where_nothing_else_could_have_been_decided_nothing_is_said() -> None:
+    one = Experience(context={}, options=("x", "y"), chosen="x", propensity=1.0, reward=1.0, probabilities=(1.0, 0.0))
+    found = Contributions([Made(None, one, None)] * 20)  # type: ignore[arg-type]
+    assert found.advantages() == {}
+    assert found.single() == [None] * 20
+
+
+# -------------------------------------------------------------------------------------------------- from end to end
+
+
+def test_a_winner_is_promoted_by_itself_and_reported(history: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(history, tmp_path / "w")
+    clock = SteppingClock()
+    clock.now += timedelta(hours=3)
+    with LearningOrchestrator(
+        Runner(random.Random(3), {"python": "cy", "rust": "bob"}),
+        workspace=root,
+        environ=WORDS_ONLY,
+        clock=clock,
+        rng=random.Random(4),
+        strict=True,
+    ) as loop:
+        app = loop.app
+        before = standing_of(app, "plain").current
+        test = str(evolve(app, "plain").test)
+        for batch in range(12):
+            loop._parts.chooser.look(loop._guard, [], fresh=True)  # type: ignore[union-attr]
+            work(loop, 60, seed=batch + 20, name=f"b{batch}.")
+            loop.learn()
+            judge(app)
+            if experiments(app)[test].winner is not None:
+                break
+        stands = standing_of(app, "plain")
+        assert stands.current == experiments(app)[test].winner != before
+        report = report_of(app, experiments(app)[test])
+        won = next(arm for arm in report.arms if arm.state == "won")
+        assert won.lift is not None
+        assert won.lift.low is not None
+        assert won.lift.low > 0
+        assert won.carries is not None
+        assert won.carries.projects == 2
+        assert set(won.contexts["project_language"]) == {"python", "rust"}
+        assert json.dumps(plain(report))
+        text = (root / write_report(app, experiments(app)[test])).read_text(encoding="utf-8")
+        assert "won, is in force, and is watched" in text
+        assert "| project language |" in text
+
+
+# --------------------------------------------------------------------------------------------------------- crash tests
+
+EVOLVE = """
+import sys, random
+from datetime import timedelta
+from learning_loop.app import App
+from learning_loop.flows.evolution import evolve
+from learning_loop.workspace import Workspace
+from pathlib import Path
+from tests.conftest import WORDS_ONLY, SteppingClock
+clock = SteppingClock()
+clock.now += timedelta(hours=3)
+with App.open(Workspace(Path(sys.argv[1])), environ=WORDS_ONLY, clock=clock) as app:
+    print("begun", flush=True)
+    print("done", evolve(app, "plain").test, flush=True)
+"""
+PROMOTE = EVOLVE.replace(
+    "from learning_loop.flows.evolution import evolve", "from learning_loop.flows.ab_judging import judge"
+).replace('evolve(app, "plain").test', "len(judge(app))")
+
+
+def killed(script: str, root: Path, after_s: float | None) -> tuple[str, float]:
+    """Run a script on a workspace, killed so long after it began; return what it said, and how long that took."""
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(root)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1], text=True
+    ) as process:
+        assert process.stdout
+        said = process.stdout.readline()
+        began = time.monotonic()
+        if after_s is not None:
+            time.sleep(after_s)
+            os.kill(process.pid, signal.SIGKILL)
+        return said + process.stdout.read(), time.monotonic() - began
+
+
+def counted(root: Path) -> dict[str, int]:
+    """Return how many rows of evidence there are, of which none may go."""
+    import sqlite3
+
+    with sqlite3.connect(root / "metrics" / "ledger.db") as connection:
+        tables = ("decisions", "outcomes", "executions", "feedback")
+        return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+
+
+@pytest.mark.parametrize("moments", [6, pytest.param(100, marks=pytest.mark.slow)])
+def test_an_evolution_that_is_killed_was_done_or_was_not(history: Path, tmp_path: Path, moments: int) -> None:
+    _, takes = killed(EVOLVE, shutil.copytree(history, tmp_path / "whole"), None)
+    before, done, rng = counted(history), 0, random.Random(moments)
+    for moment in range(moments):
+        root = shutil.copytree(history, tmp_path / f"w{moment}")
+        said, _ = killed(EVOLVE, root, takes * rng.uniform(0, 1.05))
+        with App.open(Workspace(root), environ=WORDS_ONLY) as app:
+            assert app.ledger.faults() == []
+            tests, events = experiments(app), app.ledger.events(EVOLUTION, "plain")
+            versions = app.ledger.versions_of("plain")
+            assert len(tests) == len(events) <= 1
+            assert "done" not in said or len(tests) == 1
+            for test in tests.values():
+                assert set(test.candidates) <= app.ledger.strategy_versions(list(test.candidates)).keys()
+            assert len(tests) == 1 or len(versions) == 1
+            done += len(tests)
+        assert counted(root) == before
+        shutil.rmtree(root)
+    assert done > 0 or moments < 20
+
+
+@pytest.fixture(scope="module")
+def decided(history: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a workspace in which a test has all it needs for a winner, and nobody has looked yet."""
+    root = shutil.copytree(history, tmp_path_factory.mktemp("decided") / "w")
+    clock = SteppingClock()
+    with LearningOrchestrator(
+        Runner(random.Random(3), {"python": "cy", "rust": "cy"}),
+        workspace=root,
+        environ=WORDS_ONLY,
+        clock=clock,
+        rng=random.Random(4),
+        strict=True,
+    ) as loop:
+        from learning_loop.flows.strategies import rows_of
+        from learning_loop.strategies import version_of
+
+        made = Strategy.model_validate(
+            {"slug": "plain", "name": "plain", "agent_selection_rules": [{"take": "cy"}], "retry_policy": {"max_attempts": 1}}
+        )
+        parent = str(standing_of(loop.app, "plain").current)
+        start(
+            loop.app, parent, [version_of(made)], by="loop", reason="", rows=rows_of(made, "evolution", clock(), parent=parent)
+        )
+        loop._parts.chooser.judge = lambda: None  # type: ignore[union-attr, method-assign]
+        loop._parts.chooser.look(loop._guard, [], fresh=True)  # type: ignore[union-attr]
+        work(loop, 250, seed=8, name="d")
+        assert [test.winner for test in experiments(loop.app).values()] == [None]
+    return root
+
+
+@pytest.mark.parametrize("moments", [6, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_promotion_that_is_killed_was_done_or_was_not(decided: Path, tmp_path: Path, moments: int) -> None:
+    whole = shutil.copytree(decided, tmp_path / "whole")
+    _, takes = killed(PROMOTE, whole, None)
+    with App.open(Workspace(whole), environ=WORDS_ONLY) as app:
+        assert standing_of(app, "plain").current == next(iter(experiments(app).values())).winner
+    before, done, rng = counted(decided), 0, random.Random(moments)
+    for moment in range(moments):
+        root = shutil.copytree(decided, tmp_path / f"w{moment}")
+        killed(PROMOTE, root, takes * rng.uniform(0, 1.05))
+        with App.open(Workspace(root), environ=WORDS_ONLY) as app:
+            assert app.ledger.faults() == []
+            test = next(iter(experiments(app).values()))
+            in_force = standing_of(app, "plain").current
+            assert in_force == (test.winner or test.control)
+            assert bool(app.ledger.events(EVIDENCE, test.id)) == (test.winner is not None)
+            done += test.winner is not None
+        assert counted(root) == before
+        shutil.rmtree(root)
+    assert done > 0 or moments < 20
