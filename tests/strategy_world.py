@@ -3,17 +3,22 @@
 import contextlib
 import itertools
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from learning_loop import LearningOrchestrator
+from learning_loop.errors import LanguageModelError
 from learning_loop.flows.ab_judging import judge
 from learning_loop.flows.drift import notice
-from learning_loop.flows.evolution import Proposer, evolve_due
+from learning_loop.flows.evolution import evolve_due, proposers_of
 from learning_loop.flows.strategies import load
+from learning_loop.protocols import Shape, Spending
 from learning_loop.strategies import Strategy
 from learning_loop.strategies.strategy import APPROACHES
 from learning_loop.workspace import Workspace
@@ -165,6 +170,44 @@ class Runner:
         return {"success": self._rng.random() < self._world.attempt(task["work"], approach, agent)}
 
 
+class Adviser:
+    """A language model that proposes good, useless, harmful and malformed changes, as it comes."""
+
+    identity = "adviser"
+
+    def __init__(self, world: World, rng: random.Random) -> None:
+        self._world, self._rng = world, rng
+
+    def ask(self, instructions: str, prompt: str, shape: type[Shape], spent: Spending) -> Shape:
+        spent.input_tokens += len(prompt) // 4
+        spent.output_tokens += 200
+        runs = re.findall(r"^- id (\S+?):", prompt, re.MULTILINE)
+        made = [
+            self._mutation(self._rng.choice(["good", "useless", "harmful", "malformed", "invented"]), runs) for _ in range(2)
+        ]
+        try:
+            return shape.model_validate({"mutations": made})
+        except ValidationError as error:
+            raise LanguageModelError(f"no usable answer: {error.error_count()} faults") from None
+
+    def _mutation(self, sort: str, runs: Sequence[str]) -> Any:
+        rules = [{"when": f"context.project_language = {name}", "take": [who]} for name, who in self._world.agent.items()]
+        worst = [agent for agent in AGENTS if agent not in self._world.agent.values()][:1] or [AGENTS[0]]
+        strategies: dict[str, Any] = {
+            "good": {"agent_selection_rules": rules},
+            "useless": {"retry_policy": {"max_attempts": 2, "wait_s": self._rng.choice([0, 0.001, 0.002])}},
+            "harmful": {"agent_selection_rules": [{"take": worst}], "retry_policy": {"max_attempts": 1}},
+            "malformed": "decomposition_approach: everything",
+            "invented": {"agent_selection_rules": rules},
+        }
+        return {
+            "strategy": strategies[sort],
+            "reasoning": f"it seems {sort}",
+            "expected_improvement": "success",
+            "evidence": ["20990101-000000-aaaaaaaa"] if sort == "invented" else list(runs[:2]),
+        }
+
+
 @dataclass
 class Lived:
     """A history: its days, and every version that was promoted with how much better it was than the one before it, exactly."""
@@ -174,6 +217,7 @@ class Lived:
     tests: int
     taken_back: int
     drifts: int = 0
+    advised: int = 0
 
 
 def live(
@@ -183,7 +227,7 @@ def live(
     days: int = 60,
     a_day: int = 600,
     drift_at: int = 40,
-    proposers: Sequence[Proposer] = (),
+    advised: bool = False,
     told: Callable[[int, int], None] = lambda _done, _total: None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Lived:
@@ -201,10 +245,19 @@ def live(
         "LEARNING_LOOP_RECALL_ENABLED": "false",
         "LEARNING_LOOP_CAPTURE_GIT": "false",
         "LEARNING_LOOP_NOTIFY_LOG": "false",
+        "LEARNING_LOOP_LANGUAGE_MODEL_INPUT_USD_PER_MILLION": "0",
+        "LEARNING_LOOP_LANGUAGE_MODEL_OUTPUT_USD_PER_MILLION": "0",
     }
     runner = Runner(world, rng)
+    adviser = Adviser(world, random.Random(seed + 3)) if advised else None
     with LearningOrchestrator(
-        runner, workspace=workspace.root, clock=clock, rng=random.Random(seed + 2), strict=True, environ=environ
+        runner,
+        workspace=workspace.root,
+        clock=clock,
+        rng=random.Random(seed + 2),
+        strict=True,
+        environ=environ,
+        language=adviser,
     ) as loop:
         for day in range(days):
             if day == drift_at:
@@ -222,7 +275,7 @@ def live(
             for name, of in (("done", done), ("hand", hand), ("best", best), ("offered", offered)):
                 getattr(lived.days, name).append(of)
             clock.now = START + timedelta(days=day + 1)
-            _evening(loop, world, lived, proposers, say)
+            _evening(loop, world, lived, say)
             say(f"day {day}: {done:.3f} of {hand:.3f} to {best:.3f}, {offered:.3f} offered")
             told(day + 1, days)
     return lived
@@ -249,9 +302,7 @@ def _do(loop: LearningOrchestrator, runner: Runner, work: Work, name: str) -> fl
     return runner.likely
 
 
-def _evening(
-    loop: LearningOrchestrator, world: World, lived: Lived, proposers: Sequence[Proposer], say: Callable[[str], None]
-) -> None:
+def _evening(loop: LearningOrchestrator, world: World, lived: Lived, say: Callable[[str], None]) -> None:
     """Let the gate look, and what may evolve do so."""
     loop.learn()
     if (drift := notice(loop.app)) is not None:
@@ -263,8 +314,9 @@ def _evening(
             lived.promoted.append(_better(loop, world, name, str(told.arm)))
             say(f"    truly {lived.promoted[-1]:+.3f}")
         lived.taken_back += told.move == "rollback"
-    for evolved in evolve_due(loop.app, proposers):
+    for evolved in evolve_due(loop.app, proposers_of(loop.app)):
         lived.tests += evolved.test is not None
+        lived.advised += sum(one.origin == "language model" for one in evolved.proposals)
         say(f"  {evolved.slug} evolves: {[(one.strategy.slug, one.reasoning[:120]) for one in evolved.proposals]}")
 
 

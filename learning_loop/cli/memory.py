@@ -15,6 +15,13 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
+def _written(app: Any, answer: Any) -> tuple[Any, list[str]]:
+    from learning_loop.flows.modelling import written
+
+    warnings: list[str] = []
+    return written(app, answer, warnings), warnings
+
+
 @click.command()
 @click.argument("question", nargs=-1, required=True)
 @click.option("-k", "most", type=click.IntRange(1, 100), help="At most so many insights: 8, or all where all are asked for.")
@@ -31,6 +38,7 @@ def _say(line: str) -> None:
 @click.option("--before", help="Only until then.")
 @click.option("--explain", is_flag=True, help="Say what each score adds up from.")
 @click.option("--markdown", is_flag=True, help="Print markdown.")
+@click.option("--write", is_flag=True, help="Have a language model answer in sentences, each with what it rests on.")
 @json_option
 @click.pass_context
 def query(
@@ -41,6 +49,7 @@ def query(
     project: str | None,
     explain: bool,
     markdown: bool,
+    write: bool,
     as_json: bool,
     **narrowed: str | None,
 ) -> None:
@@ -62,10 +71,13 @@ def query(
             progress=telling("reading notes"),
             say=_say,
         )
-    for warning in answer.warnings:
+        said, told = _written(app, answer) if write else (None, [])
+    for warning in (*answer.warnings, *told):
         click.echo(f"warning: {warning}", err=True)
+    if said is not None and not as_json:
+        click.echo(f"{said.text}\n\n(by {said.by}; the numbers are those of the findings below)\n")
     if as_json:
-        print_json(answer.as_dict())
+        print_json({**answer.as_dict(), **({"written": asdict(said) if said is not None else None} if write else {})})
     elif markdown or not sys.stdout.isatty():
         click.echo(answer.markdown)
     else:

@@ -369,13 +369,10 @@ def run_experiment(number: str, seeds: Sequence[int], told: Told = lambda _done,
 def sweep(trials: int, seed: int, told: Told = lambda _done, _total: None) -> dict[str, Any]:
     """Return the settings of the learner that earned most, found by Optuna, and what they and the usual ones earn on new days.
 
-    The best of several is the best by chance, too: `again` and `usual` are what to go by. Raise UsageError where Optuna is not
-    installed.
+    The best of several is the best by chance, too: `again` and `usual` are what to go by.
     """
-    try:
-        import optuna
-    except ImportError:
-        raise UsageError("a sweep takes Optuna: pip install 'learning-loop[lab]'") from None
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def objective(trial: Any) -> float:
