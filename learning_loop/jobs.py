@@ -19,7 +19,7 @@ MOST_MISSED = 12  # slots of a job that are caught up with, the newest
 TICK_S = 20
 RETRY_S = 600.0  # after a slot failed
 MONTHLY_HOUR = 23
-EVOLUTION = "evolution"
+EVOLVE_S = 3_600.0  # how often it is looked whether a strategy may evolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +111,17 @@ def carry_out(app: App, slot: Slot) -> Synthesis:
 
 
 def evolve(app: App) -> list[str]:
-    """Let strategies evolve that may, once a day, and return what came of it in a line each."""
+    """Let strategies evolve that may, and return what came of it in a line each."""
     from learning_loop.flows.evolution import evolve_due, proposers_of
 
-    name = f"evolution:{app.clock().astimezone(ZoneInfo(app.settings.synthesis.timezone)):%Y-%m-%d}"
-    if app.ledger.events("job", name, last=1):
-        return []
     found = evolve_due(app, proposers_of(app))
-    data = {"at": app.clock().isoformat(), "tests": [one.test for one in found]}
-    app.ledger.append(Event(kind="job", subject=name, at=app.clock(), data=data))
     return [f"strategy {one.slug}: {one.status}: {one.says}" + (f"; test {one.test}" if one.test else "") for one in found]
 
 
 def run(opened: Callable[[], App], say: Callable[[str], None], complain: Callable[[str], None], *, once: bool = False) -> bool:
     """Carry out what is due, now and whenever a slot comes; `once` ends after what is due now and says whether all was done.
 
-    Strategies evolve once a day.
+    Once an hour it is looked whether a strategy may evolve.
 
     `opened` opens the workspace anew at every look, so that changed settings count. A job that fails is tried again later,
     from the slot that failed on; it does not hold up the others.
@@ -134,6 +129,7 @@ def run(opened: Callable[[], App], say: Callable[[str], None], complain: Callabl
     import schedule
 
     retry_at: dict[str, float] = {}
+    evolves_at = [0.0]
 
     def tick() -> None:
         with opened() as app:
@@ -145,13 +141,13 @@ def run(opened: Callable[[], App], say: Callable[[str], None], complain: Callabl
                 except LearningLoopError as error:
                     complain(f"{slot.name}: {error}")
                     retry_at[slot.job] = time.monotonic() + RETRY_S
-            if time.monotonic() >= retry_at.get(EVOLUTION, 0.0):
+            if time.monotonic() >= evolves_at[0]:
+                evolves_at[0] = time.monotonic() + EVOLVE_S
                 try:
                     for line in evolve(app):
                         say(line)
                 except LearningLoopError as error:
-                    complain(f"{EVOLUTION}: {error}")
-                    retry_at[EVOLUTION] = time.monotonic() + RETRY_S
+                    complain(f"evolution of strategies: {error}")
 
     tick()
     if once:

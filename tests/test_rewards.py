@@ -167,7 +167,7 @@ def test_a_file_with_a_fault_is_told_with_its_line(app: App, workspace: Workspac
     with pytest.raises(ConfigurationError, match="'sales' is none of its terms"):
         load_rewards(app)
     path.write_text("description: mine\nterms:\n  success: {of: success, map: {true: 7}}\n", encoding="utf-8")
-    assert list(load_rewards(app)) == ["harbor_crm", "harbor_crm_safe", "orchestra", "orchestra_safe", "mine"]
+    assert list(load_rewards(app)) == ["harbor_crm", "harbor_crm_safe", "orchestra", "orchestra_safe", "strategy", "mine"]
     with pytest.raises(UsageError, match="write config/rewards/best"):
         reward_named(app, "best")
 

@@ -10,6 +10,7 @@ from learning_loop.experiments.ab import AbTest
 from learning_loop.experiments.moves import ALL, Move, Phase, Told
 from learning_loop.flows.ab_tests import DRAWN, EVIDENCE, EXPERIMENT, IN, POLICY, Experiment, event_of, experiments, figures
 from learning_loop.flows.experience import Episode, Log, Place
+from learning_loop.flows.notices import tell
 from learning_loop.flows.strategies import said
 from learning_loop.ledger.selection import EXCLUDED
 from learning_loop.records import Event, Exposed, Kind
@@ -78,10 +79,14 @@ class _Look:
         if rows or self.fresh or read >= KEEP_EVERY:
             self.app.ledger.append(*rows, self._kept())
         for move in told:
-            level = logging.INFO if move.move in (Move.PROMOTED, Move.ENDED) else logging.WARNING
+            level = logging.WARNING if move.move in (Move.FROZEN, Move.TAKEN_BACK) else logging.INFO
             log.log(
                 level, "test %s of %s: %s %s: %s", self.test.id, self.test.slug, move.move.value, move.arm or "", move.reason
             )
+            if move.move in (Move.PROMOTED, Move.TAKEN_BACK):
+                what = "is in force" if move.move is Move.PROMOTED else "was taken back"
+                text = f"{move.arm} {what}: {move.reason} ({figures(move)})"
+                tell(self.app, "strategy", self.test.slug, text, test=self.test.id)
         return told
 
     def _taken(self, episode: Episode) -> list[Told]:

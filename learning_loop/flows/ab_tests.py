@@ -202,7 +202,9 @@ def start(app: App, control: str, candidates: Sequence[str], *, by: str, reason:
     if missing := [name for name in (control, *candidates) if name not in known]:
         raise UsageError(f"there is no version {missing[0]!r}: see `learning-loop strategy show {slug}`")
     if not candidates or control in candidates or len(set(candidates)) < len(candidates):
-        raise UsageError("a test needs one or more versions, each another one, beside the one in force")
+        raise UsageError(
+            "a test needs one or more versions, each another one, beside the one in force: name that with --control"
+        )
     before = experiments(app)
     if busy := [test.id for test in before.values() if test.slug == slug and test.phase is Phase.RUNNING]:
         raise UsageError(

@@ -141,9 +141,8 @@ class Chooser:
         context = context_of(task, success_rate=success_rate, project=None if known is None else known.model_dump())
         facts = facts_of_context(context)
         options = self._catalogue.for_(facts)
-        given = assigned(
-            self._app, self._tests if mode != "shadow" else (), facts, context, unit=unit, execution_id=execution_id
-        )
+        tests = () if mode == "shadow" or task.critical else self._tests
+        given = assigned(self._app, tests, facts, context, unit=unit, execution_id=execution_id)
         self._touched = True
         if given.version is not None:
             return self._followed(given.version, given.arms, context, facts, [*given.draws])
@@ -185,7 +184,7 @@ class Chooser:
                 stamp = self._stamped()
                 if stamp != self._stamp:
                     guard.attempt("strategies", warnings, lambda: self._load(guard, warnings))
-                    self._stamp = self._stamped()
+                    self._stamp = stamp
         finally:
             self._looked_at = time.monotonic()
             self._lock.release()

@@ -175,7 +175,7 @@ def evolve(
             for row in rows_of(one.strategy, one.origin, now, parent=look.parent.id, hoped=one.expected_improvement)
         ]
         told = look.event("started", may.says, made, refused)
-        reason = "; ".join(one.reasoning for one in made)
+        reason = " Or: ".join(one.reasoning for one in made)
         versions = [Version.of(one.strategy).id for one in made]
         test = start(app, look.parent.id, versions, by="loop", reason=reason, rows=[*rows, told])
     else:

@@ -106,13 +106,20 @@ def mask_derived(app: App, mask: Mask) -> list[str]:
     """Take what a mask names out of every report and every event; return the paths that were written again."""
     written = []
     for path in sorted(app.workspace.reports.glob("*/*")):
-        if not path.is_file() or (path.name not in _REPORTS and path.suffix != ".svg"):
+        ours = path.name in _REPORTS or path.suffix == ".svg" or path.parent.name == "experiments"
+        if not path.is_file() or not ours:
             continue
         before = path.read_text(encoding="utf-8", errors="replace")
         after = _masked(path, before, mask)
         if after != before:
             atomic_write(path, after.encode())
             written.append(app.workspace.relative(path))
+    if (notices := app.settings.notify.file) is not None and (path := app.workspace.root / notices).is_file():
+        told = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        masked = [_masked_line(line, mask) for line in told]
+        if masked != told:
+            atomic_write(path, "".join(f"{line}\n" for line in masked).encode())
+            written.append(notices)
     app.ledger.mask_events(replace(mask, words=()).plain)  # what is computed from them stays comparable
     return written
 
@@ -128,3 +135,10 @@ def _masked(path: Path, text: str, mask: Mask) -> str:
         return text
     masked = mask.plain(document)
     return text if masked == document else json.dumps(masked, indent=2, ensure_ascii=False) + "\n"
+
+
+def _masked_line(line: str, mask: Mask) -> str:
+    try:
+        return json.dumps(mask.plain(json.loads(line)), ensure_ascii=False)
+    except ValueError:  # not ours, or cut short
+        return mask.text(line)

@@ -11,6 +11,7 @@ from learning_loop.flows.experience import LEARNED, Episode, Log, Place, drawn_b
 from learning_loop.flows.points import CLIMB, POLICY, climb_of, climbed, live_version, standing
 from learning_loop.ledger.selection import EXCLUDED
 from learning_loop.records import Event, Exposed, Kind
+from learning_loop.settings import STRATEGY
 
 log = logging.getLogger("learning_loop")
 
@@ -202,7 +203,7 @@ def set_mode(app: App, point: str, mode: str, *, reason: str = "") -> str | None
 
     Only what has passed the look at the log may enter ab_test, only what has passed its ramp production.
     """
-    if point not in {*app.ledger.points(), *app.settings.policies.points}:
+    if app.settings.point(point) is None and point not in app.ledger.points():
         raise UsageError(f"there is no decision point {point!r}: see `learning-loop policy status`")
     found, says = standing(app, point), None
     if mode in ("ab_test", "production"):
@@ -213,9 +214,9 @@ def set_mode(app: App, point: str, mode: str, *, reason: str = "") -> str | None
         if mode == "production" and not complete:
             raise UsageError(
                 f"{found.version} has not shown in its ramp that it helps: set ab_test first, or, if you know better, "
-                f"policies.points.{point}.mode in config/policies.yaml"
+                f"{'strategies' if point == STRATEGY else f'policies.points.{point}'}.mode in config/policies.yaml"
             )
-        if mode == "ab_test" and found.waiting is not None:
+        if mode == "ab_test" and found.waiting is not None and point != STRATEGY:  # there the rules choose until it enters
             says = enter(app, point, found.waiting)
     data = {"action": "mode", "mode": mode, "version": found.version, "by": "person", "reason": reason}
     app.ledger.append(Event(kind=POLICY, subject=point, at=app.clock(), data=data))

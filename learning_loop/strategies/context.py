@@ -11,7 +11,7 @@ LENGTHS = ((200, "short"), (1_000, "medium"))  # of descriptions, in characters,
 SIZES = ((10_000, "small"), (100_000, "medium"), (1_000_000, "large"))  # of projects, in lines of code; "huge" beyond
 COVERAGES = ((0.4, "low"), (0.75, "medium"))  # of tests, as a share; "high" beyond
 OF_PROJECT = ("language", "loc", "test_coverage")
-MOST_READ = 4_000  # characters of a description that are read
+MOST_READ = 1_000  # characters of a description that are read
 MOST_LABELS = 12
 _CODE = re.compile(
     r"```|`[^`\n]+`|\b[\w/-]+\.(?:py|rb|js|ts|go|rs|java|c|cpp|h|cs|php|sql|sh|ya?ml|toml|json)\b|Traceback|\w+\(\)"

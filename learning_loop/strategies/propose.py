@@ -168,6 +168,9 @@ def _believed(
 def _as_own(parent: Strategy, made: Strategy, scope: _Scope) -> Strategy:
     """Return a change as a strategy of its own, for a part of the work alone."""
     condition = str(scope.condition)
+    always = made.agent_selection_rules[:1] and made.agent_selection_rules[0].when == condition  # it holds of all that is left
+    rules = (AgentRule(take=made.agent_selection_rules[0].take),) if always else made.agent_selection_rules
+    made = made.model_copy(update={"agent_selection_rules": rules})
     update = {
         "context_rules": (*parent.context_rules, condition),
         "rank": max(parent.rank - 1, 0),
@@ -183,7 +186,7 @@ def _proposal(
     """Return a change as a proposal, with what it promises."""
     own = made.slug != parent.slug
     where = f" where {scope.condition}" if scope.condition is not None else ""
-    tried = "nobody did so yet" if not gain.runs else f"{gain.runs} runs did so"
+    tried = "nobody did so yet" if not gain.runs else f"{gain.runs} {'run' if gain.runs == 1 else 'runs'} did so"
     told = f"runs so far suggest {gain.value:+.2f} of the reward's range, give or take {gain.error:.2f}; {tried}"
     pattern = next((one for one in analysis.patterns if one.condition == scope.condition), None)
     why = f"{_told(parent, made)}{where}: {told}." + (f" {pattern.says.capitalize()}." if pattern is not None else "")

@@ -4,7 +4,7 @@
 regret    scikit-learn's digits (one pass), wine (five) and breast_cancer (one): z-scored features, the reward 1 for the right
           class, in the noisy case told wrongly one time in ten. Every policy has one setting for all; the best one is held
           against mabwiser's and VowpalWabbit's best, pair by pair over the seeds, and through the Decider with a floor
-latency   to decide, and to learn, at 100 features and 20 arms
+latency   to decide, and to learn, at 100 features and 20 arms; and to choose a strategy, as a run does
 """
 
 import contextlib
@@ -24,9 +24,17 @@ from numpy.typing import NDArray
 
 from learning_loop.app import App
 from learning_loop.decider import Decider
+from learning_loop.flows.ab_tests import start
+from learning_loop.flows.choosing import Chooser
+from learning_loop.flows.experience import experience_of
+from learning_loop.flows.guard import Guard
+from learning_loop.flows.points import Points
+from learning_loop.flows.strategies import load as in_force
 from learning_loop.policies import BANDITS, learner
+from learning_loop.policies.linucb import ProbitUCB
+from learning_loop.policies.warm import WarmStart
 from learning_loop.protocols import Learner
-from learning_loop.records import Experience
+from learning_loop.records import Experience, Task
 from learning_loop.workspace import Workspace
 
 Floats = NDArray[np.float64]
@@ -236,9 +244,45 @@ def latency(bench: _harness.Bench) -> None:
                 bench.goal(f"ms to decide by {policy}, p99", figures["decide p99 ms"], 1.0)
 
 
+SLOTH = "decomposition_approach: single, retry_policy: {max_attempts: "  # how strategies that differ in one number begin
+
+
+def strategies(bench: _harness.Bench) -> None:
+    """Time the choice of a strategy among ten: its context, a running test, the learned policy, as a run makes it."""
+    text = "Fix the crash in `parser.py` when the file is empty: it should say which line is wrong. " * 12
+    with tempfile.TemporaryDirectory() as folder:
+        workspace, _ = Workspace.init(Path(folder))
+        for number in range(6):
+            body = f"{{name: n, {SLOTH}{number + 2}}}}}"
+            (workspace.config / "strategies" / f"more-{number}.yaml").write_text(body, encoding="utf-8")
+        (workspace.config / "policies.yaml").write_text("strategies: {mode: production}\n", encoding="utf-8")
+        with App.open(workspace) as app:
+            points, guard = Points(app), Guard(strict=True)
+            chooser, versions = Chooser(app, points), [version.id for version in in_force(app).versions]
+            start(app, versions[0], versions[1:3], by="person", reason="")
+            service = points["strategy"]
+            service.look(guard, [], fresh=True)
+            spent, rng = list[float](), np.random.default_rng(bench.seed)
+            for number in range(2_000 if bench.quick else 20_000):
+                task = Task(
+                    id=f"t{number}", type="bug", description=text, tags=("a",), parameters={"language": "python", "loc": 20_000}
+                )
+                started = time.perf_counter()
+                found = chooser.choose(task, 0.5, execution_id=f"e{number}", guard=guard, warnings=[], unit=task.id)
+                spent.append(1000 * (time.perf_counter() - started))
+                one = found.decisions[-1] if found is not None else None
+                if one is not None and isinstance(service.learner, WarmStart | ProbitUCB):
+                    service.learner.update([experience_of(one, float(rng.random() < 0.5), None)])
+    p50, p99 = _harness.percentile(spent, 0.5), _harness.percentile(spent, 0.99)
+    bench.row(part="latency", who="strategy", arms=len(versions), **{"decide p50 ms": p50, "decide p99 ms": p99})
+    bench.goal("ms to choose a strategy, p99", p99, 10.0)
+    bench.goal("ms to choose a strategy, p50", p50, 1.0)
+
+
 def work(bench: _harness.Bench) -> None:
     regret(bench)
     latency(bench)
+    strategies(bench)
 
 
 if __name__ == "__main__":
