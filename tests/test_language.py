@@ -285,3 +285,59 @@ def test_runs_never_wait_for_a_model_that_hangs(workspace: Workspace, server: Se
     released.set()
     loop.close()
     assert len(server.asked) <= 4
+
+
+def test_rules_are_proposed_for_patterns_without_one_and_rest_on_their_runs(workspace: Workspace, clock: SteppingClock) -> None:
+    from learning_loop.flows.modelling import rule_proposals
+    from learning_loop.patterns.find import Found
+    from learning_loop.records import Pattern
+
+    def pattern(key: str, *runs: str) -> Pattern:
+        return Pattern(
+            family="performance", key=key, antecedent="component = wheel", consequent="slow", title=key, text=f"{key} is slow",
+            support=9, hits=None, confidence=None, base=None, lift=None, effect=1.8, low=1.2, high=2.4, unit="times",
+            p_value=0.001, adjusted=0.01, executions=runs,
+        )  # fmt: skip
+
+    found = Found((pattern("one", "r1", "r2"), pattern("two", "r3"), pattern("ruled", "r4")), (), ())
+    reply = {
+        "rules": [
+            {"pattern": "one", "advise": "build the wheel\n\nonce only", "evidence": ["r2"]},
+            {"pattern": "two", "advise": "never mind", "evidence": ["r1"]},
+            {"pattern": "three", "advise": "invented", "evidence": ["r1"]},
+            {"pattern": "ruled", "advise": "again", "evidence": ["r4"]},
+        ]
+    }
+    scripted = ScriptedModel([reply, LanguageModelError("down")])
+    with opened(workspace, clock, scripted) as app:
+        warnings: list[str] = []
+        made = rule_proposals(app, found, {"ruled"}, budget="2026-W10", warnings=warnings)
+        assert [(rule.pattern, rule.then.advise, rule.executions) for rule in made] == [
+            ("one", "build the wheel once only", ("r2",))
+        ]
+        assert made[0].origin == "language model"
+        assert "ruled" not in scripted.asked[0]
+        assert rule_proposals(app, found, {"ruled"}, budget="2026-W11", warnings=warnings) == []
+        assert warnings == ["no rule was proposed by a language model: down"]
+
+
+def test_one_synthesis_never_costs_more_than_its_limit(workspace: Workspace, clock: SteppingClock) -> None:
+    from learning_loop.flows.modelling import Advices
+
+    scripted = ScriptedModel([{"rules": []}] * 100)
+    with opened(
+        workspace, clock, scripted, usd_per_day=100.0, usd_per_synthesis=0.01, retries=0, most_output_tokens=100
+    ) as app:
+        asked = voice(app, "rules")
+        assert asked is not None
+
+        def ask_for_ever(budget: str) -> None:
+            for _ in range(100):
+                asked.ask("rules", Advices, budget=budget, patterns=[], most=3)
+
+        with pytest.raises(LanguageModelError, match="usd_per_synthesis"):
+            ask_for_ever("2026-W10")
+        count = len(scripted.asked)
+        with pytest.raises(LanguageModelError, match="usd_per_synthesis"):
+            ask_for_ever("2026-W11")
+        assert len(scripted.asked) == 2 * count > 2
