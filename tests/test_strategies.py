@@ -22,7 +22,7 @@ from learning_loop.features.conditions import facts_of_context
 from learning_loop.flows.ab_tests import experiments, start, stop
 from learning_loop.flows.strategies import load, read_strategies, read_strategy, retire, revive, standing_of, standings
 from learning_loop.ledger import Filter
-from learning_loop.records import Task, utc_now
+from learning_loop.records import Decision, Task, utc_now
 from learning_loop.strategies import Strategy, Version, context_of, version_of
 from learning_loop.workspace import Workspace
 from tests.conftest import MakeLoop
@@ -241,6 +241,8 @@ def test_what_is_hierarchical_is_taken_apart_again_and_combined(workspace: Works
     loop = make_loop(Tree(lambda task, _run: task["id"]))
     assert loop.execute_with_learning({"id": "t", "type": "x", "depth": 2}).result == "t(ta(taa tab) tb(tba tbb))"
     assert loop.app.ledger.counts()["succeeded"] == 7
+    made = [one for record in loop.app.ledger.executions(Filter(), parts=(Decision,)) for one in record.decisions]
+    assert [one.chosen for one in made if one.point == "loop:decompose"] == ["hierarchical"]  # once, for all of it
 
 
 def test_what_fails_is_tried_again_only_where_that_is_allowed(workspace: Workspace, make_loop: MakeLoop) -> None:

@@ -98,10 +98,11 @@ class Carrying:
     def carry_out(self, task: Any, run: Run, depth: int = 0) -> Any:
         """Do a task as the strategy says, and return its result; what the last attempt raised is raised unchanged."""
         if self.offer.decompose is not None and depth < MOST_DEPTH:
-            approach = run.approach = self._part(
-                run, DECOMPOSE, lambda one: one.strategy.decomposition_approach, options=APPROACHES, explores=True
-            )
-            if (approach == "parallel" and depth == 0) or approach == "hierarchical":
+            if depth == 0:  # parts are taken apart as the whole is
+                run.approach = self._part(
+                    run, DECOMPOSE, lambda one: one.strategy.decomposition_approach, options=APPROACHES, explores=True
+                )
+            if run.approach == "hierarchical" or (run.approach == "parallel" and depth == 0):
                 parts = list(self.offer.decompose(task))
                 if len(parts) > 1:
                     return self._apart(task, run, parts, depth)

@@ -211,7 +211,7 @@ class Run:
 
     def inherits(self, parent: "Run") -> None:
         """Take over what a part has of the run it is part of: its strategy, and that it may be done again."""
-        self.followed = parent.followed
+        self.followed, self.approach = parent.followed, parent.approach
         self.task = replace(self.task, idempotent=self.task.idempotent or parent.task.idempotent)
 
     def act(
