@@ -49,7 +49,8 @@ class App:
     cache: Path  # what is derived and can be shared by workspaces: exported models
     embedder: Embedder | None = None  # given by who opens it, in the place of the configured one
     language: LanguageModel | None = None  # the same
-    _slow: "Background" = field(default_factory=lambda: Background())  # noqa: PLW0108  (defined below)
+    closing: bool = False
+    _slow: dict[str, "Background"] = field(default_factory=dict)
     _background: "Background" = field(default_factory=lambda: Background())  # noqa: PLW0108  (defined below)
 
     @classmethod
@@ -118,7 +119,9 @@ class App:
 
     def close(self) -> None:
         """Finish what runs in the background and close the files."""
-        self._slow.close()
+        self.closing = True
+        for lane in self._slow.values():
+            lane.close()
         self._background.close()
         self.ledger.close()
         self.index.close()
@@ -149,14 +152,15 @@ class App:
         """Do `work` soon, off the caller's path; while one of that name waits, another is not added."""
         self._background.submit(name, work)
 
-    def aside(self, name: str, work: Callable[[], Any]) -> None:
-        """Do `work` soon, as `later` does, but beside it: what waits for other machines holds nothing else up."""
-        self._slow.submit(name, work)
+    def aside(self, lane: str, name: str, work: Callable[[], Any]) -> None:
+        """Do `work` soon, as `later` does, but beside it, in a lane of its own: what waits for others holds nothing else up."""
+        self._slow.setdefault(lane, Background()).submit(name, work)
 
     def drain(self, name: str | None = None, timeout_s: float | None = None) -> None:
         """Wait until the work of that name, or all there is, has been done in the background; at most so long."""
         self._background.drain(name, timeout_s)
-        self._slow.drain(name, timeout_s)
+        for lane in list(self._slow.values()):
+            lane.drain(name, timeout_s)
 
 
 class Background:

@@ -137,7 +137,7 @@ class LearningOrchestrator:
         settle = Settling(asyncio.get_running_loop())
         try:
             if run.followed is not None:
-                result = await asyncio.to_thread(self._carry_out, task, run, settle)
+                result = await settle.beside(partial(self._carry_out, task, run, settle))
             else:
                 result = self._execute(task, run)
             if self._awaitable(result):

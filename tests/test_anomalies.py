@@ -187,9 +187,10 @@ def test_choices_without_rewards_and_tests_without_units_are_told(quick: App) ->
     from learning_loop.flows.strategies import standing_of
 
     load(quick)
-    start(
-        quick, str(standing_of(quick, "direct").current), [str(standing_of(quick, "patient").current)], by="person", reason=""
-    )
+    made = Strategy.model_validate({"slug": "direct", "name": "d", "retry_policy": {"max_attempts": 2}})
+    parent = str(standing_of(quick, "direct").current)
+    rows = rows_of(made, "evolution", quick.clock(), parent=parent)
+    start(quick, parent, [version_of(made)], by="person", reason="", rows=rows)
     assert check_learning(quick) == []
     quick.clock.now += timedelta(days=8)  # type: ignore[attr-defined]
     for number in range(210):

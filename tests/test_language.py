@@ -149,8 +149,27 @@ def test_what_it_may_cost_is_set_aside_before_and_stays_so_if_the_process_dies(
         reserved = asked._reserve("answers", "x" * 1_000, None)
         assert spending(app).total_usd > 0
         assert [event.data["state"] for event in app.ledger.events(ASKED, reserved)] == ["reserved"]
+        before = spending(app).total_usd
         with pytest.raises(KeyboardInterrupt):
             asked.ask("answers", Statements, question="what?", headline="", insights=[])
+        assert spending(app).total_usd > before
+
+
+def test_a_question_that_was_never_answered_counts_as_all_it_may_cost(
+    workspace: Workspace, clock: SteppingClock, server: Server
+) -> None:
+    from learning_loop.flows.modelling import Statements
+
+    server.say(Said("late", after_s=1.5))
+    flags = {"model": "small", "base_url": server.url, "timeout_s": 0.2, "retries": 0, "most_output_tokens": 100}
+    with opened(workspace, clock, **flags) as app:
+        asked = voice(app, "answers")
+        assert asked is not None
+        with pytest.raises(LanguageModelError):
+            asked.ask("answers", Statements, question="what?", headline="", insights=[])
+        events = app.ledger.events(ASKED)
+        assert [event.data["state"] for event in events] == ["reserved", "settled"]
+        assert events[1].data["usd"] == events[0].data["usd"] > 0
 
 
 def test_without_a_price_it_is_not_asked(workspace: Workspace, clock: SteppingClock) -> None:

@@ -1,6 +1,7 @@
 """Strategies as data: read, in force, chosen, carried out; what follows from a choice and how likely that was."""
 
 import asyncio
+import contextlib
 import json
 import random
 import threading
@@ -338,6 +339,77 @@ def test_async_work_follows_the_same_strategy_and_is_cancelled_with_it(workspace
     assert ended == ["cancelled"]
 
 
+def test_many_async_runs_leave_the_loops_threads_to_the_work(workspace: Workspace, make_loop: MakeLoop) -> None:
+    async def work(task: Any, _run: Any) -> Any:
+        await asyncio.sleep(0.05)
+        return await asyncio.to_thread(lambda: task["id"])
+
+    loop = make_loop(Runner(work))
+
+    async def all_of_them() -> list[Any]:
+        runs = [loop.aexecute_with_learning({"id": f"t{number}", "type": "part"}) for number in range(24)]
+        return [report.result for report in await asyncio.wait_for(asyncio.gather(*runs), 60)]
+
+    assert asyncio.run(all_of_them()) == [f"t{number}" for number in range(24)]
+
+
+def test_what_was_cancelled_is_not_tried_again(workspace: Workspace, make_loop: MakeLoop) -> None:
+    only(workspace, patient=PATIENT)
+    begun: list[str] = []
+
+    async def work(task: Any, _run: Any) -> None:
+        begun.append(task["id"])
+        await asyncio.sleep(60)
+
+    async def impatient() -> None:
+        loop = make_loop(Runner(work))
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(loop.aexecute_with_learning({"id": "t", "type": "part", "idempotent": True}), 0.5)
+        await asyncio.sleep(0.5)
+
+    asyncio.run(impatient())
+    assert begun == ["t"]
+
+
+def test_all_that_a_runner_offers_may_be_async(workspace: Workspace, make_loop: MakeLoop) -> None:
+    only(workspace, parts="{name: p, decomposition_approach: parallel, escalation_rules: [{when: attempts >= 1}]}")
+
+    class Async:
+        agents = ("ann", "bob")
+
+        async def decompose(self, task: Any) -> list[Any]:
+            return [{"id": f"{task['id']}.{place}", "type": "part"} for place in range(2)]
+
+        async def combine(self, _task: Any, results: Any) -> Any:
+            return sum(results)
+
+        async def escalate(self, task: Any, _reason: str, _error: BaseException) -> Any:
+            return 10 if task["id"].endswith(".0") else None
+
+        async def __call__(self, task: Any) -> Any:
+            raise ValueError(task["id"])
+
+    loop = make_loop(Async())
+    with pytest.raises(ValueError, match=r"t\.1"):  # nobody answered for it
+        asyncio.run(loop.aexecute_with_learning({"id": "t", "type": "x"}))
+
+
+def test_what_a_person_says_ends_a_test(workspace: Workspace, make_loop: MakeLoop) -> None:
+    only(workspace, "production", "tests: {traffic: 1}", a="{name: a}", b="{name: b}")
+    loop = make_loop(Runner(lambda _task, run: run.strategy.slug))
+    load(loop.app)
+    a = str(standing_of(loop.app, "a").current)
+    (workspace.config / "strategies" / "a.yaml").write_text("{name: a, retry_policy: {max_attempts: 2}}", encoding="utf-8")
+    load(loop.app)
+    now = str(standing_of(loop.app, "a").current)
+    name = start(loop.app, now, [a], by="person", reason="")
+    with pytest.raises(UsageError, match="was not made of it"):
+        start(loop.app, now, [str(standing_of(loop.app, "b").current)], by="person", reason="")
+    assert experiments(loop.app)[name].stands
+    retire(loop.app, "a", reason="no more")
+    assert not experiments(loop.app)[name].stands
+
+
 def test_a_fault_of_strategies_leaves_the_work_as_it_was(workspace: Workspace, make_loop: MakeLoop) -> None:
     loop = make_loop(Runner(lambda _task, _run: "done"), strict=False)
     loop.execute_with_learning({"id": "t0", "type": "x"})
@@ -364,19 +436,22 @@ def test_in_shadow_the_rules_choose_and_nothing_is_left_to_chance(workspace: Wor
 
 
 def test_a_running_test_assigns_first_and_keeps_to_it(workspace: Workspace, make_loop: MakeLoop) -> None:
-    only(workspace, "production", "tests: {traffic: 1}", a="{name: a, rank: 0}", b="{name: b}")
-    loop = make_loop(Runner(lambda _task, run: run.strategy.slug))
+    only(workspace, "production", "tests: {traffic: 1}", a="{name: a, retry_policy: {max_attempts: 2}}")
+    loop = make_loop(Runner(lambda _task, run: run.strategy.retry_policy.max_attempts))
     load(loop.app)
-    a, b = (str(standing_of(loop.app, slug).current) for slug in "ab")
+    b = str(standing_of(loop.app, "a").current)
+    (workspace.config / "strategies" / "a.yaml").write_text("{name: a}", encoding="utf-8")
+    load(loop.app)
+    a = str(standing_of(loop.app, "a").current)
     name = start(loop.app, a, [b], by="person", reason="to see")
     with pytest.raises(UsageError, match="already"):
         start(loop.app, a, [b], by="person", reason="again")
     loop._parts.chooser.look(loop._guard, [], fresh=True)  # type: ignore[union-attr]
     found = {f"t{number}": loop.execute_with_learning({"id": f"t{number}", "type": "x"}).result for number in range(60)}
-    assert 15 <= Counter(found.values())["b"] <= 45
-    for task, slug in found.items():
+    assert 15 <= Counter(found.values())[2] <= 45
+    for task, attempts in found.items():
         report = loop.execute_with_learning({"id": task, "type": "x"})
-        assert report.result == slug
+        assert report.result == attempts
         choice = decisions(loop, report.execution_id)["strategy"]
         assert choice.policy == f"test/{name}"
         assert choice.probabilities == (0.5, 0.5)

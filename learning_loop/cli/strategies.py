@@ -195,6 +195,8 @@ def evolve(ctx: click.Context, slug: str | None, dry_run: bool, force: bool, as_
         proposers = proposers_of(app)
         if slug is not None:
             found = [evolved(app, slug, proposers=proposers, force=force, dry_run=dry_run)]
+        elif dry_run or force:
+            raise click.UsageError("say which strategy is meant: --dry-run and --force are for one")
         else:
             found = evolve_due(app, proposers)
     if as_json:

@@ -104,10 +104,13 @@ class AbTest:
             return [self._end("its winner was watched, and stays")]
         return []
 
-    def stop(self, reason: str) -> Told:
-        """End it, for somebody says so."""
-        self.trials.drop(self.alive)
-        return self._end(reason)
+    def resume(self, phase: Phase, winner: str | None, dropped: Sequence[str]) -> None:
+        """Go on from where a test stands, with no evidence: what was dropped stays so, and a winner is watched for harm."""
+        self.phase, self.winner = phase, winner
+        self.trials.drop(dropped)
+        if winner is not None:
+            self.trials.drop([arm for arm in self.candidates if arm != winner])
+            self.trials.activate([winner])
 
     @property
     def skewed(self) -> list[str]:

@@ -56,6 +56,8 @@ class _Look:
             found=test.found,
             kept=kept["test"] if same else None,
         )
+        if kept and not same:
+            self.ab.resume(test.phase, test.winner, test.dropped)
 
     def _made(self) -> str:
         """Return what evidence must have in common: e-processes are bound to one reward, and to their levels."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from learning_loop.errors import NotFoundError, UsageError
 from learning_loop.experiments.moves import Move, Phase, Told
 from learning_loop.features.conditions import Facts
 from learning_loop.features.encoding import RESERVED
+from learning_loop.flows.strategies import STRATEGY
 from learning_loop.records import Decision, Event
 from learning_loop.settings import STRATEGY as POINT
 from learning_loop.strategies import Strategy, Version
@@ -20,6 +21,7 @@ DRAWN = f"{RESERVED}test:"  # the decision point at which a unit takes part in a
 POLICY = "test/"  # how the policy of a choice that a test made begins
 KEEP_EVERY = 200  # units, at most, that are read again by the next process
 IN, OUT = "in", "out"
+WAIT_S = 30.0  # for another process that is at the tests
 log = logging.getLogger("learning_loop")
 
 
@@ -60,12 +62,23 @@ def experiments(app: App) -> dict[str, Experiment]:
     grouped: dict[str, list[Event]] = {}
     for event in app.ledger.events(EXPERIMENT):
         grouped.setdefault(event.subject, []).append(event)
-    return {name: _experiment(name, events) for name, events in grouped.items() if events[0].data["action"] == "start"}
+    told = [event for event in app.ledger.events(STRATEGY) if event.data["by"] != "loop"]
+    tests = [_experiment(name, events) for name, events in grouped.items() if events[0].data["action"] == "start"]
+    return {test.id: _outranked(test, told) for test in tests}
+
+
+def _outranked(test: Experiment, told: Sequence[Event]) -> Experiment:
+    """Return a test as over where a person has said since what is to become of one of its strategies: that stays so."""
+    slugs = {arm.partition("@")[0] for arm in (test.control, *test.candidates)}
+    since = [event for event in told if event.subject in slugs and event.at > test.started_at]
+    return replace(test, phase=Phase.OVER) if since and test.stands else test
 
 
 def _experiment(name: str, events: Sequence[Event]) -> Experiment:
     first, phase, winner, frozen, dropped = events[0].data, Phase.RUNNING, None, False, list[Any]()
     for event in events[1:]:
+        if phase is Phase.OVER:
+            break  # whatever somebody else was about to do
         action, arm = event.data["action"], event.data.get("arm")
         if action == Move.DROPPED:
             dropped.append(arm)
@@ -205,7 +218,20 @@ def start(app: App, control: str, candidates: Sequence[str], *, by: str, reason:
         raise UsageError(
             "a test needs one or more versions, each another one, beside the one in force: name that with --control"
         )
-    before = experiments(app)
+    origins = {
+        entry.slug: entry.parent for entry in [*app.ledger.strategies(), *(row for row in rows if hasattr(row, "parent"))]
+    }
+    strange = [arm for arm in candidates if (of := arm.partition("@")[0]) != slug and origins.get(of) != slug]
+    if strange:
+        raise UsageError(
+            f"{strange[0]} is no version of {slug}, and was not made of it: compare strategies by how they do, not so"
+        )
+    with app.journal.alone(wait_s=WAIT_S):
+        return _begin(app, control, candidates, by=by, reason=reason, rows=rows)
+
+
+def _begin(app: App, control: str, candidates: Sequence[str], *, by: str, reason: str, rows: Sequence[Any]) -> str:
+    slug, before = control.partition("@")[0], experiments(app)
     if busy := [test.id for test in before.values() if test.slug == slug and test.phase is Phase.RUNNING]:
         raise UsageError(
             f"{slug} is in the test {busy[0]} already: wait for its end, or `learning-loop experiment stop {busy[0]}`"
@@ -233,11 +259,12 @@ def start(app: App, control: str, candidates: Sequence[str], *, by: str, reason:
 
 def stop(app: App, name: str, *, reason: str) -> None:
     """End a test without a winner, or the watching of one; raise NotFoundError or UsageError."""
-    test = experiment_named(app, name)
-    if not test.stands:
-        raise UsageError(f"the test {name} is over already")
-    told = Told(Move.ENDED, test.winner, reason or "a person said so")
-    app.ledger.append(event_of(name, told, app.clock(), by="person"))
+    with app.journal.alone(wait_s=WAIT_S):
+        test = experiment_named(app, name)
+        if not test.stands:
+            raise UsageError(f"the test {name} is over already")
+        told = Told(Move.ENDED, test.winner, reason or "a person said so")
+        app.ledger.append(event_of(name, told, app.clock(), by="person"))
 
 
 def figures(told: Told) -> str:

@@ -1,11 +1,14 @@
 """A strategy carried out: work is taken apart, given to agents, tried again, and handed to a person, each of it on record."""
 
 import asyncio
+import inspect
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from contextlib import AbstractContextManager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 from learning_loop.execution import Answer, Next, Waits, in_parallel, persist, within
@@ -22,6 +25,7 @@ MOST_DEPTH = 3  # levels that work is taken apart to
 AGAIN, GIVE_UP = "try again", "give up"
 ASK, GO_ON = "ask a person", "go on"
 MOST_MESSAGE = 500
+UNUSED = {"wait_s": 0.0, "factor": 1.0, "longest_wait_s": 0.0, "other_agent": False}  # of a retry policy, in the first attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,22 +49,31 @@ class Offer:
         return cls(agents=named, **{name: method for name, method in methods.items() if callable(method)})
 
 
+class Cancelled(BaseException):
+    """Whoever waits for the work was cancelled: nothing more of it is begun, and nothing is tried again."""
+
+
 class Settling:
     """Waits for results: what work of an event loop returns is waited for there, while this thread waits for it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = loop
         self._pending: set[Future[Any]] = set()
+        self._over = False
 
-    def __call__(self, work: Callable[[], Any], limit_s: float | None) -> Any:
+    def __call__(self, work: Callable[[], Any], limit_s: float | None = None) -> Any:
         """Return what the work returns, or raise TimeoutError where that takes longer than the limit."""
         if self._loop is None:
             return within(work, limit_s)
-        result = work()
-        if not asyncio.iscoroutine(result) and not asyncio.isfuture(result):
+        if self._over:
+            raise Cancelled
+        result = within(work, limit_s)  # of a coroutine function this is quick
+        if not inspect.isawaitable(result):
             return result
         future = asyncio.run_coroutine_threadsafe(_awaited(result), self._loop)
         self._pending.add(future)
+        if self._over:
+            future.cancel()
         try:
             return future.result(limit_s)
         except Late:
@@ -68,11 +81,39 @@ class Settling:
                 raise  # it was the work that raised it
             future.cancel()
             raise TimeoutError(f"the work took longer than {limit_s:g} s") from None
+        except CancelledError:
+            raise Cancelled from None
         finally:
             self._pending.discard(future)
 
+    async def beside(self, work: Callable[[], Any]) -> Any:
+        """Return what the work returns, done in a thread of its own: those of the loop's pool are for the work itself."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+
+        def told(ended: Future[Any]) -> None:
+            if done.cancelled():
+                return
+            error = ended.exception()
+            if error is None:
+                done.set_result(ended.result())
+            elif isinstance(error, Cancelled):
+                done.cancel()
+            else:
+                done.set_exception(error)
+
+        def carried(ended: Future[Any]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(told, ended)
+
+        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="learning-loop-run")
+        pool.submit(copy_context().run, work).add_done_callback(carried)
+        pool.shutdown(wait=False)
+        return await done
+
     def cancel(self) -> None:
-        """Cancel what is waited for: whoever waits for all of it was cancelled."""
+        """Cancel what is waited for, and begin nothing more: whoever waits for all of it was cancelled."""
+        self._over = True
         for future in list(self._pending):
             future.cancel()
 
@@ -103,7 +144,7 @@ class Carrying:
                     run, DECOMPOSE, lambda one: one.strategy.decomposition_approach, options=APPROACHES, explores=True
                 )
             if run.approach == "hierarchical" or (run.approach == "parallel" and depth == 0):
-                parts = list(self.offer.decompose(task))
+                parts = list(self.settle(partial(self.offer.decompose, task)))
                 if len(parts) > 1:
                     return self._apart(task, run, parts, depth)
         return self._tried(task, run)
@@ -119,7 +160,7 @@ class Carrying:
             return nested.result
 
         results = in_parallel(done, parts, at_once)
-        return self.offer.combine(task, results) if self.offer.combine is not None else results
+        return self.settle(partial(self.offer.combine, task, results)) if self.offer.combine is not None else results
 
     def _tried(self, task: Any, run: Run) -> Any:
         """Try a task until it succeeds, or the strategy gives it up."""
@@ -166,8 +207,11 @@ class Carrying:
                     return Answer(answer) if answer is not None else False
         if not run.task.idempotent:
             return False
-        alike = policy.model_copy(update={"max_attempts": 1})  # one that waits otherwise would not have come to the same
-        self.followed.narrow(lambda one: one.strategy.retry_policy.model_copy(update={"max_attempts": 1}) == alike)
+        first = (
+            {"max_attempts": 1} if number > 1 else {"max_attempts": 1, **UNUSED}
+        )  # what had not been waited for made no difference
+        alike = policy.model_copy(update=first)
+        self.followed.narrow(lambda one: one.strategy.retry_policy.model_copy(update=first) == alike)
 
         def tries(one: Version) -> str:
             return AGAIN if number < one.strategy.retry_policy.max_attempts else GIVE_UP
@@ -184,7 +228,7 @@ class Carrying:
                 run.warnings,
                 lambda: tell(app, "escalation", run.id, text, task=run.task.id, strategy=self.version.id),
             )
-        return None if self.offer.escalate is None else self.offer.escalate(task, reason, error)
+        return None if self.offer.escalate is None else self.settle(partial(self.offer.escalate, task, reason, error))
 
     def _part(self, run: Run, point: str, does: Callable[[Version], str], **more: Any) -> str:
         """Return what is done at a point, and note it; where that cannot be noted, what the version does."""

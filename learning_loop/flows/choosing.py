@@ -183,17 +183,18 @@ class Chooser:
             if fresh or time.monotonic() - self._looked_at >= LOOK_S:
                 stamp = self._stamped()
                 if stamp != self._stamp:
-                    guard.attempt("strategies", warnings, lambda: self._load(guard, warnings))
-                    self._stamp = stamp
+                    loaded = guard.attempt("strategies", warnings, lambda: self._load(guard, warnings), default=False)
+                    self._stamp = stamp if loaded else None
         finally:
             self._looked_at = time.monotonic()
             self._lock.release()
 
-    def _load(self, guard: Guard, warnings: list[str]) -> None:
+    def _load(self, guard: Guard, warnings: list[str]) -> bool:
         self._catalogue = load(self._app)
         self._tests = running(self._app)
         for problem in self._catalogue.problems:
             guard.warn(f"strategies: {problem}", warnings)
+        return True
 
     def _stamped(self) -> Any:
         """Return what changes whenever another version may be in force."""

@@ -247,6 +247,7 @@ class _Look:
         theirs = self._passing(found, max(most - 1, 1), refused)  # who proposes from outside never has all the places
         where = self.effects.contexts([run.facts for run in self.runs])
         own = proposals(self.parent.strategy, self.analysis, self.effects, where, room, origin=DERIVED)
+        self.rejected |= {mark(one.strategy) for one in theirs}  # what both propose is tested once
         return [*theirs, *self._passing(own, most - len(theirs), refused)], tuple(refused)
 
     def _passing(self, found: Sequence[Proposal], most: int, refused: list[tuple[str, str]]) -> list[Proposal]:

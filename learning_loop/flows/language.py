@@ -65,23 +65,22 @@ class Voice:
         prompt = self._app.templates.render(f"prompts/{use}.md.j2", **values)
         prompt = str(self._app.redact(prompt))
         name = self._reserve(use, prompt, budget)
-        spent, failed = Spent(), ""
+        spent, failed, answered = Spent(), "", False
         try:
-            return self._model.ask(INSTRUCTIONS, prompt, shape, spent)
+            answer = self._model.ask(INSTRUCTIONS, prompt, shape, spent)
+            answered = True
+            return answer  # noqa: TRY300  (what it took is put on record in any case)
         except LanguageModelError as error:
-            failed = str(error)
-            raise
+            failed = str(self._app.redact(str(error)))
+            raise LanguageModelError(failed) from None
         finally:
-            data = {
-                "state": "settled",
-                "use": use,
-                "budget": budget,
-                "usd": self._usd(spent),
-                **asdict(spent),
-                "failed": failed,
-            }
-            data |= {"usd": self._usd(spent), "model": self.identity}
+            usd = self._usd(spent) if answered or spent.output_tokens else self._reserved(name)  # who hangs may bill it all
+            said = {"state": "settled", "use": use, "budget": budget, "model": self.identity, "failed": failed}
+            data = {**said, **asdict(spent), "usd": usd}
             self._app.ledger.append(Event(kind=ASKED, subject=name, at=self._app.clock(), data=data))
+
+    def _reserved(self, name: str) -> float:
+        return float(self._app.ledger.events(ASKED, name)[0].data["usd"])
 
     def _reserve(self, use: str, prompt: str, budget: str | None) -> str:
         """Put on record what a question may cost at most, if that is still within the limits; raise LanguageModelError.
@@ -125,6 +124,12 @@ class Voice:
             return None
         cost = spent.input_tokens * settings.input_usd_per_million + spent.output_tokens * settings.output_usd_per_million
         return cost / 1_000_000
+
+
+def _most_tokens(text: str) -> float:
+    """Return how many tokens a text may have at most: one for each byte of what is beyond plain letters."""
+    plain = sum(letter.isascii() for letter in text)
+    return plain / CHARACTERS_A_TOKEN + len(text.encode()) - plain
 
 
 def voice(app: App, use: str) -> Voice | None:
@@ -178,3 +183,8 @@ def _accepted(app: App) -> tuple[int, int]:
     names = {one["version"] for one in tested}
     taken = {event.data["version"] for event in app.ledger.events("strategy") if event.data["action"] == "promote"}
     return len(added) + len(names), len(promoted) + len(names & taken)
+
+
+def printable(text: str) -> str:
+    """Return a text in one line, without what a terminal would obey."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from learning_loop.app import App
 from learning_loop.errors import ConditionError, LearningLoopError
-from learning_loop.flows.language import ORIGIN, Voice, voice
+from learning_loop.flows.language import ORIGIN, Voice, printable, voice
 from learning_loop.patterns.find import Found
 from learning_loop.records import Pattern, slug
 from learning_loop.retrieval import Answer
@@ -21,7 +21,7 @@ from learning_loop.workspace import yaml
 
 WORTH = 1.0  # of a model's proposal: where it passes the checks, it comes before those whose worth was computed
 MOST_RULES = 3
-Text = Annotated[str, Field(min_length=1, max_length=1_000)]
+Text = Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(printable)]
 
 
 class _Said(BaseModel):
@@ -95,7 +95,9 @@ def _proposal(parent: Strategy, mutation: Mutation, shown: Collection[str]) -> P
     own = {name: value for name, value in mutation.strategy.items() if name in Strategy.model_fields}
     kept = {"slug": parent.slug, "task_type": parent.task_type, "rank": parent.rank, "name": parent.name}
     if own.get("context_rules", list(parent.context_rules)) != list(parent.context_rules):
-        kept |= {"slug": slug(f"{parent.slug} {own.get('slug') or own.get('name') or 'by model'}", 60)}
+        kept |= {"slug": slug(f"{parent.slug[:40]} {own.get('slug') or own.get('name') or 'by model'}", 60)}
+        if kept["slug"] == parent.slug:
+            return None  # it would narrow the strategy itself
     try:
         made = Strategy.model_validate({**parent.model_dump(mode="json"), **own, **kept, "reasoning": mutation.reasoning})
     except (ValidationError, ConditionError):

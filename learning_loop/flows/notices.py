@@ -20,7 +20,7 @@ def tell(app: App, sort: str, subject: str, text: str, **data: Any) -> Event:
     """Put a notice on record, and have it delivered in the background; return it."""
     event = Event(kind=NOTICE, subject=subject, at=app.clock(), data={"sort": sort, "text": text, **data})
     app.ledger.append(event)
-    app.aside(f"notice {subject} {event.at.isoformat()}", lambda: deliver(app, event))
+    app.aside("notices", f"notice {subject} {event.at.isoformat()}", lambda: deliver(app, event))
     return event
 
 

@@ -1,18 +1,21 @@
 """Wording: what was found is put into plain sentences by a language model, beside all other work; its claims are checked."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from learning_loop.app import App
-from learning_loop.flows.language import voice
+from learning_loop.errors import LearningLoopError
+from learning_loop.flows.language import printable, voice
 from learning_loop.records import Event, RootCause
 
 WORDING = "wording"  # the kind of events that keep what was put into words; their subject is that of the note
-Text = Annotated[str, Field(min_length=1, max_length=1_000)]
+log = logging.getLogger("learning_loop")
+Text = Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(printable)]
 
 
 class _Said(BaseModel):
@@ -56,15 +59,19 @@ class Wordings:
             if voice(self._app, "wording") is None:
                 return
             self._waiting.append((item, write_again))
-            self._app.aside("wording", self._all)
+            self._app.aside("models", "wording", self._all)
 
     def _all(self) -> None:
-        while self._waiting:
+        while self._waiting and not self._app.closing:  # what waits then can be asked again
             item, write_again = self._waiting.popleft()
             model = voice(self._app, "wording")
             if model is None:
                 return
-            said = model.ask("wording", Wording, kind=item.kind, cause=item.cause, improvements=list(item.improvements))
+            try:
+                said = model.ask("wording", Wording, kind=item.kind, cause=item.cause, improvements=list(item.improvements))
+            except LearningLoopError as error:
+                log.info("a cause was not put into words: %s", error)
+                continue
             known = {name for finding in item.cause.findings for name in finding.executions}
             kept = [" ".join(claim.text.split()) for claim in said.claims if claim.evidence and set(claim.evidence) <= known]
             if kept:

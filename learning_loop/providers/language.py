@@ -48,7 +48,13 @@ class ChatModel:
             return (await asyncio.wait_for(agent.run(prompt, usage=usage), settings.timeout_s * tries)).output
         except TimeoutError:
             raise LanguageModelError(f"{self.identity} did not answer within {settings.timeout_s * tries:g} s") from None
-        except (AgentRunError, UserError, ValidationError) as error:
+        except (
+            AgentRunError,
+            UserError,
+            ValidationError,
+            ImportError,
+            ValueError,
+        ) as error:  # a provider's own package may be missing
             raise LanguageModelError(f"{self.identity} gave no usable answer: {str(error)[:MOST_SAID]}") from None
         finally:
             spent.input_tokens += usage.input_tokens
