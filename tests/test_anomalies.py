@@ -184,7 +184,8 @@ def test_strategies_that_earn_less_are_noticed_and_what_was_learned_before_count
 
 def test_choices_without_rewards_and_tests_without_units_are_told(quick: App) -> None:
     from learning_loop.flows.ab_tests import start
-    from learning_loop.flows.strategies import standing_of
+    from learning_loop.flows.strategies import rows_of, standing_of
+    from learning_loop.strategies import Strategy, version_of
 
     load(quick)
     made = Strategy.model_validate({"slug": "direct", "name": "d", "retry_policy": {"max_attempts": 2}})

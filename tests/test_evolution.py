@@ -441,6 +441,7 @@ def decided(history: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a workspace in which a test has all it needs for a winner, and nobody has looked yet."""
     root = shutil.copytree(history, tmp_path_factory.mktemp("decided") / "w")
     clock = SteppingClock()
+    clock.now += timedelta(hours=2)
     with LearningOrchestrator(
         Runner(random.Random(3), {"python": "cy", "rust": "cy"}),
         workspace=root,
