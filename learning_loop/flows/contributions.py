@@ -26,11 +26,12 @@ AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A decision, with what its run was worth (0 to 1) from then on, and the run."""
+    """A decision, with what its run was worth (0 to 1) from then on, the run, and the unit that draws alike."""
 
     decision: Decision
     experience: Experience
     record: ExecutionRecord
+    unit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,9 @@ def past(app: App, since: datetime, *, most: int = MOST) -> Past:
 
 def _made(log: Log, episode: Episode, record: ExecutionRecord) -> list[Made]:
     steps = log.scaled(episode)
-    return [Made(decision, step, record) for decision, step in zip(episode.decisions, steps, strict=True)]
+    return [
+        Made(decision, step, record, record.execution.task_id) for decision, step in zip(episode.decisions, steps, strict=True)
+    ]
 
 
 class Contributions:
@@ -87,13 +90,16 @@ class Contributions:
             for option, share in zip(one.experience.options, one.experience.probabilities or (), strict=True):
                 self.probability[row, place[option]] = share
             self.taken[row, place[one.experience.chosen]] = True
+        units: dict[str, int] = {}
+        self._units = np.array([units.setdefault(one.unit, len(units)) for one in self.made], dtype=np.int64)
         self.reward = np.array([one.experience.reward for one in self.made])
         self.outcomes = pseudo_outcomes(self.reward, self.taken, self.probability, self._predicted())
 
     def advantages(self) -> dict[str, Advantage]:
         """Return the advantage of each option that was left to chance."""
         found = {
-            option: advantage(self.outcomes, self.probability, self.taken, place) for place, option in enumerate(self.options)
+            option: advantage(self.outcomes, self.probability, self.taken, place, self._units)
+            for place, option in enumerate(self.options)
         }
         return {option: value for option, value in found.items() if value is not None}
 

@@ -35,18 +35,25 @@ def pseudo_outcomes(reward: Floats, taken: NDArray[np.bool_], probability: Float
     return np.where(np.isnan(possible), np.nan, predicted + off)
 
 
-def advantage(outcomes: Floats, probability: Floats, taken: NDArray[np.bool_], option: int) -> Advantage | None:
+def advantage(
+    outcomes: Floats, probability: Floats, taken: NDArray[np.bool_], option: int, groups: NDArray[np.int64]
+) -> Advantage | None:
     """Return the advantage of one option over the others as they were drawn; None where too few choices could tell.
 
-    `outcomes` are `pseudo_outcomes`, (choices, options). Choices count at which it and another one could be drawn.
+    `outcomes` are `pseudo_outcomes`, (choices, options). Choices count at which it and another one could be drawn. Those of one
+    of the `groups`, (choices,), may depend on each other: the interval is robust to that. K.-Y. Liang & S. L. Zeger,
+    Longitudinal data analysis using generalized linear models, Biometrika 73, 1986.
     """
     own = probability[:, option]
     told = (own > 0) & (own < 1)
-    if told.sum() < 3:
+    among = np.unique(groups[told], return_inverse=True)[1]
+    many = int(among.max(initial=-1)) + 1
+    if many < 3:
         return None
     others = np.where(np.arange(probability.shape[1]) == option, 0.0, probability)[told]
     rest = np.nansum(outcomes[told] * others, axis=1) / others.sum(axis=1)
     difference = outcomes[told, option] - rest
     count, value = int(told.sum()), float(difference.mean())
-    half = quantile(count - 1) * float(difference.std(ddof=1)) / count**0.5
+    sums = np.bincount(among, weights=difference - value, minlength=many)
+    half = quantile(many - 1) * float((sums**2).sum() * many / (many - 1)) ** 0.5 / count
     return Advantage(value, value - half, value + half, count, int(taken[told, option].sum()))
