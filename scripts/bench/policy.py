@@ -30,11 +30,14 @@ from learning_loop.flows.experience import experience_of
 from learning_loop.flows.guard import Guard
 from learning_loop.flows.points import Points
 from learning_loop.flows.strategies import load as in_force
+from learning_loop.flows.strategies import rows_of
 from learning_loop.policies import BANDITS, learner
 from learning_loop.policies.linucb import ProbitUCB
 from learning_loop.policies.warm import WarmStart
 from learning_loop.protocols import Learner
 from learning_loop.records import Experience, Task
+from learning_loop.strategies import Strategy, version_of
+from learning_loop.strategies.strategy import RetryPolicy
 from learning_loop.workspace import Workspace
 
 Floats = NDArray[np.float64]
@@ -259,7 +262,9 @@ def strategies(bench: _harness.Bench) -> None:
         with App.open(workspace) as app:
             points, guard = Points(app), Guard(strict=True)
             chooser, versions = Chooser(app, points), [version.id for version in in_force(app).versions]
-            start(app, versions[0], versions[1:3], by="person", reason="")
+            made = [Strategy(slug="direct", name="d", retry_policy=RetryPolicy(max_attempts=number)) for number in (2, 3)]
+            rows = [row for one in made for row in rows_of(one, "bench", app.clock(), parent=versions[0])]
+            start(app, versions[0], [version_of(one) for one in made], by="person", reason="", rows=rows)
             service = points["strategy"]
             service.look(guard, [], fresh=True)
             spent, rng = list[float](), np.random.default_rng(bench.seed)
