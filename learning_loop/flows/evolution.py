@@ -18,6 +18,7 @@ from learning_loop.flows.language import voice
 from learning_loop.flows.off_policy import evaluate
 from learning_loop.flows.points import standing
 from learning_loop.flows.strategies import DERIVED, in_force, load, rows_of, standing_of, standings
+from learning_loop.policies import policy
 from learning_loop.records import Event, Experience
 from learning_loop.settings import STRATEGY as POINT
 from learning_loop.settings import Evolution
@@ -333,7 +334,7 @@ class _Look:
             return []
         rng = random.Random(f"replay {self.slug}")  # noqa: S311  (repeatable, not secret)
         try:
-            would, now = (evaluate(log, policy, rng=rng) for policy in (twins, _Always(self.parent.id)))
+            would, now = (evaluate(log, each, rng=rng) for each in (twins, policy("static", shares={self.parent.id: 1.0})))
         except UsageError:
             return []
         if would.best.high < now.best.low:
@@ -361,16 +362,6 @@ class _Look:
             "refused": [list(one) for one in refused[:20]],
         }
         return Event(kind=EVOLUTION, subject=self.slug, at=self.app.clock(), data=data)
-
-
-class _Always:
-    """Takes one option."""
-
-    def __init__(self, option: str) -> None:
-        self.version, self._option = f"always/{option}", option
-
-    def distribution(self, context: Mapping[str, Any], options: Sequence[str]) -> Sequence[float]:  # noqa: ARG002
-        return [float(option == self._option) for option in options]
 
 
 class _Twins:

@@ -94,7 +94,7 @@ class Voice:
             raise LanguageModelError(f"nobody knows what {self.identity} costs: set {where}, to 0 for a server of your own")
         tries, tokens = (
             (settings.retries + 1) ** 2,
-            len(prompt) / CHARACTERS_A_TOKEN + OVERHEAD_TOKENS,
+            _most_tokens(prompt) + OVERHEAD_TOKENS,
         )  # of each, tries of both kinds
         most = Spent(int(tries * (tokens + tries * settings.most_output_tokens)), tries * settings.most_output_tokens)
         usd, name = self._usd(most) or 0.0, app.ids()

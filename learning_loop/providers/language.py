@@ -1,7 +1,7 @@
 """Language models by pydantic-ai, and their double; imported where one is configured, and only when it is asked."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -76,9 +76,6 @@ class ChatModel:
             base_url=settings.base_url, api_key=self._key or "none", max_retries=settings.retries, timeout=settings.timeout_s
         )
         return OpenAIChatModel(str(settings.model), provider=OpenAIProvider(openai_client=client))
-
-
-Reply = BaseModel | Exception | Callable[[str], Any]
 
 
 class ScriptedModel:

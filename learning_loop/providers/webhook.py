@@ -1,11 +1,10 @@
 """Telling another system: one POST of JSON, tried again where that may help."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from learning_loop.errors import DeliveryError
 
-Post = Callable[[Mapping[str, Any]], None]
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # answers after which the same may go through a little later
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 

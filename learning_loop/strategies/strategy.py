@@ -172,14 +172,6 @@ class Version:
     def of(cls, strategy: Strategy) -> Self:
         return cls(id=version_of(strategy), strategy=strategy)
 
-    def does_first(self, facts: Facts, agents: Sequence[str]) -> dict[str, str]:
-        """Return what it decides before the work begins, by decision point."""
-        found = {
-            DECOMPOSE: self.strategy.decomposition_approach,
-            PARALLELIZE: str(self.strategy.parallelism_config.max_parallel),
-        }
-        return found | ({SELECT_AGENT: self.strategy.agents(facts, agents)[0]} if agents else {})
-
 
 @dataclass(frozen=True)
 class Catalogue:
