@@ -21,10 +21,10 @@ from learning_loop.errors import LanguageModelError
 from learning_loop.flows.ab_judging import judge
 from learning_loop.flows.ab_report import plain, report_of, write_report
 from learning_loop.flows.ab_tests import EVIDENCE, experiments, start
-from learning_loop.flows.contributions import Contributions, Made
+from learning_loop.flows.contributions import Contributions, Made, contributed
 from learning_loop.flows.evolution import EVOLUTION, eligible, evolve, evolve_due
 from learning_loop.flows.strategies import load, standing_of, standings
-from learning_loop.records import Experience
+from learning_loop.records import Decision, Experience
 from learning_loop.settings import Evolution
 from learning_loop.strategies import Strategy
 from learning_loop.strategies.analysis import Analysis, Ran, analysis_of
@@ -32,6 +32,7 @@ from learning_loop.strategies.effects import Effects
 from learning_loop.strategies.fitness import fitness
 from learning_loop.strategies.propose import Proposal
 from learning_loop.strategies.safety import faults, mark
+from learning_loop.strategies.strategy import SELECT_AGENT
 from learning_loop.workspace import Workspace
 from tests.conftest import WORDS_ONLY, SteppingClock
 from tests.strategy_world import QUIET
@@ -320,6 +321,19 @@ def test_contributions_are_those_of_a_world_whose_counterfactuals_are_known() ->
         missed.append(sum(abs(one - other) for one, other in zip(single, exact, strict=True)) / 600)
     assert held >= 0.9 * 120  # of intervals that are to hold 95 times of 100
     assert sum(missed) / 40 < 0.09
+
+
+def test_what_the_decisions_of_one_run_contributed_is_told(evolving: App) -> None:
+    """In rust bob succeeds where others mostly do not."""
+    told: dict[bool, list[float]] = {True: [], False: []}
+    for record in evolving.ledger.executions(limit=60, parts=(Decision,)):
+        chosen = {made.point: made for made in record.decisions}
+        agent = chosen[SELECT_AGENT]
+        if record.execution.parameters.get("language") == "rust" and agent.id in (found := contributed(evolving, record)):
+            told[agent.chosen == "bob"].append(found[agent.id])
+            assert set(found) <= {made.id for made in record.decisions}
+    assert min(told[True]) > 0.2
+    assert max(told[False]) < 0
 
 
 def test_tasks_that_draw_alike_are_no_more_evidence_than_one_run_of_each() -> None:

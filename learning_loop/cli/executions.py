@@ -95,12 +95,15 @@ def summary(record: ExecutionRecord) -> dict[str, object]:
 @click.pass_context
 def show(ctx: click.Context, execution_id: str, as_json: bool) -> None:
     """Show one execution with everything on record about it; the start or end of its id is enough."""
+    from learning_loop.flows.contributions import contributed
+
     with opened(ctx) as app:
         record = app.ledger.execution(app.ledger.resolve(execution_id))
+        contributions = contributed(app, record)
         synced(app)
         notes = app.index.store.citing([record.execution.id])
     if as_json:
-        print_json({**asdict(record), "status": record.status, "notes": notes})
+        print_json({**asdict(record), "status": record.status, "notes": notes, "contributions": contributions})
         return
     execution, outcome, score = record.execution, record.outcome, record.score
     click.echo(f"{execution.id}  {execution.kind}  {record.status}")
@@ -127,7 +130,7 @@ def show(ctx: click.Context, execution_id: str, as_json: bool) -> None:
             + (f", same output as {step.repeats}" if step.repeats else "")
         )
     for decision in record.decisions:
-        _show_decision(decision)
+        _show_decision(decision, contributions.get(decision.id))
     for item in record.feedback:
         said = item.text if item.value is None else f"{item.value:g}"
         click.echo(f"measure     {item.metric} = {said} ({item.source})")
@@ -160,7 +163,7 @@ def exclude(ctx: click.Context, execution_id: str, reason: str, as_json: bool) -
             click.echo(f"begins anew: the evidence of {unit}")
 
 
-def _show_decision(decision: Decision) -> None:
+def _show_decision(decision: Decision, contribution: float | None) -> None:
     if decision.point == OWN:
         for unit, odds in zip(decision.alternatives, decision.probabilities or (), strict=True):
             verb = "shown" if unit in decision.chosen.split() else "withheld"
@@ -168,6 +171,10 @@ def _show_decision(decision: Decision) -> None:
         return
     sure = "unknown" if decision.propensity is None else f"{decision.propensity:.2f}"
     click.echo(f"decision    {decision.point}: {decision.chosen} of {', '.join(decision.alternatives)} (propensity {sure})")
+    if contribution is not None:
+        click.echo(
+            f"            contributed {contribution:+.3f} of the reward's range, beside what else could have been decided"
+        )
 
 
 @click.command()

@@ -220,4 +220,4 @@ class Chooser:
 
         with contextlib.suppress(WorkspaceError):  # another process is at it
             judge(self._app)
-        notice(self._app)
+            notice(self._app)

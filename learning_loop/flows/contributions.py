@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learning_loop.app import App
-from learning_loop.flows.experience import Episode, Log
+from learning_loop.flows.experience import Episode, Log, experience_of
 from learning_loop.flows.off_policy import FOLDS, RIDGE
 from learning_loop.ledger.selection import EXCLUDED
 from learning_loop.policies.linear import LinearArms
@@ -21,6 +22,7 @@ from learning_loop.strategies import PARTS
 Floats = NDArray[np.float64]
 
 MOST = 40_000  # runs, the newest, that are looked at
+MOST_FOR_ONE = 2_000  # the same, to say what the decisions of one run contributed
 AT_ONCE = 500
 
 
@@ -104,23 +106,27 @@ class Contributions:
         return {option: value for option, value in found.items() if value is not None}
 
     def single(self) -> list[float | None]:
-        """Return what each decision contributed: how much better its option is in such a context than the others."""
+        """Return what each decision contributed."""
+        return [self.of(one.experience) for one in self.made]
+
+    def of(self, one: Experience) -> float | None:
+        """Return what a decision contributed: how much better its option is in such a context than the others that could be."""
+        shares = dict(zip(one.options, one.probabilities or (), strict=False))
+        others = {option: share for option, share in shares.items() if share > 0 and option != one.chosen}
+        if not self.made or not others:
+            return None
+        gain, *rest = self._gains.predict(one.context, [one.chosen, *others])[0]
+        return float(gain - np.average(rest, weights=list(others.values())))
+
+    @cached_property
+    def _gains(self) -> LinearArms:
+        """By how much each option is better than what is drawn, by what is known of the context."""
         model = LinearArms(variance=1 / RIDGE)
         value = np.nansum(np.nan_to_num(self.outcomes) * self.probability, axis=1)
         for row, one in enumerate(self.made):
             for place in np.flatnonzero(self.probability[row] > 0):
                 model.regress(one.experience.context, self.options[place], float(self.outcomes[row, place] - value[row]))
-        found: list[float | None] = []
-        for row, one in enumerate(self.made):
-            open_ = np.flatnonzero(self.probability[row] > 0)
-            if open_.size < 2:
-                found.append(None)
-                continue
-            gains = model.predict(one.experience.context, [self.options[place] for place in open_])[0]
-            chosen = int(np.flatnonzero(self.taken[row, open_])[0])
-            others = np.delete(self.probability[row, open_], chosen)
-            found.append(float(gains[chosen] - np.average(np.delete(gains, chosen), weights=others)))
-        return found
+        return model
 
     def _predicted(self) -> Floats:
         """Return what was to be expected of each option, by a model of the other folds."""
@@ -135,6 +141,21 @@ class Contributions:
             for row in np.flatnonzero(folds == fold):
                 found[row] = middle + model.predict(self.made[row].experience.context, self.options)[0]
         return found
+
+
+def contributed(app: App, record: ExecutionRecord) -> dict[str, float]:
+    """Return what the decisions of a run's strategy contributed, by id, as parts of the reward's range; none that is unknown.
+
+    It is judged by the newest runs of the days that evolution looks at.
+    """
+    decisions = [decision for decision in record.decisions if decision.point in (POINT, *PARTS)]
+    if not decisions:
+        return {}
+    days = app.settings.strategies.evolution.within_days
+    found = past(app, record.execution.started_at - timedelta(days=days), most=MOST_FOR_ONE)
+    told = {point: Contributions(found.of(point)) for point in {decision.point for decision in decisions}}
+    known = {decision.id: told[decision.point].of(experience_of(decision, 0.0, None)) for decision in decisions}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def plain_of(advantages: Mapping[str, Advantage]) -> dict[str, Any]:

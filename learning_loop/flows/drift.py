@@ -25,12 +25,19 @@ def since_drift(app: App, since: datetime) -> datetime:
     return since if found is None else max(since, datetime.fromisoformat(found.data["began"]))
 
 
-def notice(app: App) -> Event | None:
+def notice(app: App, *, wait_s: float = 1.0) -> Event | None:
     """Look whether strategies have come to earn less, and put it on record where they have.
+
+    One process at a time; raise WorkspaceError where another one is at it for longer than `wait_s`.
 
     Of a series in which nothing changes, it is said once in `strategies.drift_runs` runs at most, in the mean. What was
     learned live before that begins anew; what evolves looks at what came after.
     """
+    with app.journal.alone(wait_s=wait_s):
+        return _noticed(app)
+
+
+def _noticed(app: App) -> Event | None:
     before = last_drift(app)
     ran = _rewards(app, before.data["outcome"] if before is not None else 0)
     if len(ran) < FEW:
