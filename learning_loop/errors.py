@@ -4,6 +4,7 @@ LearningLoopError                exit code 1
 ├── UsageError              2    the call or the arguments are wrong
 │   ├── TaskError                a task cannot be understood
 │   ├── ConditionError           a condition, or what a rule does, cannot be understood
+│   ├── ConflictError            somebody else changed it meanwhile, or it is under way already
 │   └── MappingError             a mapping of columns cannot be used, or does not fit the file
 ├── WorkspaceError          3    the workspace is missing, or cannot be read or written
 │   ├── ConfigurationError  4    a file under config/, or a variable, cannot be used
@@ -42,6 +43,10 @@ class ConditionError(UsageError):
 
 
 class MappingError(UsageError):
+    pass
+
+
+class ConflictError(UsageError):
     pass
 
 

@@ -20,8 +20,8 @@ from typing import Any, Self, TypeVar, cast, overload
 
 from learning_loop.app import App
 from learning_loop.capture import Redactor, plain
-from learning_loop.errors import UsageError, WorkspaceError
-from learning_loop.flows.beginning import execution_of, predicted, salvaged, takes_run
+from learning_loop.errors import LedgerError, UsageError, WorkspaceError
+from learning_loop.flows.beginning import ELSEWHERE, execution_of, predicted, resumed, salvaged, takes_run
 from learning_loop.flows.carrying import Carrying, Offer, Settling
 from learning_loop.flows.choosing import Chooser
 from learning_loop.flows.ending import READ, bare_outcome, outcome_of
@@ -219,15 +219,37 @@ class LearningOrchestrator:
         """
         return self._begin(task, sets=True)
 
-    def _begin(self, task: Any, *, sets: bool, follows: bool = False) -> Run:
+    def begin_elsewhere(self, task: Any, *, id: str | None = None, parent_id: str | None = None) -> Run:  # noqa: A002
+        """Begin a run whose work another process does, in any language; any process may `resume` it and `finish` it.
+
+        The `id` of the run may be chosen. Raise UsageError where a run has it already, LedgerError where it cannot be recorded.
+        """
+        if id is not None and self.app.ledger.known([id]):
+            raise UsageError(f"there is an execution {id!r} already")
+        run = self._begin(task, sets=True, elsewhere=(id or new_id(self._clock(), self._rng), parent_id))
+        if run.execution is None:
+            raise LedgerError(run.warnings[-1])
+        return run
+
+    def resume(self, execution_id: str) -> Run:
+        """Return a run that was begun elsewhere and goes on; raise NotFoundError, or UsageError where it does not."""
+        parts = self._must()
+        record = parts.app.ledger.execution(execution_id)
+        if record.status != "running" or record.execution.host != ELSEWHERE:
+            why = record.status if record.outcome is not None else "the business of the process that began it"
+            raise UsageError(f"{execution_id} is {why}: it cannot be gone on with")
+        return resumed(record, parts.app, parts.points, parts.rules, parts.histories, self._guard, self._finish)
+
+    def _begin(self, task: Any, *, sets: bool, follows: bool = False, elsewhere: tuple[str, str | None] | None = None) -> Run:
         """Begin a run, that `follows` a strategy where the runner leaves something to one.
 
-        Where it `sets` nothing, the work cannot see `run.parameters`, so that rules leave them alone.
+        Where it `sets` nothing, the work cannot see `run.parameters`, so that rules leave them alone. What is done `elsewhere`
+        says its id and whose part it is.
         """
         warnings: list[str] = []
         parts = self._open(warnings)
         run = Run(
-            id=new_id(self._clock(), self._rng),
+            id=elsewhere[0] if elsewhere is not None else new_id(self._clock(), self._rng),
             task=self._read_task(task, warnings),
             app=parts.app if parts else None,
             points=parts.points if parts else None,
@@ -235,10 +257,12 @@ class LearningOrchestrator:
             finish=self._finish,
             started_at=self._clock(),
             warnings=warnings,
+            elsewhere=elsewhere is not None,
         )
         run.parameters = dict(run.task.parameters)
         parent = CURRENT.get()
-        run.parent_id = parent.id if parent is not None and parent.app is run.app and parent.execution is not None else None
+        known = parent is not None and parent.app is run.app and parent.execution is not None
+        run.parent_id = elsewhere[1] if elsewhere is not None else parent.id if parent is not None and known else None
         if parts is not None:
             parts.keep_up()
             if parts.learns and parts.app.settings.recall.enabled:
@@ -380,7 +404,7 @@ class LearningOrchestrator:
                 outcome,
                 *captured,
                 *run.observed.checkpoints,
-                *run.observed.decisions,
+                *(decision for decision in run.observed.decisions if decision.id not in run.kept),
                 *run.credits.values(),
                 *run.usages,
                 *run.steps,

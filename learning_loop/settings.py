@@ -362,6 +362,22 @@ class LanguageModel(_Section):
     queue: Annotated[int, Field(ge=0, le=1_000)] = 20
 
 
+class Serve(_Section):
+    """What `learning-loop serve` answers to, and how patient it is.
+
+    `hosts` are names that requests may ask for besides those of the loopback and the address that is bound. A run that was
+    begun over the network and not ended within `abandoned_hours` is marked as interrupted.
+    """
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8420
+    hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\[\]-]+$")], ...] = ()
+    most_kilobytes: Annotated[int, Field(ge=16, le=1_000_000)] = 1_024
+    body_s: Annotated[float, Field(gt=0, le=3_600)] = 20.0
+    session_hours: Annotated[float, Field(gt=0, le=8_760)] = 12.0
+    abandoned_hours: Annotated[float, Field(gt=0, le=100_000)] = 24.0
+
+
 class Synthesis(_Section):
     """The weekly synthesis: the time zone that weeks are counted in, and what is promoted.
 
@@ -525,6 +541,7 @@ class Settings(_Section):
     strategies: Strategies = Strategies()
     notify: Notify = Notify()
     language_model: LanguageModel = LanguageModel()
+    serve: Serve = Serve()
     synthesis: Synthesis = Synthesis()
 
     def point(self, name: str) -> Point | None:

@@ -9,21 +9,6 @@ import click
 from learning_loop.cli.common import json_option, opened, print_json, table
 
 
-def _period(app: Any, week: str | None, month: str | None, sprint: str | None) -> Any:
-    from zoneinfo import ZoneInfo
-
-    from learning_loop.synthesis.periods import Period, parse_month, parse_week
-
-    zone = ZoneInfo(app.settings.synthesis.timezone)
-    if sum(item is not None for item in (week, month, sprint)) > 1:
-        raise click.UsageError("say one of --week, --month and --sprint")
-    if week is not None:
-        return parse_week(week, zone)
-    if month is not None:
-        return parse_month(month, zone)
-    return Period.of_sprint(sprint) if sprint is not None else None
-
-
 @click.command()
 @click.option("--week", help="The week, as 2026-W47; by default that of the newest run.")
 @click.option("--month", help="Review a month, as 2026-11.")
@@ -42,7 +27,7 @@ def synthesize(
     The same week again changes nothing. A month or a sprint is reviewed: it gets a report, and rules stay as they are.
     """
     from learning_loop.cli.common import telling
-    from learning_loop.flows.synthesis import open_weeks
+    from learning_loop.flows.synthesis import open_weeks, period_named
     from learning_loop.flows.synthesis import synthesize as carry_out
 
     if every and (dry_run or week or month or sprint):
@@ -56,7 +41,7 @@ def synthesize(
                 found.append(carry_out(app, period))
                 tell(number, len(periods))
         else:
-            found = [carry_out(app, _period(app, week, month, sprint), dry_run=dry_run)]
+            found = [carry_out(app, period_named(app, week, month, sprint), dry_run=dry_run)]
         root = app.workspace.root
     if as_json:
         plain = [{name: item[name] for name in item} for item in found]

@@ -22,63 +22,41 @@ def strategy() -> None:
 def list_(ctx: click.Context, as_json: bool) -> None:
     """List the strategies, the one first that rules take first, and what became of each."""
     from learning_loop.flows.points import standing
-    from learning_loop.flows.strategies import load, standings
+    from learning_loop.flows.strategies import load, overview
     from learning_loop.settings import STRATEGY
 
     with opened(ctx) as app:
-        catalogue = load(app)
-        known, mode = standings(app), standing(app, STRATEGY)
-    order = {version.id: place for place, version in enumerate(catalogue.versions)}
-    found = sorted(known.values(), key=lambda stands: (order.get(stands.current or "", len(order)), stands.slug))
-    versions = {version.id: version.strategy for version in catalogue.versions}
+        catalogue, mode = load(app), standing(app, STRATEGY)
+        found = overview(app, catalogue)
     for problem in catalogue.problems:
         click.echo(f"warning: {problem}", err=True)
     if as_json:
-        print_json(
-            {
-                "mode": mode.mode,
-                "problems": list(catalogue.problems),
-                "strategies": [
-                    {
-                        "slug": stands.slug,
-                        "name": stands.entry.name,
-                        "origin": stands.entry.origin,
-                        "parent": stands.entry.parent,
-                        "version": stands.current,
-                        "retired": stands.retired,
-                        "document": versions[stands.current].model_dump(mode="json") if stands.current in versions else None,
-                    }
-                    for stands in found
-                ],
-            }
-        )
+        print_json({"mode": mode.mode, "problems": list(catalogue.problems), "strategies": found})
         return
     if not found:
         click.echo("no strategies yet: write one to config/strategies/, or `learning-loop init` for some to begin with")
         return
     rows = [
         [
-            stands.slug,
-            _for(versions.get(stands.current or "")),
-            stands.current or "",
-            stands.entry.origin,
-            "retired" if stands.retired else "in force" if stands.current else "on trial",
-            _last(stands.last),
+            item["slug"],
+            _for(item["document"]),
+            item["version"] or "",
+            item["origin"],
+            "retired" if item["retired"] else "in force" if item["version"] else "on trial",
+            _last(item["last"]),
         ]
-        for stands in found
+        for item in found
     ]
     table(["strategy", "for", "version", "made by", "state", "what was said last"], rows)
     click.echo(f"\nmode: {mode.mode} ({mode.why})")
 
 
-def _for(strategy: Any) -> str:
-    if strategy is None:
-        return ""
-    return " and ".join([f"type {strategy.task_type}", *strategy.context_rules])
+def _for(document: Any) -> str:
+    return "" if document is None else " and ".join([f"type {document['task_type']}", *document["context_rules"]])
 
 
-def _last(event: Any) -> str:
-    return "" if event is None else f"{event.at:%Y-%m-%d} {event.data['action']}: {event.data['reason']}"
+def _last(said: Any) -> str:
+    return "" if said is None else f"{said['at']:%Y-%m-%d} {said['action']}: {said['reason']}"
 
 
 @strategy.command()
@@ -189,7 +167,7 @@ def validate(ctx: click.Context, files: tuple[Path, ...]) -> None:
 def evolve(ctx: click.Context, slug: str | None, dry_run: bool, force: bool, as_json: bool) -> None:
     """Look for changes that may make a strategy better, and put them to a test; without a name, all that may evolve."""
     from learning_loop.flows.evolution import evolve as evolved
-    from learning_loop.flows.evolution import evolve_due, proposers_of
+    from learning_loop.flows.evolution import evolve_due, plain, proposers_of
 
     with opened(ctx) as app:
         proposers = proposers_of(app)
@@ -200,7 +178,7 @@ def evolve(ctx: click.Context, slug: str | None, dry_run: bool, force: bool, as_
         else:
             found = evolve_due(app, proposers)
     if as_json:
-        print_json([_plain(one) for one in found])
+        print_json([plain(one) for one in found])
         return
     for one in found:
         click.echo(f"{one.slug}: {one.status}: {one.says}" + (f"; test {one.test}" if one.test else ""))
@@ -213,25 +191,6 @@ def evolve(ctx: click.Context, slug: str | None, dry_run: bool, force: bool, as_
         click.echo(
             "nothing may evolve now: `learning-loop strategy show NAME` says why; strategies evolve in ab_test and production"
         )
-
-
-def _plain(one: Any) -> dict[str, Any]:
-    return {
-        "strategy": one.slug,
-        "status": one.status,
-        "says": one.says,
-        "test": one.test,
-        "proposals": [
-            {
-                "strategy": made.strategy.model_dump(mode="json"),
-                "origin": made.origin,
-                "reasoning": made.reasoning,
-                "expected_improvement": made.expected_improvement,
-            }
-            for made in one.proposals
-        ],
-        "refused": [{"proposal": what, "why": why} for what, why in one.refused],
-    }
 
 
 @strategy.command()

@@ -3,16 +3,23 @@
 import inspect
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from learning_loop.app import App
 from learning_loop.capture import digest, plain, preview
+from learning_loop.features.encoding import OWN, RESERVED
+from learning_loop.flows.guard import Guard
+from learning_loop.flows.history import Histories
+from learning_loop.flows.points import Points
+from learning_loop.flows.rules import Applied, RuleBook
 from learning_loop.flows.run import Run
-from learning_loop.records import Execution, Task
+from learning_loop.records import Execution, ExecutionRecord, Report, Task
 from learning_loop.scoring import Prediction, between
 
 _HOST = socket.gethostname()
+ELSEWHERE = "(elsewhere)"  # the host of runs whose work is no process of ours: none can tell whether it lives
 _STARTED: dict[int, float | None] = {}
 
 
@@ -38,10 +45,25 @@ def execution_of(run: Run, given: Any, app: App) -> Execution:
         inputs_digest=digest(parameters),
         inputs_preview=preview(app.redact(plain(given)), app.settings.capture.preview_characters),  # redacted, then cut
         started_at=run.started_at,
-        host=_HOST,
-        pid=os.getpid(),
-        process_started_at=process_started_at(),
+        host=ELSEWHERE if run.elsewhere else _HOST,
+        pid=0 if run.elsewhere else os.getpid(),
+        process_started_at=None if run.elsewhere else process_started_at(),
     )
+
+
+def task_of(execution: Execution) -> Task:
+    """Return the task of an execution as it is on record."""
+    return Task(
+        id=execution.task_id,
+        type=execution.task_type,
+        **{
+            name: getattr(execution, name)
+            for name in (
+                "component", "agent", "description", "parameters", "dependencies", "assumptions", "tags", "project", "sprint",
+                "critical", "idempotent",
+            )
+        },
+    )  # fmt: skip
 
 
 def process_started_at() -> float | None:
@@ -87,3 +109,40 @@ def salvaged(task: Any, name: str) -> Task:
         if isinstance(value, str) and value:
             fields[field] = value
     return Task(**{"id": name, **fields})
+
+
+def resumed(
+    record: ExecutionRecord,
+    app: App,
+    points: Points,
+    rules: RuleBook,
+    histories: Histories,
+    guard: Guard,
+    finish: Callable[[Run, Any, BaseException | None], Report],
+) -> Run:
+    """Return a run that another process began, as it would be in that one: with its rules, its prediction, its choices."""
+    execution, warnings = record.execution, list[str]()
+    task = task_of(execution)
+    drawn = next((decision for decision in record.decisions if decision.point == OWN), None)
+    shown = set(drawn.chosen.split()) if drawn is not None else set()
+    run = Run(
+        id=execution.id,
+        task=task,
+        app=app,
+        points=points,
+        guard=guard,
+        finish=finish,
+        started_at=execution.started_at,
+        parent_id=execution.parent_id,
+        parameters=execution.parameters,
+        rules=Applied(tuple(rule for rule in rules.in_force() if rule.unit in shown), drawn),
+        set_by_rules=tuple(record.noted("pre", "set_by_rules") or ()),
+        prediction=guard.attempt("history", warnings, lambda: histories.predict(task.kind)),
+        execution=execution,
+        warnings=warnings,
+        elsewhere=True,
+        kept={decision.id for decision in record.decisions},
+    )
+    run.observed.decisions += [decision for decision in record.decisions if not decision.point.startswith(RESERVED)]
+    run.started = time.perf_counter() - (app.clock() - execution.started_at).total_seconds()
+    return run

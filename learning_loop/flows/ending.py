@@ -29,7 +29,7 @@ def outcome_of(run: Run, result: Any, error: BaseException | None, settings: Cap
     What the work said through `run.outcome(...)` outranks what its result says.
     """
     duration = run.elapsed_s
-    cpu = time.process_time() - run.cpu_started
+    cpu = None if run.elsewhere else time.process_time() - run.cpu_started
     verdict = _verdict(run, result)
     error_type, message = _error(error, verdict, run)
     success = _success(error, verdict, ran=run.ran)
@@ -56,7 +56,7 @@ def outcome_of(run: Run, result: Any, error: BaseException | None, settings: Cap
         result_preview=preview(run.app.redact(plain(result)), settings.preview_characters) if run.app else None,
         duration_s=_measured(run, "duration_s", duration),
         cpu_s=_measured(run, "cpu_s", cpu),
-        peak_memory_bytes=_whole(_measured(run, "peak_memory_bytes", _peak_memory())),
+        peak_memory_bytes=_whole(_measured(run, "peak_memory_bytes", None if run.elsewhere else _peak_memory())),
         cost_usd=used.cost_usd,
         tokens=used.tokens,
         attempts=used.attempts,

@@ -421,3 +421,23 @@ def _space(strategy: Strategy, limits: Evolution) -> dict[str, Any]:
     if strategy.decomposition_approach != "single":
         found["max_parallel"] = IntDistribution(1, limits.most_parallel, log=True)
     return found
+
+
+def plain(one: Evolved) -> dict[str, Any]:
+    """Return what came of an evolution for programs."""
+    return {
+        "strategy": one.slug,
+        "status": one.status,
+        "says": one.says,
+        "test": one.test,
+        "proposals": [
+            {
+                "strategy": made.strategy.model_dump(mode="json"),
+                "origin": made.origin,
+                "reasoning": made.reasoning,
+                "expected_improvement": made.expected_improvement,
+            }
+            for made in one.proposals
+        ],
+        "refused": [{"proposal": what, "why": why} for what, why in one.refused],
+    }

@@ -103,6 +103,8 @@ class Run:
     started: float = field(default_factory=time.perf_counter)
     cpu_started: float = field(default_factory=time.process_time)
     ran: bool = True
+    elsewhere: bool = False  # the work is another process's: what this one uses says nothing of it
+    kept: set[str] = field(default_factory=set)  # the choices that are on record already
     _token: Token["Run | None"] | None = None
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
@@ -337,6 +339,13 @@ class Run:
                     duration_ms=(time.perf_counter() - step.started) * 1000,
                 )
             )
+
+    def keep(self) -> None:
+        """Put on record now what was chosen so far, for work that may outlive this process; raise LedgerError."""
+        fresh = [decision for decision in self.observed.decisions if decision.id not in self.kept]
+        if self.app is not None and fresh:
+            self.app.ledger.append(*fresh)
+            self.kept |= {decision.id for decision in fresh}
 
     def _now(self) -> datetime:
         return self.app.clock() if self.app is not None else self.started_at

@@ -82,6 +82,26 @@ def standings(app: App) -> dict[str, Standing]:
     return found
 
 
+def overview(app: App, catalogue: Catalogue) -> list[dict[str, Any]]:
+    """Return how every strategy stands as lists show it, the one first that rules take first."""
+    order = {version.id: place for place, version in enumerate(catalogue.versions)}
+    documents = {version.id: version.strategy for version in catalogue.versions}
+    found = sorted(standings(app).values(), key=lambda stands: (order.get(stands.current or "", len(order)), stands.slug))
+    return [
+        {
+            "slug": stands.slug,
+            "name": stands.entry.name,
+            "origin": stands.entry.origin,
+            "parent": stands.entry.parent,
+            "version": stands.current,
+            "retired": stands.retired,
+            "document": documents[stands.current].model_dump(mode="json") if stands.current in documents else None,
+            "last": None if stands.last is None else {"at": stands.last.at, **stands.last.data},
+        }
+        for stands in found
+    ]
+
+
 def load(app: App) -> Catalogue:
     """Take in what people wrote since the last time, and return the versions in force.
 

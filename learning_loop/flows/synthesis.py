@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from learning_loop.app import App
+from learning_loop.errors import UsageError
 from learning_loop.experiments.lift import Lifts
 from learning_loop.features import parse, show
 from learning_loop.features.conditions import Comparison, parts_of
@@ -30,7 +31,7 @@ from learning_loop.rules.changes import Plan as RulePlan
 from learning_loop.rules.propose import Proposal
 from learning_loop.synthesis import Period, metrics_of, outlook, week_of
 from learning_loop.synthesis.charts import charts
-from learning_loop.synthesis.periods import parse_week, weeks_between
+from learning_loop.synthesis.periods import parse_month, parse_week, weeks_between
 from learning_loop.synthesis.thresholds import suggestions
 from learning_loop.workspace.notes import digest_of
 
@@ -90,6 +91,18 @@ def synthesize(app: App, period: Period | None = None, *, dry_run: bool = False)
 def week_named(app: App, label: str) -> Period:
     """Return the week of this name in the workspace's time zone; raise UsageError."""
     return parse_week(label, ZoneInfo(app.settings.synthesis.timezone))
+
+
+def period_named(app: App, week: str | None = None, month: str | None = None, sprint: str | None = None) -> Period | None:
+    """Return the week, month or sprint of this name, None where none is given; raise UsageError."""
+    zone = ZoneInfo(app.settings.synthesis.timezone)
+    if sum(item is not None for item in (week, month, sprint)) > 1:
+        raise UsageError("say one of week, month and sprint")
+    if week is not None:
+        return parse_week(week, zone)
+    if month is not None:
+        return parse_month(month, zone)
+    return Period.of_sprint(sprint) if sprint is not None else None
 
 
 def open_weeks(app: App) -> list[Period]:

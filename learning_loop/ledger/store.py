@@ -18,8 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from learning_loop.errors import LedgerError, NotFoundError
 from learning_loop.ledger import tables
+from learning_loop.ledger.answering import Answered, claim, keep, release
 from learning_loop.ledger.deciding import credited, places_deciding, runs_at, runs_deciding
 from learning_loop.ledger.exposing import exposed_since, newest_exposed
+from learning_loop.ledger.listing import Place, Row, listed, numbered
 from learning_loop.ledger.observing import observations
 from learning_loop.ledger.selection import EXCLUDED, Filter, conditions, counted, course, of_kind, tally, verdict
 from learning_loop.records import (
@@ -196,8 +198,13 @@ class Ledger:
         running = tables.running
         with self._read() as connection:
             rows = connection.execute(sa.select(running).where(running.c.host == socket.gethostname())).all()
-        dead = [row.execution_id for row in rows if not _alive(row.pid, row.process_started_at)]
-        for execution_id in dead:
+        dead = [row.execution_id for row in rows if not alive(row.pid, row.process_started_at)]
+        self.interrupt(dead, "the process died before the run ended")
+
+    def interrupt(self, ids: Sequence[str], why: str) -> None:
+        """Mark executions as interrupted that never will end; those that have ended meanwhile stay as they are."""
+        running = tables.running
+        for execution_id in ids:
             execution = self.execution(execution_id).execution
             with self._write() as connection:
                 claimed = connection.execute(running.delete().where(running.c.execution_id == execution_id)).rowcount
@@ -210,7 +217,7 @@ class Ledger:
                         status="interrupted",
                         success=None,
                         ended_at=self._clock(),
-                        error_message="the process died before the run ended",
+                        error_message=why,
                     )
                     self._insert(connection, [outcome])
 
@@ -376,6 +383,19 @@ class Ledger:
         with self._read() as connection:
             row = connection.execute(sa.select(table).where(table.c.id == decision_id)).mappings().one_or_none()
         return None if row is None else Decision(**{name: row[name] for name in _FIELDS[Decision]})
+
+    def decisions(
+        self, *, point: str | None = None, execution_id: str | None = None, before: int | None = None, limit: int = 50
+    ) -> list[tuple[int, Decision]]:
+        """Return choices with their places, the newest first, those `before` a place."""
+        d = tables.decisions.c
+        exact = ((d.point, point), (d.execution_id, execution_id))
+        chosen = [column == value for column, value in exact if value is not None]
+        chosen += [d.seq < before] if before is not None else []
+        statement = sa.select(tables.decisions).where(*chosen).order_by(d.seq.desc()).limit(limit)
+        with self._read() as connection:
+            rows = connection.execute(statement).mappings().all()
+        return [(row["seq"], Decision(**{name: row[name] for name in _FIELDS[Decision]})) for row in rows]
 
     def points(self) -> dict[str, int]:
         """Return how many choices were made at each decision point."""
@@ -544,6 +564,51 @@ class Ledger:
             ).all()
         return int(last), found, {row[0]: f"{row[1] or ''}: {row[2] or ''}" for row in errors}
 
+    def listed(
+        self,
+        wanted: Filter,
+        *,
+        search: str | None = None,
+        order: str = "started",
+        descending: bool = True,
+        after: Place | None = None,
+        limit: int = 50,
+    ) -> list[Row]:
+        """Return a page of executions as lists show them, in an order of `listing.ORDERS`, those after a place."""
+        statement = listed(wanted, search, order, after, limit, descending=descending)
+        with self._read() as connection:
+            return [Row(*row) for row in connection.execute(statement)]
+
+    def number_of(self, wanted: Filter, *, search: str | None = None) -> int:
+        """Return how many executions a filter and a search let through."""
+        with self._read() as connection:
+            return int(connection.execute(numbered(wanted, search)).scalar_one())
+
+    def begun_before(self, host: str, before: datetime) -> list[str]:
+        """Return the executions on a host that have not ended, though they began before then."""
+        e, running = tables.executions.c, tables.running.c
+        active = sa.select(e.id).join(tables.running, e.id == running.execution_id)
+        with self._read() as connection:
+            return list(connection.execute(active.where(running.host == host, e.started_at < before)).scalars())
+
+    def places(self) -> dict[str, int]:
+        """Return the place of the newest row of every kind: as long as they stay the same, so does what is on record."""
+        newest = sa.union_all(
+            *(sa.select(sa.literal(table.name), sa.func.max(table.c.seq)) for table in tables.TABLE_OF.values())
+        )
+        with self._read() as connection:
+            return {str(name): int(place or 0) for name, place in connection.execute(newest)}
+
+    def claim_answer(self, key: str, request: str, *, kept_since: datetime) -> Answered | None:
+        """Take a key for a request that may come again, and return None; where it is taken, what is known of that."""
+        with self._write() as connection:
+            return claim(connection, key, request, self._clock(), kept_since)
+
+    def keep_answer(self, key: str, status: int | None, body: str = "") -> None:
+        """Keep what was answered; without a status the key is given back, for nothing was done."""
+        with self._write() as connection:
+            release(connection, key) if status is None else keep(connection, key, status, body)
+
     def counts(self) -> dict[str, int]:
         """Return how many executions there are by status, those still running among them."""
         o = tables.outcomes.c
@@ -673,6 +738,7 @@ class Ledger:
         with self._write() as connection:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
             self._insert(connection, [self._tombstone(execution_id, {"what": "execution", "reason": reason})])
+            connection.execute(tables.answers.delete())  # they may hold anything, and live for a day
             for table in tables.OF_EXECUTION:
                 connection.execute(table.delete().where(table.c.execution_id == execution_id))
             connection.execute(tables.running.delete().where(tables.running.c.execution_id == execution_id))
@@ -794,7 +860,7 @@ _PAST = _past(None)
 _PAST_OF_COMPONENT = _past(sa.bindparam("component"))
 
 
-def _alive(pid: int, started_at: float | None) -> bool:
+def alive(pid: int, started_at: float | None) -> bool:
     """Say whether this very process still runs, and not another that got its number."""
     import psutil
 

@@ -8,7 +8,7 @@ from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, Strin
 
 from learning_loop import records
 
-HEAD = "0005"  # the newest migration; known here so that opening an up-to-date ledger need not import Alembic
+HEAD = "0006"  # the newest migration; known here so that opening an up-to-date ledger need not import Alembic
 
 
 class Timestamp(sa.types.TypeDecorator[datetime]):
@@ -84,6 +84,16 @@ running = Table(  # not evidence: which executions have no outcome yet, so that 
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("process_started_at", Float),
+)
+
+answers = Table(  # not evidence: what was answered to requests that may come again, kept for a while
+    "answers",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("request", String(64), nullable=False),
+    Column("at", Timestamp, nullable=False, index=True),
+    Column("status", Integer),
+    Column("body", Text),
 )
 
 phases = Table(

@@ -1,0 +1,73 @@
+"""What is new on record, told to whoever listens: one look at the ledger for all of them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+
+from learning_loop.app import App
+
+LOOK_S = 0.5
+HEARTBEAT_S = 15.0
+
+
+class Changes:
+    """Looks at the ledger while somebody listens, and tells all who do what is new."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.places: Mapping[str, int] = {}
+        self._listeners = 0
+        self._changed = asyncio.Condition()
+        self._looking: asyncio.Task[None] | None = None
+        self._over = False
+
+    async def listen(self, last: str | None = None) -> AsyncIterator[str]:
+        """Yield server-sent events: at once where something came since the event with the id `last`, then as it comes.
+
+        An event says of each kind of record how many there are by now.
+        """
+        self._listeners += 1
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        told = last
+        try:
+            yield "retry: 2000\n\n"
+            while not self._over:
+                if self.places and (now := self.id) != told:
+                    told = now
+                    yield f"id: {now}\nevent: change\ndata: {json.dumps(dict(self.places))}\n\n"
+                    continue
+                if not await self._wait():
+                    yield ": still here\n\n"
+        finally:
+            self._listeners -= 1
+
+    @property
+    def id(self) -> str:
+        return "-".join(map(str, self.places.values()))
+
+    def end(self) -> None:
+        """End every listening, within the time of a look."""
+        self._over = True
+
+    async def _wait(self) -> bool:
+        async with self._changed:
+            try:
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    async def _look(self) -> None:
+        while self._listeners and not self._over:
+            now = await asyncio.to_thread(self._app.ledger.places)
+            if now != self.places:
+                self.places = now
+                await self._tell()
+            await asyncio.sleep(LOOK_S)
+        await self._tell()
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,112 @@
+"""Serving the application: one process, patient with slow clients up to a point, and ending well."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from learning_loop.api.serving import Served
+from learning_loop.errors import UsageError
+
+HEAD_S = 10.0  # within which a request's head must have come
+ENDING_S = 30  # within which what was accepted must be done when the process is asked to end
+MOST_CONNECTIONS = 2_000
+
+
+class Impatient(HttpToolsProtocol):
+    """Closes a connection whose next request has begun to come and does not end to."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._late: asyncio.TimerHandle | None = None
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        if self._late is None and (self.cycle is None or self.cycle.response_complete):
+            self._wait()
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._late = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+class _Server(uvicorn.Server):
+    """Tells whoever listens that it ends, so that their connections do not hold it up."""
+
+    def __init__(self, config: uvicorn.Config, served: Served) -> None:
+        super().__init__(config)
+        self._served = served
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._served.changes.end()
+        super().handle_exit(sig, frame)
+
+
+def serve(app: ASGIApp, served: Served, *, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; what was accepted by then is done first. `ready` is told the address.
+
+    Raise UsageError where the address cannot be bound.
+    """
+    listening = bound(host, port)
+    address = f"[{host}]" if ":" in host else host
+    config = uvicorn.Config(
+        app,
+        http=Impatient,
+        log_config=None,
+        log_level=logging.WARNING,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=ENDING_S,
+    )
+    ready(f"http://{address}:{listening.getsockname()[1]}")
+    with listening, _heard_once():
+        _Server(config, served).run(sockets=[listening])
+
+
+@contextmanager
+def _heard_once() -> Iterator[None]:
+    """Hear no signal twice: uvicorn ends well, and then raises anew what it was ended by."""
+    before = {number: signal.signal(number, lambda _number, _frame: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at an address; raise UsageError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
+        made.listen(2_048)
+    except OSError as error:
+        made.close()
+        raise UsageError(f"cannot listen at {host} port {port}: {error.strerror}. Choose another with --port") from None
+    return made

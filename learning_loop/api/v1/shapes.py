@@ -1,0 +1,408 @@
+"""What requests and answers look like."""
+
+import math
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+from learning_loop.records import ERROR_CODES
+
+Item = TypeVar("Item")
+
+
+def _finite(value: Any) -> Any:
+    """Refuse what JSON has no word for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("numbers must be finite")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _finite(inner)
+    return value
+
+
+def _whole(value: Any) -> Any:
+    """Take 3.0 for what JSON takes it for, a whole number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _different(values: list[str]) -> list[str]:
+    if len(set(values)) < len(values):
+        raise ValueError("they must differ")
+    return values
+
+
+Whole = BeforeValidator(_whole)
+Json = Annotated[JsonValue, AfterValidator(_finite)]
+Fields = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
+Text = Annotated[str, Field(max_length=100_000)]
+Name = Annotated[str, Field(min_length=1, max_length=500)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=2**53), Whole]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Reason = Annotated[str, Field(max_length=2_000, description="Why; it is kept with what is done.")]
+
+
+class Asked(BaseModel):
+    """What comes in: nothing but what is known, and nothing taken for what it is not."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Told(BaseModel):
+    """What goes out."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Page(Told, Generic[Item]):
+    """A part of a list; `next` is the `cursor` of what follows, null at the end."""
+
+    items: list[Item]
+    next: str | None = None
+
+
+class TaskIn(Asked):
+    """A piece of work that is about to begin."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{
+        "id": "build-42", "type": "build", "component": "wheel", "agent": "ci", "parameters": {"python": "3.12"},
+        "tags": ["nightly"],
+    }]})  # fmt: skip
+    id: Name
+    type: Name = "task"
+    component: Name | None = None
+    agent: Name | None = None
+    description: Text | None = None
+    parameters: Fields = {}
+    dependencies: list[Name] = []
+    assumptions: list[Text] = []
+    tags: list[Name] = []
+    project: Name | None = None
+    sprint: Name | None = None
+    critical: bool = False
+    idempotent: bool = False
+    parent_id: Annotated[Name | None, Field(description="The execution that this is a part of.")] = None
+
+
+class Hinted(Told):
+    """A note or a rule that was brought back, or something else that was found."""
+
+    id: str
+    source: str
+    category: str
+    title: str
+    text: str
+
+
+class Begun(Told):
+    """A run under way: what is known of such tasks, and what it is to use."""
+
+    execution_id: str
+    started_at: datetime
+    parameters: Annotated[dict[str, Any], Field(description="The task's own, and those that rules set.")]
+    set_by_rules: list[str]
+    briefing: Annotated[str, Field(description="Markdown, fenced as data; empty where nothing is known.")]
+    notes: list[Hinted]
+    rules: list[Hinted]
+    warnings: list[str]
+
+
+class ChoiceIn(Asked):
+    """Something to choose at a decision point."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{
+        "point": "model", "options": ["small", "large"], "context": {"size": "big"},
+    }]})  # fmt: skip
+    point: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
+    options: Annotated[
+        list[Name], Field(min_length=1, max_length=1_000, json_schema_extra={"uniqueItems": True}), AfterValidator(_different)
+    ]
+    context: Fields = {}
+
+
+class FreeChoiceIn(ChoiceIn):
+    """The same, outside of a run: units go on being chosen for by the learned policy, or by the rules."""
+
+    unit: Name | None = None
+
+
+class DecisionOut(Told):
+    """A choice with the distribution it was drawn from; `probabilities` are null where nobody knows them."""
+
+    id: str
+    execution_id: str | None
+    point: str
+    alternatives: list[str]
+    probabilities: list[float] | None
+    chosen: str
+    propensity: float | None
+    policy: str
+    context: dict[str, Any]
+    at: datetime
+    latency_us: float | None
+
+
+class RewardIn(Asked):
+    value: Number
+    source: Name = "api"
+
+
+class CheckpointIn(Asked):
+    name: Name
+    data: Fields = {}
+
+
+class StepIn(Asked):
+    """One step of the work's own."""
+
+    id: Name
+    role: Name
+    status: Literal["completed", "failed"] = "completed"
+    file_path: Text | None = None
+    duration_ms: Amount | None = None
+
+
+class UsageIn(Asked):
+    """One call of a language model."""
+
+    model: Name
+    provider: Name | None = None
+    tokens: Count | None = None
+    latency_ms: Amount | None = None
+    cost_usd: Amount | None = None
+    success: bool = True
+    error_code: Literal[ERROR_CODES] | None = None  # type: ignore[valid-type]  # the literals are in the records
+    error_message: Text | None = None
+    step: Name | None = None
+
+
+class ErrorIn(Asked):
+    type: Name | None = None
+    message: Text
+
+
+class OutcomeIn(Asked):
+    """How a run ended. What is left out is unknown; without anything of it, it is neither success nor failure."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [
+        {"success": True, "duration_s": 12.5, "tests_passed": 41, "tests_total": 41},
+        {"error": {"type": "TimeoutError", "message": "no answer within 30 s"}, "duration_s": 30.1},
+    ]})  # fmt: skip
+    success: bool | None = None
+    cancelled: bool = False
+    score: Percent | None = None
+    tests_passed: Count | None = None
+    tests_total: Count | None = None
+    exit_code: Annotated[int, Field(ge=-(2**31), le=2**32), Whole] | None = None
+    error: ErrorIn | None = None
+    output_tail: Text | None = None
+    result: Annotated[Json | None, Field(description="A short preview of it is kept, without secrets.")] = None
+    duration_s: Amount | None = None
+    cpu_s: Amount | None = None
+    peak_memory_bytes: Count | None = None
+    measures: Annotated[dict[str, Number | bool | Text], Field(description="Measures of your own, by name.")] = {}
+    deviations: list[Text] = []
+    discoveries: list[Text] = []
+    checkpoints: list[CheckpointIn] = []
+    steps: list[StepIn] = []
+    usage: list[UsageIn] = []
+
+
+class Card(Told):
+    """A score card: 0 to 100, or null where unknown, each with what it rests on."""
+
+    accuracy: float | None
+    efficiency: float | None
+    reusability: float | None
+    surprise: float | None
+    overall: float | None
+    scoring: str
+    basis: dict[str, str]
+
+
+class Ended(Told):
+    """How a run ended, and what it taught."""
+
+    execution_id: str
+    status: str
+    success: bool | None
+    score: float | None
+    card: Card | None
+    learnings: list[str]
+    improvements: list[str]
+    notes: list[str]
+    warnings: list[str]
+
+
+class FeedbackIn(Asked):
+    """A measure that came later: `success`, `score`, `tests_passed` and the like change how a run is judged."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"metric": "satisfaction", "value": 4}]})
+    metric: Name
+    value: Number | bool | Text
+    source: Name = "api"
+
+
+class Scored(Told):
+    execution_id: str
+    score: float | None
+
+
+class Row(Told):
+    """An execution as lists show it."""
+
+    id: str
+    task_id: str
+    task_type: str
+    component: str | None
+    project: str | None
+    agent: str | None
+    sprint: str | None
+    parent_id: str | None
+    started_at: datetime
+    status: str
+    success: bool | None
+    duration_s: float | None
+    cost_usd: float | None
+    error: str | None
+    score: float | None
+
+
+class Because(Asked):
+    reason: Reason = ""
+
+
+class NoteIn(Asked):
+    """A note as it is to be: all of it, front matter included."""
+
+    content: Annotated[str, Field(max_length=900_000)]
+    digest: Annotated[
+        str | None, Field(description="That of the version you changed; null for a new note. Another one answers 409.")
+    ] = None
+
+
+class NoteOut(Told):
+    path: str
+    id: str
+    category: str
+    title: str
+    digest: str
+    created: datetime | None
+    content: str
+
+
+class VersionOut(Told):
+    at: datetime
+    by: str
+    digest: str
+    execution_id: str | None
+    diff: str | None
+
+
+class ModeIn(Asked):
+    mode: Literal["disabled", "shadow", "ab_test", "production"]
+    reason: Reason = ""
+
+
+class VersionIn(Asked):
+    version: Name | None = None
+    reason: Reason = ""
+
+
+class TestIn(Asked):
+    """An A/B test to begin: versions against the one in force."""
+
+    versions: Annotated[list[Name], Field(min_length=1, max_length=20)]
+    control: Name | None = None
+    reason: Reason = ""
+
+
+class WeekIn(Asked):
+    week: Annotated[str, Field(pattern=r"^\d{4}-W\d{2}$")]
+    reason: Reason = ""
+
+
+class TokenIn(Asked):
+    name: Name
+    scopes: Annotated[list[Literal["read", "record", "steer", "admin"]], Field(min_length=1)]
+    days: Annotated[float, Field(gt=0, le=3_650)] | None = 90.0
+
+
+class TokenOut(Told):
+    id: str
+    name: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked: bool
+
+
+class NewToken(TokenOut):
+    token: Annotated[str, Field(description="It is shown this once.")]
+
+
+class JobOut(Told):
+    """Work in the background; `result` once it has ended well."""
+
+    id: str
+    kind: str
+    state: Literal["running", "done", "failed", "cancelled", "interrupted"]
+    by: str
+    asked: dict[str, Any]
+    started_at: datetime
+    ended_at: datetime | None
+    done: int | None
+    total: int | None
+    result: dict[str, Any] | None
+    error: str | None
+
+
+class TrainingIn(Asked):
+    """Train a policy of a decision point on what is on record."""
+
+    point: Name | None = None
+    algo: Literal["epsilon", "linucb", "lints", "probit", "horizon", "imitation", "reinforce", "a2c"] | None = None
+    epochs: Annotated[int, Field(ge=1, le=10_000), Whole] = 20
+    seed: Annotated[int, Field(ge=0, le=2**31), Whole] = 0
+
+
+class SynthesisIn(Asked):
+    """Learn from a week, by default that of the newest run; or review a month or a sprint."""
+
+    week: Annotated[str, Field(pattern=r"^\d{4}-W\d{2}$")] | None = None
+    month: Annotated[str, Field(pattern=r"^\d{4}-\d{2}$")] | None = None
+    sprint: Name | None = None
+    every: Annotated[bool, Field(description="Every week that was not synthesised yet.")] = False
+
+
+class PacksIn(Asked):
+    """Run a pack, or `all` of them in turn."""
+
+    pack: Name = "all"
+    mode: Literal["static", "rule", "rl"] = "rule"
+    version: Name | None = None
+    runs: Annotated[int, Field(ge=1, le=10_000), Whole] = 20
+    explore: Annotated[float, Field(ge=0, le=0.16)] = 0.05
+    max_steps: Annotated[int, Field(ge=1, le=1_000), Whole] = 20
+    seed: Annotated[int, Field(ge=0, le=2**31), Whole] = 0
+
+
+class EvolutionIn(Asked):
+    """Let a strategy evolve, or all that may."""
+
+    strategy: Name | None = None
+    force: bool = False
+
+
+class AlertOut(Told):
+    id: str
+    sort: str
+    state: str
+    title: str
+    text: str
+    advice: str
+    opened_at: datetime
+    changed_at: datetime
+    note: str | None
+    executions: list[str]

@@ -1,0 +1,365 @@
+"""The switches: strategies and their tests, policies and their modes, and work in the background."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from learning_loop.api.access import Actor, Who, need
+from learning_loop.api.jobs import Job, Told
+from learning_loop.api.paging import Cursor, Limit, part
+from learning_loop.api.problems import documented
+from learning_loop.api.repeating import Repeatable
+from learning_loop.api.serving import Opened, Served, Serving
+from learning_loop.api.v1.shapes import (
+    Because,
+    EvolutionIn,
+    JobOut,
+    ModeIn,
+    PacksIn,
+    Page,
+    SynthesisIn,
+    TestIn,
+    TrainingIn,
+    VersionIn,
+)
+from learning_loop.app import App
+from learning_loop.errors import NotFoundError, UsageError
+
+router = APIRouter(route_class=Repeatable)
+
+
+# ------------------------------------------------------------------------------------------------------------ strategies
+
+
+@router.get("/strategies", tags=["strategies"], dependencies=[need("read")])
+def strategies(app: Opened) -> dict[str, Any]:
+    """List strategies, the one first that rules take first, and how each stands."""
+    from learning_loop.flows.points import standing
+    from learning_loop.flows.strategies import load, overview
+    from learning_loop.settings import STRATEGY
+
+    catalogue, mode = load(app), standing(app, STRATEGY)
+    return {"mode": mode.mode, "problems": list(catalogue.problems), "strategies": overview(app, catalogue)}
+
+
+@router.get("/strategies/{slug}", tags=["strategies"], dependencies=[need("read")], responses=documented(404))
+def strategy(slug: str, app: Opened) -> dict[str, Any]:
+    """Return a strategy with its versions, how they did, and what their decisions contributed."""
+    from learning_loop.flows.evolution import eligible
+    from learning_loop.flows.scoreboard import board
+    from learning_loop.flows.strategies import load, standing_of
+
+    load(app)
+    stands = standing_of(app, slug)
+    versions = app.ledger.versions_of(slug)
+    current = next((version for version in versions if version.id == stands.current), versions[-1])
+    return plain(
+        {
+            "slug": slug,
+            "version": stands.current,
+            "retired": stands.retired,
+            "document": current.document,
+            "versions": [asdict(version) for version in versions],
+            "runs": board(app, slug).plain(),
+            "may_evolve": asdict(eligible(app, slug)),
+        }
+    )
+
+
+@router.post(
+    "/strategies/{slug}/retire", status_code=204, tags=["strategies"], dependencies=[need("steer")],
+    responses=documented(404, 409),
+)  # fmt: skip
+def retire(slug: str, given: Because, serving: Serving, who: Who) -> None:
+    """Take a strategy out of use; its file stays as it is."""
+    from learning_loop.flows.strategies import retire as retired
+
+    retired(serving.app, slug, reason=given.reason)
+    serving.audit(who.name, "retire strategy", slug, reason=given.reason)
+
+
+@router.post("/strategies/{slug}/revive", tags=["strategies"], dependencies=[need("steer")], responses=documented(404, 409))
+def revive(slug: str, given: VersionIn, serving: Serving, who: Who) -> dict[str, str]:
+    """Put a strategy into force again, or another version of it."""
+    from learning_loop.flows.strategies import revive as revived
+
+    version = revived(serving.app, slug, given.version, reason=given.reason)
+    serving.audit(who.name, "revive strategy", version, reason=given.reason)
+    return {"slug": slug, "version": version}
+
+
+# ----------------------------------------------------------------------------------------------------------- experiments
+
+
+@router.get("/experiments", tags=["experiments"], dependencies=[need("read")], responses=documented(404))
+def experiments(app: Opened, limit: Limit = 50, cursor: Cursor = None) -> Page[dict[str, Any]]:
+    """List A/B tests, the newest first."""
+    from learning_loop.flows.ab_tests import experiments as all_tests
+
+    found = sorted(all_tests(app).values(), key=lambda test: test.started_at, reverse=True)
+    items, following = part(found, cursor, limit)
+    return Page(items=[experiment_plain(test) for test in items], next=following)
+
+
+def experiment_plain(test: Any) -> dict[str, Any]:
+    return plain({**asdict(test), "moves": [{"at": move.at, **move.data} for move in test.moves]})
+
+
+@router.post(
+    "/experiments", status_code=201, tags=["experiments"], dependencies=[need("steer")], responses=documented(404, 409)
+)
+def start(given: TestIn, serving: Serving, who: Who) -> dict[str, Any]:
+    """Begin a test of versions against the one in force."""
+    from learning_loop.flows.ab_tests import experiment_named
+    from learning_loop.flows.ab_tests import start as begin
+    from learning_loop.flows.strategies import load, standing_of
+
+    app = serving.app
+    load(app)
+    against = given.control or standing_of(app, given.versions[0].partition("@")[0]).current
+    name = begin(app, str(against), given.versions, by="person", reason=given.reason or f"{who.name} said so")
+    serving.audit(who.name, "start experiment", name, reason=given.reason)
+    return experiment_plain(experiment_named(app, name))
+
+
+@router.get("/experiments/{name}", tags=["experiments"], dependencies=[need("read")], responses=documented(404))
+def experiment(name: str, app: Opened) -> dict[str, Any]:
+    """Say what a test says so far: arms with intervals, by context and project, its guards, what it did."""
+    from learning_loop.flows.ab_judging import judge
+    from learning_loop.flows.ab_report import plain as told
+    from learning_loop.flows.ab_report import report_of
+    from learning_loop.flows.ab_tests import experiment_named
+
+    test = experiment_named(app, name)
+    if test.stands:
+        judge(app)
+        test = experiment_named(app, name)
+    return plain(told(report_of(app, test)))
+
+
+@router.post(
+    "/experiments/{name}/stop", status_code=204, tags=["experiments"], dependencies=[need("steer")],
+    responses=documented(404, 409),
+)  # fmt: skip
+def stop(name: str, given: Because, serving: Serving, who: Who) -> None:
+    """End a test without a winner, or the watching of one."""
+    from learning_loop.flows.ab_tests import stop as end
+
+    end(serving.app, name, reason=given.reason or f"{who.name} said so")
+    serving.audit(who.name, "stop experiment", name, reason=given.reason)
+
+
+@router.post("/experiments/{name}/rollback", tags=["experiments"], dependencies=[need("steer")], responses=documented(404, 409))
+def take_back(name: str, given: Because, serving: Serving, who: Who) -> dict[str, str]:
+    """Put the version into force again that a test's winner was held against; the test is over then."""
+    from learning_loop.flows.ab_tests import experiment_named
+    from learning_loop.flows.strategies import revive as revived
+
+    test = experiment_named(serving.app, name)
+    if test.winner is None:
+        raise UsageError(f"{name} has no winner: there is nothing to take back")
+    slug = test.control.partition("@")[0]
+    revived(serving.app, slug, test.control, reason=given.reason or f"{who.name} took {test.winner} back")
+    serving.audit(who.name, "roll experiment back", name, reason=given.reason)
+    return {"slug": slug, "version": test.control}
+
+
+# -------------------------------------------------------------------------------------------------------------- policies
+
+
+def policies_of(app: App) -> dict[str, dict[str, Any]]:
+    """Return how every decision point stands."""
+    from learning_loop.flows.points import POLICY, ledger_points, standing
+
+    counts = ledger_points(app.ledger)
+    found = {}
+    for name in sorted({*counts, *app.settings.policies.points}):
+        said = [{"at": event.at, **event.data} for event in app.ledger.events(POLICY, name)]
+        found[name] = {"choices": counts.get(name, 0), **asdict(standing(app, name)), "said": said}
+    return plain(found)
+
+
+@router.get("/policies", tags=["policies"], dependencies=[need("read")])
+def policies(app: Opened) -> dict[str, dict[str, Any]]:
+    """Say of each decision point who chooses there, by which version, and how far its ramp has come."""
+    return policies_of(app)
+
+
+@router.get("/policies/statistics", tags=["policies"], dependencies=[need("read")])
+def statistics(app: Opened) -> dict[str, Any]:
+    """Say what there is to learn from, and how the learned policies do beside the rules."""
+    from learning_loop.flows.statistics import plain as told
+    from learning_loop.flows.statistics import statistics as figures
+
+    return plain(told(figures(app)))
+
+
+@router.get("/policies/{point}", tags=["policies"], dependencies=[need("read")], responses=documented(404))
+def policy(point: str, app: Opened) -> dict[str, Any]:
+    """Say how a decision point stands."""
+    found = policies_of(app)
+    if point not in found:
+        raise NotFoundError(f"there is no decision point {point!r}: there are {', '.join(found) or 'none'}")
+    return found[point]
+
+
+@router.put("/policies/{point}/mode", tags=["policies"], dependencies=[need("steer")], responses=documented(404, 409))
+def mode(point: str, given: ModeIn, serving: Serving, who: Who) -> dict[str, Any]:
+    """Say in which mode a decision point is to be."""
+    from learning_loop.flows.points import standing
+    from learning_loop.flows.ramps import set_mode
+
+    says = set_mode(serving.app, point, given.mode, reason=given.reason or f"{who.name} said so")
+    serving.audit(who.name, f"mode {given.mode}", point, reason=given.reason)
+    now = standing(serving.app, point)
+    return {"point": point, "mode": now.mode, "why": now.why, "says": says}
+
+
+@router.post("/policies/{point}/rollback", tags=["policies"], dependencies=[need("steer")], responses=documented(404, 409))
+def roll_back(point: str, given: VersionIn, serving: Serving, who: Who) -> dict[str, Any]:
+    """Take a learned policy back, at once and for good."""
+    from learning_loop.flows.ramps import roll_back as taken_back
+
+    gone = taken_back(serving.app, point, given.version, reason=given.reason or f"{who.name} said so")
+    serving.audit(who.name, "roll policy back", f"{point} {gone}", reason=given.reason)
+    return {"point": point, "version": gone}
+
+
+@router.get("/packs", tags=["policies"], dependencies=[need("read")])
+def packs() -> list[str]:
+    """List the packs that can be run."""
+    from learning_loop.examples.harbor import packs as names
+
+    return names()
+
+
+# ------------------------------------------------------------------------------------------------------------------ jobs
+
+
+def _train(app: App, given: TrainingIn, told: Told) -> Mapping[str, Any]:
+    from learning_loop.examples.harbor import POINT
+    from learning_loop.examples.harbor.runs import settings_of
+    from learning_loop.flows.training import one_point, train
+
+    where = one_point(app, given.point, None)
+    settings = settings_of(app) if where == POINT else app.settings.point(where)
+    found = train(app, where, settings=settings, algo=given.algo, epochs=given.epochs, seed=given.seed, told=told)
+    return plain(asdict(found))
+
+
+def _synthesize(app: App, given: SynthesisIn, told: Told) -> Mapping[str, Any]:
+    from learning_loop.flows.synthesis import open_weeks, period_named, synthesize
+
+    periods = open_weeks(app) if given.every else [period_named(app, given.week, given.month, given.sprint)]
+    found = []
+    for number, period in enumerate(periods):
+        told(number, len(periods))
+        found.append(synthesize(app, period))
+    told(len(periods), len(periods))
+    return plain({"synthesized": [{name: item[name] for name in item} for item in found]})
+
+
+def _run_packs(serving: Served, given: PacksIn, told: Told) -> Mapping[str, Any]:
+    from learning_loop.examples.harbor import packs as names
+    from learning_loop.examples.harbor.runs import policy_of, run_packs
+
+    wanted = names() if given.pack == "all" else [given.pack]
+    by, called = policy_of(serving.app, given.mode, given.version)
+    found = run_packs(
+        serving.loop, wanted, by, mode=given.mode, runs=given.runs, floor=given.explore, seed=given.seed,
+        max_steps=given.max_steps, told=told,
+    )  # fmt: skip
+    rewards = [run.reward for run in found if run.reward is not None]
+    return {
+        "policy": called,
+        "runs": [run.execution_id for run in found],
+        "succeeded": sum(run.played.success is True for run in found),
+        "mean_reward": sum(rewards) / len(rewards) if rewards else None,
+    }
+
+
+def _evolve(app: App, given: EvolutionIn, _told: Told) -> Mapping[str, Any]:
+    from learning_loop.flows.evolution import evolve, evolve_due, proposers_of
+    from learning_loop.flows.evolution import plain as told
+
+    if given.strategy is None:
+        return plain({"evolved": [told(one) for one in evolve_due(app, proposers_of(app))]})
+    found = evolve(app, given.strategy, proposers=proposers_of(app), force=given.force)
+    return plain({"evolved": [told(found)]})
+
+
+def begin_job(serving: Served, who: Actor, kind: str, given: BaseModel) -> Job:
+    """Begin a job of a kind, as asked for."""
+    app = serving.app
+    works: dict[str, Any] = {
+        "training": partial(_train, app),
+        "synthesis": partial(_synthesize, app),
+        "packs": partial(_run_packs, serving),
+        "evolution": partial(_evolve, app),
+    }
+    job = serving.jobs.start(kind, partial(works[kind], given), by=who.name, asked=given.model_dump(exclude_none=True))
+    serving.audit(who.name, f"start {kind}", job.id)
+    return job
+
+
+@router.post("/jobs/training", status_code=202, tags=["jobs"], dependencies=[need("steer")], responses=documented(409))
+def start_training(given: TrainingIn, serving: Serving, who: Who) -> JobOut:
+    """Train a policy in the background."""
+    return JobOut.model_validate(begin_job(serving, who, "training", given))
+
+
+@router.post("/jobs/synthesis", status_code=202, tags=["jobs"], dependencies=[need("steer")], responses=documented(409))
+def start_synthesis(given: SynthesisIn, serving: Serving, who: Who) -> JobOut:
+    """Learn from a week in the background."""
+    return JobOut.model_validate(begin_job(serving, who, "synthesis", given))
+
+
+@router.post("/jobs/packs", status_code=202, tags=["jobs"], dependencies=[need("steer")], responses=documented(409))
+def start_packs(given: PacksIn, serving: Serving, who: Who) -> JobOut:
+    """Run packs in the background, in a mode of choice."""
+    return JobOut.model_validate(begin_job(serving, who, "packs", given))
+
+
+@router.post("/jobs/evolution", status_code=202, tags=["jobs"], dependencies=[need("steer")], responses=documented(409))
+def start_evolution(given: EvolutionIn, serving: Serving, who: Who) -> JobOut:
+    """Let strategies evolve in the background."""
+    return JobOut.model_validate(begin_job(serving, who, "evolution", given))
+
+
+@router.get("/jobs", tags=["jobs"], dependencies=[need("read")])
+def jobs(
+    serving: Serving, kind: Annotated[Literal["training", "synthesis", "packs", "evolution"] | None, Query()] = None
+) -> list[JobOut]:
+    """List jobs, the newest first."""
+    return [JobOut.model_validate(job) for job in serving.jobs.all() if kind in (None, job.kind)]
+
+
+@router.get("/jobs/{name}", tags=["jobs"], dependencies=[need("read")], responses=documented(404))
+def job(name: str, serving: Serving) -> JobOut:
+    """Say how far a job is, and what came of it."""
+    return JobOut.model_validate(serving.jobs.one(name))
+
+
+@router.post(
+    "/jobs/{name}/cancel", status_code=202, tags=["jobs"], dependencies=[need("steer")], responses=documented(404, 409)
+)
+def cancel(name: str, serving: Serving, who: Who) -> JobOut:
+    """Ask a job to stop; it does at its next step, and what it did stays."""
+    found = serving.jobs.cancel(name)
+    serving.audit(who.name, "cancel job", name)
+    return JobOut.model_validate(found)
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """Return something as JSON keeps it."""
+    found: dict[str, Any] = json.loads(json.dumps(value, default=_said))
+    return found
+
+
+def _said(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -1,0 +1,136 @@
+"""The workspace and who may do what in it: status, settings, tokens, what was changed, what is new."""
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import StreamingResponse
+
+from learning_loop.api.access import Who, need
+from learning_loop.api.paging import Cursor, Limit, part
+from learning_loop.api.problems import documented
+from learning_loop.api.repeating import Repeatable
+from learning_loop.api.serving import AUDIT, Opened, Serving
+from learning_loop.api.v1.shapes import NewToken, Page, TokenIn, TokenOut
+from learning_loop.app import App
+
+router = APIRouter(tags=["workspace"], route_class=Repeatable)
+_EVENT = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+    "examples": [{"id": "812-800", "event": "change", "data": '{"executions": 812, "outcomes": 800}'}],
+}
+
+
+@router.get("/status", dependencies=[need("read")])
+def status(app: Opened) -> dict[str, Any]:
+    """Say what stands in the workspace."""
+    from learning_loop.flows.status import status as look
+
+    return look(app, [])
+
+
+@router.get("/doctor", dependencies=[need("read")])
+def doctor(app: Opened) -> list[dict[str, Any]]:
+    """Say what is missing, unreadable or out of date, and how to mend it."""
+    from learning_loop.flows.doctor import examine
+
+    return [asdict(symptom) for symptom in examine(app.workspace, environ=os.environ, clock=app.clock)]
+
+
+@router.get("/settings", dependencies=[need("read")])
+def settings(app: Opened) -> dict[str, dict[str, Any]]:
+    """Show every setting with its value and where that comes from; they are changed in config/."""
+    rows = app.configuration.rows()
+    return {key: {"value": app.redact({key: value})[key], "origin": origin} for key, value, origin in rows}
+
+
+@router.get("/rewards", dependencies=[need("read")])
+def rewards(app: Opened) -> list[dict[str, Any]]:
+    """List the rewards there are."""
+    from learning_loop.flows.rewards import load_rewards
+
+    return [reward.model_dump(mode="json") | {"version": reward.version} for reward in load_rewards(app).values()]
+
+
+@router.get("/rewards/{name}", dependencies=[need("read")], responses=documented(404, 409))
+def reward(name: str, app: Opened, limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000) -> dict[str, Any]:
+    """Say what the newest runs were worth by a reward, in the mean and by term."""
+    from learning_loop.flows.rewards import reward_named, rewards_of, summary_of
+    from learning_loop.ledger import Filter
+
+    known = reward_named(app, name)
+    found, problems = rewards_of(app, known, Filter(ended=True), limit=limit)
+    return {"version": known.version, "warnings": list(problems), **asdict(summary_of([worth for _, worth in found]))}
+
+
+@router.get("/spending", dependencies=[need("read")])
+def spending(app: Opened) -> dict[str, Any]:
+    """Say what the language model cost, and what became of what it proposed."""
+    from learning_loop.flows.language import spending as spent
+
+    return asdict(spent(app))
+
+
+@router.get("/schedule", dependencies=[need("read")])
+def schedule(app: Opened) -> dict[str, Any]:
+    """Say what is due, and what comes next."""
+    from learning_loop.jobs import due, upcoming
+
+    return {
+        name: [{"job": slot.job, "period": slot.period.label, "at": slot.at} for slot in slots]
+        for name, slots in (("due", due(app)), ("next", upcoming(app)))
+    }
+
+
+@router.get("/tokens", dependencies=[need("admin")])
+def tokens(app: Opened) -> list[TokenOut]:
+    """List tokens; what they are is not kept."""
+    from learning_loop.flows.tokens import tokens as known
+
+    return [TokenOut.model_validate(token) for token in known(app)]
+
+
+@router.post("/tokens", status_code=201, dependencies=[need("admin")], responses=documented(409))
+def create_token(given: TokenIn, serving: Serving, who: Who) -> NewToken:
+    """Make a token; once there is one, everybody needs one."""
+    from learning_loop.flows.tokens import create_token as make
+
+    token, text = make(serving.app, given.name, given.scopes, days=given.days)
+    serving.access.look_again()
+    serving.audit(who.name, "create token", token.id, name=token.name)
+    return NewToken(**TokenOut.model_validate(token).model_dump(), token=text)
+
+
+@router.delete("/tokens/{name}", status_code=204, dependencies=[need("admin")], responses=documented(404, 409))
+def revoke_token(name: str, serving: Serving, who: Who) -> None:
+    """Take a token's rights away."""
+    from learning_loop.flows.tokens import revoke_token as revoke
+
+    gone = revoke(serving.app, name)
+    serving.access.look_again()
+    serving.audit(who.name, "revoke token", gone.id, name=gone.name)
+
+
+def audited(app: App, *, most: int = 10_000) -> list[dict[str, Any]]:
+    """Return who changed what over the network, the newest first."""
+    return [{"at": event.at, "by": event.subject, **event.data} for event in app.ledger.events(AUDIT, last=most)][::-1]
+
+
+@router.get("/audit", dependencies=[need("admin")], responses=documented(404))
+def audit(app: Opened, limit: Limit = 50, cursor: Cursor = None) -> Page[dict[str, Any]]:
+    """Say who changed what over the network, the newest first."""
+    items, following = part(audited(app), cursor, limit)
+    return Page(items=items, next=following)
+
+
+@router.get(
+    "/events", dependencies=[need("read")], response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": _EVENT}}}},
+)  # fmt: skip
+async def events(serving: Serving, last_event_id: Annotated[str | None, Header(max_length=500)] = None) -> StreamingResponse:
+    """Tell what is new, as server-sent events: at each change of what is on record, how many rows of each kind there are."""
+    stream: AsyncIterator[str] = serving.changes.listen(last_event_id)
+    return StreamingResponse(stream, media_type="text/event-stream")

@@ -1,0 +1,82 @@
+"""Notes as people write them through an interface: never over what somebody else wrote meanwhile, and with a history."""
+
+import difflib
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from learning_loop.app import App
+from learning_loop.errors import ConflictError, NoteError, NotFoundError
+from learning_loop.flows.indexing import index_note
+from learning_loop.records import Event
+from learning_loop.workspace import Note
+
+EDITED = "note_edit"  # the kind of events about what people wrote through an interface; their subject is the note's path
+MOST_DIFF = 100_000  # characters that are kept of what an edit changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A time that a note was written: by whom, and for a person's edit what it changed."""
+
+    at: datetime
+    by: str
+    digest: str
+    execution_id: str | None = None
+    diff: str | None = None
+
+
+def edit_note(app: App, path: str, text: str, *, expected: str | None, by: str) -> Note:
+    """Write a note over the version with the digest `expected`, None being that there is none yet, and return it.
+
+    Raise ConflictError where there is another version, NoteError where the text is no note, NotFoundError where no note of
+    this workspace can have that path.
+    """
+    _check_path(app, path)
+    note = Note.parse(path, text.encode("utf-8"))
+    with app.alone():
+        exists = (app.workspace.root / path).is_file()
+        before = app.notes.read(path) if exists else None
+        if (before.digest if before is not None else None) != expected:
+            raise ConflictError(
+                f"{path} was changed meanwhile: look at what it says now, then save yours over that"
+                if exists
+                else f"{path} is gone: save it as a new note"
+            )
+        if before is not None and before.content == note.content:
+            return note
+        old = before.content.decode().splitlines() if before is not None else []
+        diff = "\n".join(difflib.unified_diff(old, text.splitlines(), lineterm="", n=2))[:MOST_DIFF]
+        data = {"by": by, "digest": note.digest, "before": expected, "diff": diff}
+        app.ledger.append(Event(kind=EDITED, subject=path, at=app.clock(), data=data))
+        app.notes.write(note)
+        index_note(app, note)
+    return note
+
+
+def history_of(app: App, note: Note) -> list[Version]:
+    """Return when a note was written, the newest first; what was edited as a file, past the loop, comes first as `a person`."""
+    found = [
+        Version(at=version.at, by="loop", digest=version.digest, execution_id=version.execution_id)
+        for version in app.ledger.note_versions(note_id=note.id)
+    ]
+    found += [
+        Version(at=event.at, by=event.data["by"], digest=event.data["digest"], diff=event.data["diff"])
+        for event in app.ledger.events(EDITED, note.path)
+    ]
+    found.sort(key=lambda version: version.at, reverse=True)
+    if not found or found[0].digest != note.digest:
+        changed = datetime.fromtimestamp((app.workspace.root / note.path).stat().st_mtime).astimezone()
+        found.insert(0, Version(at=changed, by="a person", digest=note.digest))
+    return found
+
+
+def _check_path(app: App, path: str) -> None:
+    """Raise NotFoundError where no note of ours can stand at a path, NoteError where it leads out of the workspace."""
+    parts = PurePosixPath(path).parts
+    usable = path == "/".join(parts) and not any(part.startswith(".") or "\x00" in part for part in parts)
+    if not usable or not app.notes.owns(path) or not path.endswith(".md") or len(os.fsencode(path)) > 400:
+        raise NotFoundError(f"{path[:200]!r} is no place for a note: those stand in memory/, and end in .md")
+    if (app.workspace.root / path).resolve() != app.workspace.root.resolve() / path:
+        raise NoteError(f"{path}: leads elsewhere: edit what it leads to")

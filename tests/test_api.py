@@ -1,0 +1,322 @@
+"""The REST interface: what it says it does, it does; what it must not do, it does not."""
+
+import concurrent.futures
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from learning_loop.app import App
+from learning_loop.flows.tokens import create_token
+from learning_loop.ledger import Filter
+from learning_loop.workspace import Workspace
+from tests.conftest import WORDS_ONLY
+from tests.serving import Server, serving
+
+V1 = "/api/v1"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    workspace, _ = Workspace.init(tmp_path_factory.mktemp("served") / "w")
+    with serving(workspace.root) as server:
+        yield server
+
+
+@pytest.fixture
+def client(served: Server) -> Iterator[httpx2.Client]:
+    with served.client() as client:
+        yield client
+
+
+def begun(client: httpx2.Client, **task: Any) -> str:
+    answer = client.post(f"{V1}/tasks", json={"id": "b1", "type": "build", "component": "wheel", **task})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["execution_id"])
+
+
+def ended(client: httpx2.Client, execution: str, **outcome: Any) -> dict[str, Any]:
+    answer = client.post(f"{V1}/executions/{execution}/finish", json=outcome)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def on_record(client: httpx2.Client, execution: str) -> dict[str, Any]:
+    return dict(client.get(f"{V1}/executions/{execution}").json())
+
+
+# ---------------------------------------------------------------------------------------------------- a run, from elsewhere
+
+
+def test_a_run_of_another_language_is_recorded_scored_and_learned_from(client: httpx2.Client) -> None:
+    run = begun(client, parameters={"python": "3.12"}, tags=["nightly"])
+    assert on_record(client, run)["status"] == "running"
+    made = client.post(f"{V1}/executions/{run}/decisions", json={"point": "model", "options": ["small", "large"]}).json()
+    assert made["chosen"] in ("small", "large")
+    assert sum(made["probabilities"]) == pytest.approx(1)
+    done = ended(
+        client,
+        run,
+        error={"type": "TimeoutError", "message": "no answer within 30 s"},
+        duration_s=30,
+        measures={"iterations": 3},
+        steps=[{"id": "s1", "role": "compile", "duration_ms": 12.5}],
+        usage=[{"model": "m", "tokens": 900, "cost_usd": 0.002}],
+        discoveries=["the cache was cold"],
+    )
+    assert done["status"] == "failed"
+    assert done["card"]["accuracy"] == 0
+    assert done["notes"]
+    kept = on_record(client, run)
+    assert kept["outcome"]["error_type"] == "TimeoutError"
+    assert kept["outcome"]["cost_usd"] == 0.002
+    assert kept["outcome"]["duration_s"] == 30
+    assert kept["outcome"]["cpu_s"] is None  # what the server used says nothing of the work
+    assert [step["role"] for step in kept["steps"]] == ["compile"]
+    assert [one["point"] for one in kept["decisions"] if one["point"] == "model"] == ["model"]
+    note = client.get(f"{V1}/memory/notes/{done['notes'][0]}").json()
+    assert "ran out of time" in note["content"]
+    found = client.get(f"{V1}/memory/query", params={"q": "what failed last time we tried the wheel?"}).json()
+    assert run in json.dumps(found)
+
+
+def test_what_nobody_says_is_unknown(client: httpx2.Client) -> None:
+    done = ended(client, begun(client, id="unknown"))
+    assert (done["status"], done["success"], done["score"]) == ("unknown", None, None)
+    assert ended(client, begun(client, id="stopped"), cancelled=True)["status"] == "cancelled"
+
+
+def test_a_run_ends_once_however_often_it_is_said(client: httpx2.Client) -> None:
+    run = begun(client, id="twice")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda success: ended(client, run, success=success), [True, False] * 8))
+    assert len({answer["status"] for answer in answers}) == 1
+    assert client.get(f"{V1}/executions", params={"task_id": "twice"}).json()["items"][0]["status"] == answers[0]["status"]
+
+
+def test_feedback_changes_how_a_run_is_judged(client: httpx2.Client) -> None:
+    run = begun(client, id="judged")
+    ended(client, run, success=True)
+    assert client.post(f"{V1}/executions/{run}/feedback", json={"metric": "success", "value": False}).json()["score"] == 0
+    row = client.get(f"{V1}/executions", params={"task_id": "judged"}).json()["items"][0]
+    assert (row["status"], row["success"]) == ("failed", False)
+
+
+def test_parts_belong_to_a_run_that_there_is(client: httpx2.Client) -> None:
+    run = begun(client, id="whole")
+    part = begun(client, id="part", parent_id=run)
+    assert on_record(client, part)["execution"]["parent_id"] == run
+    assert client.post(f"{V1}/tasks", json={"id": "x", "parent_id": "no such"}).status_code == 404
+
+
+# ------------------------------------------------------------------------------------------------------------- lists
+
+
+@pytest.mark.parametrize("order", ["started", "duration", "cost", "score", "task"])
+@pytest.mark.parametrize("descending", [True, False])
+def test_pages_have_every_row_once_in_any_order(client: httpx2.Client, order: str, *, descending: bool) -> None:
+    for number in range(12):
+        run = begun(client, id=f"paged{number % 5}", type="paged")
+        if number % 3:
+            ended(client, run, success=bool(number % 2), duration_s=number % 4, usage=[{"model": "m", "cost_usd": 0.1}])
+    asked: dict[str, Any] = {"type": "paged", "order": order, "descending": descending, "limit": 5}
+    found, cursor = [], None
+    while True:
+        page = client.get(f"{V1}/executions", params={**asked, **({"cursor": cursor} if cursor else {})}).json()
+        found += page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    ids = [row["id"] for row in found]
+    total = len(client.get(f"{V1}/executions", params={"type": "paged", "limit": 500}).json()["items"])
+    assert len(ids) == len(set(ids)) == total
+    column = {"started": "started_at", "duration": "duration_s", "cost": "cost_usd", "task": "task_id"}.get(order, order)
+    values = [row[column] for row in found if row[column] is not None]
+    assert values == sorted(values, reverse=descending)
+    assert all(row[column] is None for row in found[len(values) :])  # what is unknown comes last
+
+
+def test_lists_are_narrowed_and_searched(client: httpx2.Client) -> None:
+    ended(client, begun(client, id="needle in a stack", project="hay"), error={"message": "100% wrong_thing"})
+    for asked in (
+        {"search": "needle stack"},
+        {"search": "100% wrong_"},
+        {"project": "hay"},
+        {"search": "NEEDLE", "status": "failed"},
+    ):
+        assert [row["task_id"] for row in client.get(f"{V1}/executions", params=asked).json()["items"]] == ["needle in a stack"]
+    assert client.get(f"{V1}/executions", params={"search": "100_ wrong"}).json()["items"] == []
+    lines = client.get(f"{V1}/executions.jsonl", params={"project": "hay"}).text.splitlines()
+    assert [json.loads(line)["task_id"] for line in lines] == ["needle in a stack"]
+
+
+# ------------------------------------------------------------------------------------------------- again, and after a crash
+
+
+def test_the_same_request_with_the_same_key_is_done_once(client: httpx2.Client) -> None:
+    key = {"Idempotency-Key": "k1"}
+    task = {"id": "keyed"}
+    first, again = (client.post(f"{V1}/tasks", json=task, headers=key) for _ in range(2))
+    assert first.content == again.content
+    assert again.headers["idempotency-replayed"] == "true"
+    assert len(client.get(f"{V1}/executions", params={"task_id": "keyed"}).json()["items"]) == 1
+    other = client.post(f"{V1}/tasks", json={"id": "another"}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (409, "key_used")
+    run = first.json()["execution_id"]
+    said = {"metric": "rating", "value": 5}
+    for _ in range(3):
+        client.post(f"{V1}/executions/{run}/feedback", json=said, headers={"Idempotency-Key": "k2"})
+    assert [one["metric"] for one in on_record(client, run)["feedback"]] == ["rating"]
+    refused = client.post(f"{V1}/executions/nope/feedback", json=said, headers={"Idempotency-Key": "k3"})
+    assert refused.status_code == 404
+    assert client.post(f"{V1}/executions/{run}/feedback", json=said, headers={"Idempotency-Key": "k3"}).status_code == 200
+
+
+def test_what_was_answered_survives_the_death_of_the_server(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    began, finished = list[str](), list[str]()
+    for _ in range(3):
+        with serving(workspace.root) as server, server.client() as client:
+            for run in began[len(finished) :]:  # begun under the one before
+                assert ended(client, run, success=True)["status"] == "succeeded"
+                finished.append(run)
+            stop = time.monotonic() + 0.5
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+
+                def work(client: httpx2.Client = client, stop: float = stop) -> list[str]:
+                    mine = []
+                    while time.monotonic() < stop + 1:
+                        try:
+                            mine.append(begun(client, id=f"t{time.monotonic_ns()}"))
+                        except httpx2.TransportError:
+                            break
+                    return mine
+
+                working = [pool.submit(work) for _ in range(8)]
+                time.sleep(0.5)
+                server.kill()
+                began += [run for one in working for run in one.result()]
+    with App.open(workspace, environ=WORDS_ONLY) as app:
+        assert app.ledger.known(began) == set(began)
+        assert len(began) > 50
+        kept = {run: app.ledger.execution(run).status for run in finished}
+        assert set(kept.values()) == {"succeeded"}
+        assert app.ledger.faults() == []
+
+
+def test_a_server_that_is_asked_to_end_does_first_what_it_accepted(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    with serving(workspace.root) as server, server.client() as client:
+        listening = client.stream("GET", f"{V1}/events")
+        events = listening.__enter__()
+        next(events.iter_lines())
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+
+            def work(number: int) -> str | None:
+                with server.client() as mine:
+                    try:
+                        answer = mine.post(f"{V1}/tasks", json={"id": f"t{number}"})
+                    except httpx2.TransportError:
+                        return None  # it was not accepted any more
+                assert answer.status_code == 201, answer.text
+                return str(answer.json()["execution_id"])
+
+            working = [pool.submit(work, number) for number in range(400)]
+            while sum(one.done() for one in working) < 40:
+                time.sleep(0.01)
+            assert server.stop() == 0
+            began = [run for one in working if (run := one.result()) is not None]
+        listening.__exit__(None, None, None)
+    with App.open(workspace, environ=WORDS_ONLY) as app:
+        assert len(began) >= 40
+        assert app.ledger.known(began) == set(began)
+        assert app.ledger.number_of(Filter()) == len(began)
+
+
+def test_runs_that_nobody_ends_are_interrupted_in_the_end(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    with serving(workspace.root) as server, server.client() as client:
+        run = begun(client)
+    with (
+        serving(workspace.root, environ={"LEARNING_LOOP_SERVE_ABANDONED_HOURS": "0.00001"}) as server,
+        server.client() as client,
+    ):
+        assert on_record(client, run)["status"] == "interrupted"
+        late = client.post(f"{V1}/executions/{run}/finish", json={"success": True})
+        assert late.status_code == 409
+
+
+# --------------------------------------------------------------------------------------------------------------- jobs
+
+
+def test_a_job_is_followed_cancelled_and_remembered(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    with serving(workspace.root) as server, server.client() as client:
+        job = client.post(f"{V1}/jobs/packs", json={"runs": 3}).json()
+        assert _over(client, job["id"])["result"]["policy"] == "rules"
+        long = client.post(f"{V1}/jobs/packs", json={"runs": 5_000}).json()
+        busy = client.post(f"{V1}/jobs/packs", json={"runs": 1})
+        assert busy.status_code == 409
+        while not (client.get(f"{V1}/jobs/{long['id']}").json()["done"] or 0):
+            time.sleep(0.05)
+        assert client.post(f"{V1}/jobs/{long['id']}/cancel").status_code == 202
+        assert _over(client, long["id"])["state"] == "cancelled"
+        third = client.post(f"{V1}/jobs/packs", json={"runs": 5_000}).json()
+        logged = client.get("/api/orchestrator/logs/runs").json()["items"]
+        assert {row["task_type"] for row in logged} == {"pack"}
+        server.kill()
+    with serving(workspace.root) as server, server.client() as client:
+        states = {one["id"]: one["state"] for one in client.get(f"{V1}/jobs").json()}
+        assert states == {job["id"]: "done", long["id"]: "cancelled", third["id"]: "interrupted"}
+        trained = client.post("/api/orchestrator/train", json={"epochs": 1})
+        assert trained.status_code == 202
+        assert _over(client, trained.json()["id"])["state"] in ("done", "failed")
+
+
+def _over(client: httpx2.Client, name: str) -> dict[str, Any]:
+    while (job := client.get(f"{V1}/jobs/{name}").json())["state"] == "running":
+        time.sleep(0.05)
+    return dict(job)
+
+
+def test_synthesis_is_a_job_and_its_report_can_be_read(client: httpx2.Client) -> None:
+    for number in range(3):
+        ended(client, begun(client, id=f"week{number}"), success=True)
+    job = _over(client, client.post(f"{V1}/jobs/synthesis", json={}).json()["id"])
+    assert job["state"] == "done", job
+    names = [item["name"] for item in client.get(f"{V1}/reports").json()["items"]]
+    assert client.get(f"{V1}/reports/{names[0]}").text.startswith("#")
+
+
+# ---------------------------------------------------------------------------------------------------------------- live
+
+
+def test_whoever_listens_is_told_what_is_new(client: httpx2.Client) -> None:
+    with client.stream("GET", f"{V1}/events") as events:
+        lines = (line for line in events.iter_lines() if line.startswith("data:"))
+        before = json.loads(next(lines)[5:])
+        begun(client, id="news")
+        assert json.loads(next(lines)[5:])["executions"] == before["executions"] + 1
+
+
+# -------------------------------------------------------------------------------------------------- the document, generated
+
+
+@pytest.mark.slow
+def test_every_operation_keeps_to_the_document(tmp_path: Path) -> None:
+    """All checks of schemathesis but one, of the Allow header, that the framework's router does not meet."""
+    workspace, _ = Workspace.init(tmp_path / "w")
+    with App.open(workspace, environ=WORDS_ONLY) as app:
+        _, token = create_token(app, "tests", ["admin"], days=None)
+    with serving(workspace.root) as server:
+        command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.address}{V1}/openapi.json"]
+        command += ["--header", f"Authorization: Bearer {token}", "--checks", "all", "--seed", "1", "--no-color"]
+        command += ["--exclude-checks", "allow_header_conformance", "--max-examples", "20", "--max-time", "200"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-6_000:]
