@@ -300,7 +300,9 @@ class LearningOrchestrator:
         rows = []
         if app.settings.reflection_triggers.checkpoints.pre_task:
             captured = app.extractor.capture_execution_metadata(task, "pre")["data"]
-            if app.settings.capture.git:
+            if run.elsewhere:  # what is here says nothing of what is there
+                captured = {"assumptions": captured["assumptions"]}
+            elif app.settings.capture.git:
                 captured["initial_state"] = {**captured["initial_state"], **parts.git.state}
             captured |= {"predicted": predicted(run.prediction), "briefing": [hit.source for hit in run.briefing.notes]}
             captured["set_by_rules"] = sorted(run.set_by_rules)
@@ -309,7 +311,7 @@ class LearningOrchestrator:
         decided += run.followed.decisions if run.followed is not None else []
         app.ledger.start(execution, *rows, *decided)
         run.execution = execution
-        if app.settings.capture.git:
+        if app.settings.capture.git and not run.elsewhere:
             parts.git.began(run.id)
 
     # ----------------------------------------------------------------------------------------------------------- finish

@@ -7,10 +7,12 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp
 
 from learning_loop import __version__
 from learning_loop.api.access import Who, need
+from learning_loop.api.admin import add_pages, refused
 from learning_loop.api.guarding import Guarded
 from learning_loop.api.paging import Cursor, Limit
 from learning_loop.api.problems import Problem, add_problems, documented
@@ -78,11 +80,13 @@ def application(served: Served, *, hosts: Collection[str] = ()) -> ASGIApp:
         redoc_url=None, responses=documented(400, 401, 403, 422, 429, 503), redirect_slashes=False,
     )  # fmt: skip
     api.state.served = served
-    add_problems(api)
+    add_problems(api, refused)
     for router in (runs.router, knowledge.router, steering.router, system.router):
         api.include_router(router, prefix=V1)
     api.include_router(health)
     api.include_router(seed)
+    add_pages(api, served)
+    api.add_route("/", lambda _request: RedirectResponse("/admin"), include_in_schema=False)
     api.openapi = lambda: _described(api)  # type: ignore[method-assign]  # as FastAPI's documentation has it
     settings = served.settings
     return Guarded(

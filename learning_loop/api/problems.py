@@ -1,7 +1,7 @@
 """Errors as every answer has them: problem details (RFC 9457), with a `code` that stays the same and what to do next."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -9,7 +9,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from learning_loop.errors import (
     ConfigurationError,
@@ -84,25 +86,36 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": HTTPStatus(status).phrase, **schema} for status in statuses}
 
 
-def add_problems(api: FastAPI) -> None:
-    """Answer every error as a problem; what a request is not to blame for is logged."""
+def add_problems(api: FastAPI, as_page: Callable[[Request, Exception], Response]) -> None:
+    """Answer every error as a problem, and as a page where a page was asked for; what no request is to blame for is logged."""
 
     @api.exception_handler(LearningLoopError)
-    async def _ours(_request: Request, error: LearningLoopError) -> JSONResponse:
+    async def _ours(request: Request, error: LearningLoopError) -> Response:
+        if _is_page(request):
+            return await run_in_threadpool(as_page, request, error)
         status, code = status_of(error)
         return problem(status, str(error), code=code, headers={"Retry-After": "2"} if status == 503 else None)
 
     @api.exception_handler(HTTPException)
-    async def _theirs(_request: Request, error: HTTPException) -> JSONResponse:
+    async def _theirs(request: Request, error: HTTPException) -> Response:
+        if _is_page(request):
+            return await run_in_threadpool(as_page, request, error)
         return problem(error.status_code, str(error.detail), headers=error.headers)
 
     @api.exception_handler(RequestValidationError)
-    async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    async def _invalid(request: Request, error: RequestValidationError) -> Response:
         errors = [{"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()]
         first = errors[0] if errors else {"where": "the request", "what": "it cannot be read"}
-        return problem(422, f"{first['where']}: {first['what']}", errors=errors)
+        detail = f"{first['where']}: {first['what']}"
+        if _is_page(request):
+            return await run_in_threadpool(as_page, request, HTTPException(422, detail))
+        return problem(422, detail, errors=errors)
 
     @api.exception_handler(500)
-    async def _fault(request: Request, error: Exception) -> JSONResponse:
+    async def _fault(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return problem(500, "This is a fault of learning-loop; its log says more.", code="fault")
+
+
+def _is_page(request: Request) -> bool:
+    return request.url.path.startswith("/admin")

@@ -66,8 +66,9 @@ def standing(app: App, point: str) -> Standing:
     origin = app.configuration.origins.get("mode", "")
     if app.settings.mode == "disabled" or origin.startswith(("environment", "flag")):
         mode, why = app.settings.mode, origin or "mode"
-    version, incumbent, newest_made = choosing(events, own, mode)
-    live = live_version(own)
+    live = live_at(app, point)
+    events = [event for event in events if not _of_another_life(event.data.get("version"), live_version(own), live)]
+    version, incumbent, newest_made = choosing(events, live, mode)
     done = {what: {event.data["version"] for event in events if event.data["action"] == what} for what in SAID}
     newest = climbed(app, point, version)
     ramp, share = settings.ramp, 0.0
@@ -102,8 +103,10 @@ def climb_of(point: str, version: str) -> str:
     return f"{version} at {point}"
 
 
-def choosing(events: Sequence[Event], own: Point | None, mode: Mode) -> tuple[str | None, str | None, str | None]:
+def choosing(events: Sequence[Event], live: str | None, mode: Mode) -> tuple[str | None, str | None, str | None]:
     """Return the version that is to choose, the one that chooses where it does not, None being the rules, and the newest.
+
+    `live` is the one that learns live, if any does.
 
     In shadow it is the newest. Else it is the newest that may: what was trained since waits until it has entered, and while one
     makes its way, the one before it that has its full share goes on choosing for the others. Once one was taken back, those
@@ -112,7 +115,7 @@ def choosing(events: Sequence[Event], own: Point | None, mode: Mode) -> tuple[st
     said = {what: {event.data["version"] for event in events if event.data["action"] == what} for what in SAID}
     chose = said["enter"] | said["complete"]
     made = {event.data["version"]: place for place, event in enumerate(events) if event.data["action"] == "train"}
-    if (live := live_version(own)) is not None:
+    if live is not None:
         made = {live: -1, **made}
     gone = said["rollback"] & chose  # what never chose says nothing of the others when it is taken back
     fallen = max((made.get(one, -1) for one in gone), default=-1)
@@ -134,17 +137,36 @@ SAID = ("enter", "complete", "rollback")
 Result = TypeVar("Result")
 
 
-def live_version(own: Point | None) -> str | None:
+def live_at(app: App, point: str) -> str | None:
+    """Return what is called that which learns a point's choices now; after a drift it is another one, for it begins anew."""
+    return live_version(app.settings.point(point), began_at(app, point))
+
+
+def began_at(app: App, point: str) -> int:
+    """Return the place in the ledger from which on choices count: after a drift, what came before does not any more."""
+    found = app.ledger.events(DRIFT, point, last=1)
+    return int(found[0].data["outcome"]) if found else 0
+
+
+def _of_another_life(version: str | None, base: str | None, live: str | None) -> bool:
+    """Say whether a version is what learned live before a drift: what was said of that says nothing of what learns now."""
+    return base is not None and version != live and version is not None and (version == base or version.startswith(f"{base}-"))
+
+
+def live_version(own: Point | None, began: int = 0) -> str | None:
     """Return what is called that which learns a point's choices one by one, None where its learner is trained.
 
-    Another learner, and the same one set up in another way, is another version: what was said of one does not hold for it.
+    Another learner, the same one set up in another way, and one that `began` elsewhere in the ledger is another version: what
+    was said of one does not hold for it.
     """
     from learning_loop.policies import BANDITS
 
     if own is None or own.learner not in BANDITS:
         return None
     made = own.model_dump(mode="json", include={"learner", "settings", "rules", "pseudo", "reward", "low", "high"})
-    return f"{LIVE}-{blake2b(json.dumps(made, sort_keys=True).encode(), digest_size=4).hexdigest()}"
+    return f"{LIVE}-{blake2b(json.dumps(made, sort_keys=True).encode(), digest_size=4).hexdigest()}" + (
+        f"-{began}" if began else ""
+    )
 
 
 def beginner(settings: Point, rules: Policy | None) -> Learner:
@@ -211,7 +233,7 @@ class DecisionPoint:
     def __init__(self, app: App, point: str) -> None:
         self.app, self.point = app, point
         self.settings = app.settings.point(point) or Point()
-        self.live = live_version(self.settings)
+        self.live: str | None = None
         self.rules: Policy | None = None
         self._read_rules = not self.settings.rules
         self.lock = threading.RLock()
@@ -220,7 +242,6 @@ class DecisionPoint:
         self.incumbent: Policy | None = None
         self._learning = threading.Lock()
         self._loaded: tuple[str | None, str | None] = (None, None)
-        self._drifted = 0
         self._place, self._since = Place(), 0
         self._looked_at = -LOOK_S
         self._paused: dict[Policy, float] = {}  # until when what took too long does not choose
@@ -241,14 +262,14 @@ class DecisionPoint:
 
     def _find_out(self, guard: Guard, warnings: list[str]) -> None:
         now = standing(self.app, self.point)
+        self.live = live_version(self.settings, began_at(self.app, self.point))
         self._log = None  # rewards are read again with it
         if not self._read_rules:
             self._read_rules = True
             self.rules = guard.attempt(f"rules of {self.point}", warnings, self._ruled)
         wanted = (None, None) if now.mode == "disabled" else (now.version, now.incumbent)
-        drifted = self.app.ledger.last_event(DRIFT)
-        if wanted != self._loaded or drifted != self._drifted:
-            self._loaded, self._drifted = wanted, drifted
+        if wanted != self._loaded:
+            self._loaded = wanted
             self.learner, self.incumbent = [
                 guard.attempt(f"policy of {self.point}", warnings, partial(self._load, version)) for version in wanted
             ]
@@ -381,13 +402,8 @@ class DecisionPoint:
             "start": None if self.rules is None else f"{self.settings.pseudo:g} of {self.rules.version}",
             "reward": reward,
             "bounds": bounds,
-            "since": self._began(),
+            "since": began_at(self.app, self.point),
         }
-
-    def _began(self) -> int:
-        """Return the place in the ledger from which on choices count: after a drift, what came before does not any more."""
-        found = self.app.ledger.events(DRIFT, self.point, last=1)
-        return int(found[0].data["outcome"]) if found else 0
 
     def _load(self, version: str | None) -> Policy | None:
         folder = folder_of(self.app.workspace, self.point)
@@ -395,7 +411,7 @@ class DecisionPoint:
             return None
         if version == self.live:
             made = beginner(self.settings, self.rules)
-            self._place, self._since = Place(self._began()), 0
+            self._place, self._since = Place(began_at(self.app, self.point)), 0
             try:
                 state, about = load_version(folder / LIVE)
                 if self._made().items() <= about.items():

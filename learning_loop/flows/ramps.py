@@ -8,7 +8,7 @@ from learning_loop.errors import LearningLoopError, UsageError
 from learning_loop.experiments.ramp import OVER, Climb, Told
 from learning_loop.experiments.ramp import Step as Moved
 from learning_loop.flows.experience import LEARNED, Episode, Log, Place, drawn_by
-from learning_loop.flows.points import CLIMB, POLICY, climb_of, climbed, live_version, standing
+from learning_loop.flows.points import CLIMB, POLICY, began_at, climb_of, climbed, live_at, standing
 from learning_loop.ledger.selection import EXCLUDED
 from learning_loop.records import Event, Exposed, Kind
 from learning_loop.settings import STRATEGY
@@ -34,7 +34,7 @@ def judge(app: App, point: str, *, wait_s: float = 1.0) -> list[Told]:
     line in the log, and in force in every process within a second.
     """
     now = standing(app, point)
-    lets_in = now.mode == "ab_test" or (now.mode == "production" and now.waiting != live_version(app.settings.point(point)))
+    lets_in = now.mode == "ab_test" or (now.mode == "production" and now.waiting != live_at(app, point))
     if lets_in and now.waiting is not None:
         _try_to_enter(app, point, now.waiting)
     now = standing(app, point)
@@ -56,7 +56,7 @@ class _Look:
         found = {event.data["version"] for event in events if event.data["action"] == "complete"} - {version}
         tried = len(begun)
         entered = [event.data["outcome"] for event in events if self._entered(event)]
-        self.place, self.seen = Place(entered[-1] if entered else 0), set[str]()
+        self.place, self.seen = Place(max([began_at(app, point), *entered])), set[str]()
         self.kept, self.again = climbed(app, point, version), 0
         if self.kept:  # what was seen is not seen again, whatever was changed since
             self.place, self.seen = Place(self.kept["outcome"], self.kept["credit"]), set(self.kept["seen"])
@@ -189,7 +189,7 @@ def roll_back(app: App, point: str, version: str | None, *, reason: str) -> str:
     if wanted is None:
         raise UsageError(f"no learned policy chooses at {point!r}: there is nothing to roll back")
     known = {event.data["version"] for event in app.ledger.events(POLICY, point) if event.data["action"] == "train"}
-    if (live := live_version(app.settings.point(point))) is not None:
+    if (live := live_at(app, point)) is not None:
         known.add(live)
     if wanted not in known:
         raise UsageError(f"there is no version {wanted!r} of {point!r}: it has {', '.join(sorted(known))}")

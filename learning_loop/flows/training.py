@@ -18,7 +18,7 @@ from learning_loop.app import App
 from learning_loop.errors import LearningLoopError, UsageError, WorkspaceError
 from learning_loop.flows.experience import Episode, Log, experience_of
 from learning_loop.flows.off_policy import CERTAIN, LEAST_RUNS, EpisodeEvaluation, Evaluation, evaluate, evaluate_episodes
-from learning_loop.flows.points import POLICY, Version, beginner, ledger_points, live_version
+from learning_loop.flows.points import POLICY, Version, beginner, ledger_points, live_at
 from learning_loop.policies import STEPWISE, learner, policy
 from learning_loop.protocols import Learner, Policy, Replaying
 from learning_loop.records import Decision, Event
@@ -112,6 +112,8 @@ def train(  # noqa: PLR0913  (what there is to say of a training)
         "seed": seed,
         "episodes": len(older),
         "held_out": len(newer),
+        "mean_reward": sum(one.reward for one in older) / len(older),
+        "contexts": len({json.dumps(dict(step.context), sort_keys=True) for one in older for step in one.steps}),
         "first": whole[0].decisions[0].at.isoformat(),
         "last": whole[-1].decisions[0].at.isoformat(),
         "learned_until": older[-1].decisions[0].at.isoformat(),
@@ -201,7 +203,7 @@ def judged(app: App, point: str, version: str) -> Judgement:
     One that learns live is judged by another that learns from the older half, on the newer one.
     """
     own = app.settings.point(point)
-    if version != live_version(own):
+    if version != live_at(app, point):
         state, about = load_version(folder_of(app.workspace, point) / version)
         if "learned_until" not in about:
             raise UsageError(f"{version} does not say what it has learned from: train it anew")

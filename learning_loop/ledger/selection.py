@@ -27,6 +27,7 @@ class Filter:
     task_id: str | None = None
     status: str | None = None
     sprint: str | None = None
+    parent_id: str | None = None
     since: datetime | None = None
     before: datetime | None = None
     success: bool | None = None
@@ -61,6 +62,7 @@ def conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
         _E.project: wanted.project,
         _E.task_id: wanted.task_id,
         _E.sprint: wanted.sprint,
+        _E.parent_id: wanted.parent_id,
     }
     found: list[sa.ColumnElement[bool]] = [column == value for column, value in exact.items() if value is not None]
     several: dict[Any, tuple[str, ...]] = {

@@ -584,6 +584,20 @@ class Ledger:
         with self._read() as connection:
             return int(connection.execute(numbered(wanted, search)).scalar_one())
 
+    def children(self, execution_id: str) -> list[Row]:
+        """Return the executions that are part of one, the oldest first."""
+        statement = listed(Filter(parent_id=execution_id), None, "started", None, 500, descending=False)
+        with self._read() as connection:
+            return [Row(*row) for row in connection.execute(statement)]
+
+    def daily(self, since: datetime) -> list[tuple[str, str, int]]:
+        """Return (day in UTC, status, how many) of the executions that ended since then, by day."""
+        o = tables.outcomes.c
+        day = sa.func.substr(sa.type_coerce(o.ended_at, sa.String), 1, 10)
+        counted_ = sa.select(day, o.status, sa.func.count()).where(o.ended_at >= since).group_by(day, o.status).order_by(day)
+        with self._read() as connection:
+            return [(str(row[0]), str(row[1]), int(row[2])) for row in connection.execute(counted_)]
+
     def begun_before(self, host: str, before: datetime) -> list[str]:
         """Return the executions on a host that have not ended, though they began before then."""
         e, running = tables.executions.c, tables.running.c

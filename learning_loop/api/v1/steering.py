@@ -157,16 +157,28 @@ def stop(name: str, given: Because, serving: Serving, who: Who) -> None:
 @router.post("/experiments/{name}/rollback", tags=["experiments"], dependencies=[need("steer")], responses=documented(404, 409))
 def take_back(name: str, given: Because, serving: Serving, who: Who) -> dict[str, str]:
     """Put the version into force again that a test's winner was held against; the test is over then."""
+    version = taken_back(serving, who, name, given.reason)
+    return {"slug": version.partition("@")[0], "version": version}
+
+
+def taken_back(serving: Served, who: Actor, name: str, reason: str) -> str:
+    """Put the version into force again that a test's winner was held against, and return it; raise UsageError."""
     from learning_loop.flows.ab_tests import experiment_named
+    from learning_loop.flows.strategies import retire, standing_of
     from learning_loop.flows.strategies import revive as revived
 
-    test = experiment_named(serving.app, name)
+    test, app = experiment_named(serving.app, name), serving.app
     if test.winner is None:
         raise UsageError(f"{name} has no winner: there is nothing to take back")
-    slug = test.control.partition("@")[0]
-    revived(serving.app, slug, test.control, reason=given.reason or f"{who.name} took {test.winner} back")
-    serving.audit(who.name, "roll experiment back", name, reason=given.reason)
-    return {"slug": slug, "version": test.control}
+    why = reason or f"{who.name} took {test.winner} back"
+    slug, won = test.control.partition("@")[0], test.winner.partition("@")[0]
+    if (
+        won != slug and not standing_of(app, won).retired
+    ):  # it was split off for some contexts: there the other is in force anyway
+        retire(app, won, reason=why)
+    revived(app, slug, test.control, reason=why)
+    serving.audit(who.name, "roll experiment back", name, reason=reason)
+    return test.control
 
 
 # -------------------------------------------------------------------------------------------------------------- policies

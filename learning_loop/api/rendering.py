@@ -1,0 +1,126 @@
+"""Templates into pages: how things are written out, notes made harmless, and static files."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nh3
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from learning_loop.app import App
+
+PAGES, STATIC = Path(__file__).parent / "pages", Path(__file__).parent / "static"
+KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+CHARTS = "vega.js"
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").enable("strikethrough")
+_TAGS = {
+    "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "li", "ol", "p", "pre", "s",
+    "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+}  # fmt: skip
+
+
+def environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {
+        "moment": moment, "short": short, "whole": whole, "seconds": seconds, "pretty": pretty, "script": script,
+    }  # fmt: skip
+    made.globals["static"] = lambda name: f"/admin/static/{name}?{version_of(name)}"
+    return made
+
+
+# ---------------------------------------------------------------------------------------------------- how things are written
+
+
+def moment(value: Any) -> str:
+    """Return a moment as people read it, in UTC; seconds since 1970 are taken, too."""
+    if isinstance(value, int | float):
+        value = datetime.fromtimestamp(value, UTC)
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value or "")
+
+
+def short(value: Any, limit: int = 60) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def whole(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.0f}"
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
+
+
+def pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, default=str, ensure_ascii=False)
+
+
+def script(value: Any) -> Markup:
+    """Return JSON that may stand inside a script element, whatever is in it."""
+    text = json.dumps(value, default=str, ensure_ascii=True)
+    return Markup(re.sub(r"[<>&]", lambda found: f"\\u{ord(found[0]):04x}", text))  # noqa: S704  (nothing of it is markup)
+
+
+def harmless(markdown: str, link: Callable[[str], str | None]) -> Markup:
+    """Return markdown as HTML that does nothing but be read; `link` says where what it points to stands, None for nowhere."""
+    tokens = _MARKDOWN.parse(markdown)
+    for token in tokens:
+        for inner in token.children or ():
+            for name in ("href", "src"):
+                given = inner.attrGet(name)
+                if isinstance(given, str) and not re.match(r"[a-z][a-z0-9+.-]*:|#", given, re.IGNORECASE):
+                    inner.attrSet(name, link(given) or "")
+    html = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
+    clean = nh3.clean(
+        html,
+        tags=_TAGS,
+        attributes={"a": {"href", "title"}, "img": {"src", "alt", "title"}, "th": {"align"}, "td": {"align"}},
+        url_schemes={"http", "https", "mailto"},
+        link_rel="noopener noreferrer nofollow",
+    )
+    return Markup(clean)  # noqa: S704  (it was cleaned)
+
+
+# ----------------------------------------------------------------------------------------------------------- static files
+
+
+@lru_cache
+def static(name: str) -> bytes:
+    return (STATIC / name).read_bytes()
+
+
+@lru_cache
+def version_of(name: str) -> str:
+    """Return what changes when a static file does, so that browsers may keep it for ever."""
+    if name == CHARTS:
+        return version("vl-convert-python")
+    return blake2b(static(name), digest_size=6).hexdigest()
+
+
+def charts_script(app: App) -> bytes:
+    """Return Vega-Embed with all it needs, as the package has it; made once, it takes a second."""
+    import vl_convert
+
+    from learning_loop.workspace import atomic_write
+
+    path = app.cache.parent / f"vega-embed-{version_of(CHARTS)}.js"
+    if not path.is_file():
+        atomic_write(path, vl_convert.javascript_bundle().encode())  # type: ignore[call-arg]  # its stub has no default
+    return path.read_bytes()
+
+
+def names_of_static() -> Mapping[str, str]:
+    return {path.name: KINDS[path.suffix] for path in STATIC.iterdir() if path.suffix in KINDS}
