@@ -21,6 +21,7 @@ PAGES, STATIC = Path(__file__).parent / "pages", Path(__file__).parent / "static
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 CHARTS = "vega.js"
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").enable("strikethrough")
+_WIDE = '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>'
 _TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "li", "ol", "p", "pre", "s",
     "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
@@ -91,6 +92,7 @@ def harmless(markdown: str, link: Callable[[str], str | None]) -> Markup:
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
     )
+    clean = clean.replace("<table>", _WIDE).replace("</table>", "</table></div>")  # in texts these signs are escaped
     return Markup(clean)  # noqa: S704  (it was cleaned)
 
 

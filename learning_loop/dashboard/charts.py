@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from learning_loop.synthesis.charts import SCHEMA
-
 Rows = Sequence[Mapping[str, Any]]
 Spec = dict[str, Any]
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 HEIGHT = 190
+STATES = {"succeeded": "#3f8657", "failed": "#c4532f", "cancelled": "#9a7400", "interrupted": "#7159a6", "unknown": "#8a93a3"}
 
 
 def _chart(rows: Rows, **spec: Any) -> Spec:
@@ -49,7 +49,8 @@ def bars(rows: Rows, x: str, *, title: str, colour: str | None = None, sort: Any
         "tooltip": [_axis(name, "nominal") for name in dict.fromkeys([x, *([colour] if colour else []), count])],
     }
     if colour:
-        encoding["color"] = _axis(colour, "nominal", title=None)
+        fixed = {"scale": {"domain": list(STATES), "range": list(STATES.values())}} if colour == "status" else {}
+        encoding["color"] = _axis(colour, "nominal", title=None, **fixed)
     return _chart(rows, mark="bar", encoding=encoding)
 
 

@@ -86,7 +86,11 @@ def _score_chart(weeks: Sequence[Any]) -> Any:
     from learning_loop.synthesis.charts import charts as of_weeks
 
     spec = of_weeks(weeks).get("scores") if weeks else None
-    return None if spec is None else {**spec, "width": "container", "height": charts.HEIGHT, "title": None, "background": None}
+    return (
+        None
+        if spec is None
+        else {**spec, "$schema": charts.SCHEMA, "width": "container", "height": charts.HEIGHT, "title": None}
+    )
 
 
 def _effects(items: Sequence[RuleLift]) -> list[dict[str, Any]]:
