@@ -81,24 +81,27 @@ class Access:
 
     def check(self, text: str, client: str) -> Token:
         """Return the token that a text is; raise HTTPException where it is none, and 429 after many of those."""
-        now = time.monotonic()
-        with self._lock:
-            wrong = [at for at in self._wrong.get(client, ()) if now - at < TRIES_S]
-        if len(wrong) >= TRIES:
-            raise HTTPException(429, "too many wrong tokens: wait a minute", {"Retry-After": "60"})
         found = token_of(self.known, text, self._app.clock())
-        if found is None:
-            with self._lock:
-                self._wrong[client] = [*wrong, now]
-                self._wrong.move_to_end(client)
-                if len(self._wrong) > MOST_CLIENTS:
-                    self._wrong.popitem(last=False)
+        if found is None:  # a right one passes: whoever tries others at the same address must not keep it out
+            self._count(client)
             raise HTTPException(
                 401,
                 "this token is not known, or is over: `learning-loop token create` makes one",
                 {"WWW-Authenticate": "Bearer"},
             )
         return found
+
+    def _count(self, client: str) -> None:
+        """Note a wrong token; raise HTTPException where there were too many."""
+        now = time.monotonic()
+        with self._lock:
+            wrong = [at for at in self._wrong.get(client, ()) if now - at < TRIES_S][-TRIES:]
+            self._wrong[client] = [*wrong, now]
+            self._wrong.move_to_end(client)
+            if len(self._wrong) > MOST_CLIENTS:
+                self._wrong.popitem(last=False)
+        if len(wrong) >= TRIES:
+            raise HTTPException(429, "too many wrong tokens: wait a minute", {"Retry-After": "60"})
 
     def begin_session(self, token: Token) -> str:
         """Return the secret of a new session for a browser."""

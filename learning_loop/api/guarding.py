@@ -6,6 +6,7 @@ of time. What goes out forbids browsers everything that our pages do not need.
 """
 
 import asyncio
+import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
@@ -103,7 +104,8 @@ def name_of(host: str) -> str:
     """Return the name in a Host header, without its port."""
     host = host.strip().lower()
     if host.startswith("["):
-        return host.partition("]")[0] + "]"
+        name, _, rest = host.partition("]")
+        return f"{name}]" if not rest or re.fullmatch(r":\d*", rest) else host
     return host.rpartition(":")[0] if host.count(":") == 1 else host
 
 

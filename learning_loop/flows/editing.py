@@ -13,6 +13,7 @@ from learning_loop.records import Event
 from learning_loop.workspace import Note
 
 EDITED = "note_edit"  # the kind of events about what people wrote through an interface; their subject is the note's path
+MOST_NAME, MOST_PATH = 200, 1_000
 MOST_DIFF = 100_000  # characters that are kept of what an edit changed
 
 
@@ -72,11 +73,17 @@ def history_of(app: App, note: Note) -> list[Version]:
     return found
 
 
+def is_place(app: App, path: str) -> bool:
+    """Say whether a note of ours may stand at a path."""
+    parts = PurePosixPath(path).parts
+    plain = path == "/".join(parts) and not any(part.startswith(".") or "\x00" in part for part in parts)
+    short = all(len(os.fsencode(part)) <= MOST_NAME for part in parts) and len(path) <= MOST_PATH
+    return plain and short and app.notes.owns(path) and path.endswith(".md")
+
+
 def _check_path(app: App, path: str) -> None:
     """Raise NotFoundError where no note of ours can stand at a path, NoteError where it leads out of the workspace."""
-    parts = PurePosixPath(path).parts
-    usable = path == "/".join(parts) and not any(part.startswith(".") or "\x00" in part for part in parts)
-    if not usable or not app.notes.owns(path) or not path.endswith(".md") or len(os.fsencode(path)) > 400:
+    if not is_place(app, path):
         raise NotFoundError(f"{path[:200]!r} is no place for a note: those stand in memory/, and end in .md")
     if (app.workspace.root / path).resolve() != app.workspace.root.resolve() / path:
         raise NoteError(f"{path}: leads elsewhere: edit what it leads to")

@@ -15,6 +15,7 @@ from learning_loop.api.serving import Opened, Serving
 from learning_loop.api.v1.shapes import AlertOut, Because, NoteIn, NoteOut, Page, VersionOut, WeekIn
 from learning_loop.app import App
 from learning_loop.errors import NotFoundError
+from learning_loop.flows.editing import is_place
 from learning_loop.workspace import Note
 
 router = APIRouter(route_class=Repeatable)
@@ -88,8 +89,7 @@ def notes(
 
 def note_at(app: App, path: str) -> Note:
     """Return a note of this workspace; raise NotFoundError where there is none at a path."""
-    known = app.notes.owns(path) and path.endswith(".md") and ".." not in Path(path).parts
-    if not known or "\x00" in path or not (app.workspace.root / path).is_file():
+    if not is_place(app, path) or not (app.workspace.root / path).is_file():
         raise NotFoundError(f"there is no note {path[:200]!r}")
     return app.notes.read(path)
 
