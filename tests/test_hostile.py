@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx2
@@ -50,7 +51,12 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx2.Clie
             begun = client.post(f"{V1}/tasks", json={**task, "parameters": {EVIL: EVIL}, "tags": [EVIL], "assumptions": [EVIL]})
             run = str(begun.json()["execution_id"])
             client.post(f"{V1}/executions/{run}/decisions", json={"point": "model", "options": [EVIL, "other"]})
-            ended = {"error": {"type": EVIL, "message": EVIL}, "output_tail": EVIL, "deviations": [EVIL], "discoveries": [EVIL]}
+            ended: dict[str, Any] = {
+                "error": {"type": EVIL, "message": EVIL},
+                "output_tail": EVIL,
+                "deviations": [EVIL],
+                "discoveries": [EVIL],
+            }
             ended |= {"result": {EVIL: EVIL}, "measures": {EVIL: EVIL}, "checkpoints": [{"name": EVIL, "data": {EVIL: EVIL}}]}
             ended |= {"usage": [{"model": EVIL}], "steps": [{"id": EVIL, "role": EVIL}]}
             assert client.post(f"{V1}/executions/{run}/finish", json=ended).status_code == 200
@@ -308,6 +314,8 @@ def test_slow_clients_are_not_waited_for(tmp_path: Path, begins: bytes) -> None:
         with server.client() as client:
             assert client.post(f"{V1}/tasks", json={"id": "quick"}).status_code == 201
         for one in slow:
-            received = b"".join(iter(lambda one=one: one.recv(65_536), b""))  # ends when the server closes it
+            received = b""
+            while part := one.recv(65_536):  # ends when the server closes it
+                received += part
             assert received == b"" or b"408" in received.splitlines()[0]
             one.close()

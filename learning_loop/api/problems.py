@@ -114,6 +114,8 @@ def add_problems(api: FastAPI, as_page: Callable[[Request, Exception], Response]
     @api.exception_handler(500)
     async def _fault(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        if _is_page(request):
+            return await run_in_threadpool(as_page, request, error)
         return problem(500, "This is a fault of learning-loop; its log says more.", code="fault")
 
 
