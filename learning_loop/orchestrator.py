@@ -337,7 +337,10 @@ class LearningOrchestrator:
         parts = self._parts
         if parts is not None and run.execution is not None:
             if self._recorded(parts, run, outcome, card):
-                reflection = self._reflect(parts, run, outcome, card) if parts.learns else reflection
+                if parts.learns and run.reflects is not None:
+                    self._reflect_later(run, card)
+                elif parts.learns:
+                    reflection = self._reflect(parts, run, outcome, card)
             else:
                 with self._guard("recording", run.warnings):  # at least how it ended
                     parts.histories.record(run.kind, bare_outcome(run, error, outcome))
@@ -417,6 +420,13 @@ class LearningOrchestrator:
             parts.keep_up()
             return True
         return False
+
+    def _reflect_later(self, run: Run, card: ExecutionScoreCard) -> None:
+        triggers = card.triggers()
+        if triggers and run.reflects is not None:
+            with self._guard("reflection", run.warnings):
+                if not run.reflects(run.id, triggers):
+                    self._guard.warn("too many runs wait to be reflected on: this one is left out", run.warnings)
 
     def _reflect(self, parts: "_Parts", run: Run, outcome: Outcome, card: ExecutionScoreCard) -> Reflection:
         """Carry out every reflection that is due."""

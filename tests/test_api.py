@@ -42,7 +42,7 @@ def begun(client: httpx2.Client, **task: Any) -> str:
 
 
 def ended(client: httpx2.Client, execution: str, **outcome: Any) -> dict[str, Any]:
-    answer = client.post(f"{V1}/executions/{execution}/finish", json=outcome)
+    answer = client.post(f"{V1}/executions/{execution}/finish", json=outcome, params={"wait": True})
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 

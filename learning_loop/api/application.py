@@ -73,7 +73,7 @@ def application(served: Served, *, hosts: Collection[str] = ()) -> ASGIApp:
         await run_in_threadpool(served.abandon)
         yield
         served.changes.end()
-        await run_in_threadpool(served.jobs.close)
+        await run_in_threadpool(served.close)
 
     api = FastAPI(
         title="learning_loop", version=__version__, description=ABOUT, lifespan=lifespan, openapi_url=SCHEMA, docs_url=None,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +20,7 @@ from learning_loop.errors import UsageError
 HEAD_S = 10.0  # within which a request's head must have come
 ENDING_S = 30  # within which what was accepted must be done when the process is asked to end
 MOST_CONNECTIONS = 2_000
+SWITCH_S = 0.0005  # after which a thread lets another go on: what is done in the background makes no answer wait for long
 
 
 class Impatient(HttpToolsProtocol):
@@ -82,6 +84,7 @@ def serve(app: ASGIApp, served: Served, *, host: str, port: int, ready: Callable
         timeout_keep_alive=30,
         timeout_graceful_shutdown=ENDING_S,
     )
+    sys.setswitchinterval(SWITCH_S)
     ready(f"http://{address}:{listening.getsockname()[1]}")
     with listening, _heard_once():
         _Server(config, served).run(sockets=[listening])

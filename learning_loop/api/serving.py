@@ -1,17 +1,20 @@
 """What is served: one open workspace, with the runs that others do, jobs, and whoever listens."""
 
+import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
 from learning_loop.api.access import Access
 from learning_loop.api.jobs import Jobs
 from learning_loop.api.live import Changes
+from learning_loop.api.reflecting import Reflections
 from learning_loop.app import App
 from learning_loop.flows.beginning import ELSEWHERE
 from learning_loop.flows.run import Run
@@ -19,6 +22,7 @@ from learning_loop.orchestrator import LearningOrchestrator
 from learning_loop.records import Event
 
 AUDIT = "audit"  # the kind of events that say who changed what over the network; their subject is who
+Result = TypeVar("Result")
 MOST_OPEN = 10_000  # runs that are kept in memory: others are read from the ledger when they go on
 
 
@@ -46,12 +50,16 @@ class Runs:
 
     def one(self, name: str) -> Run:
         """Return a run under way; raise NotFoundError, or UsageError where it is over."""
-        with self._lock:
-            found = self._open.get(name)
+        found = self.known(name)
         if found is None:
             found = self._loop.resume(name)
             self._keep(found)
         return found
+
+    def known(self, name: str) -> Run | None:
+        """Return a run under way that is in memory."""
+        with self._lock:
+            return self._open.get(name)
 
     def over(self, name: str) -> None:
         with self._lock:
@@ -67,14 +75,26 @@ class Runs:
 class Served:
     """Everything that answers share."""
 
-    def __init__(self, loop: LearningOrchestrator) -> None:
+    def __init__(self, loop: LearningOrchestrator, *, flags: Mapping[str, str] | None = None) -> None:
         self.loop, self.app = loop, loop.app
         self.settings = self.app.settings.serve
         self.access = Access(self.app, session_s=3_600 * self.settings.session_hours)
         self.runs = Runs(loop)
         self.jobs = Jobs(self.app)
         self.changes = Changes(self.app)
+        self.reflections = Reflections(self.app.workspace.root, flags, self.app.environ)
+        self._recorder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="learning-loop-record")
         self.keys: set[str] = set()  # of requests under way, see `repeating`
+
+    async def record(self, work: Callable[[], Result]) -> Result:
+        """Do what records a run, one after the other: side by side such short work would only wait for each other."""
+        return await asyncio.get_running_loop().run_in_executor(self._recorder, work)
+
+    def close(self) -> None:
+        """Finish what was begun, and ask jobs to stop."""
+        self._recorder.shutdown(wait=True)
+        self.reflections.close()
+        self.jobs.close()
 
     def abandon(self) -> None:
         """Mark the runs as interrupted that were begun over the network and that nobody ended for long."""

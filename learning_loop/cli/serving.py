@@ -30,7 +30,7 @@ def serve(ctx: click.Context, host: str | None, port: int | None, browse: bool) 
         at = host or settings.host
         if not _is_loopback(at) and not any(token.stands(loop.app.clock()) for token in tokens(loop.app)):
             raise UsageError(f"{at} can be reached by others: make a token first, with `learning-loop token create NAME`")
-        served = Served(loop)
+        served = Served(loop, flags=ctx.obj["flags"])
 
         def ready(address: str) -> None:
             click.echo(f"pages      {address}/admin\nREST       {address}/api/v1 (OpenAPI: {address}/api/v1/openapi.json)")

@@ -104,6 +104,7 @@ class Run:
     cpu_started: float = field(default_factory=time.process_time)
     ran: bool = True
     elsewhere: bool = False  # the work is another process's: what this one uses says nothing of it
+    reflects: Callable[[str, Sequence[tuple[str, str]]], bool] | None = None  # later, elsewhere; false where that cannot be
     kept: set[str] = field(default_factory=set)  # the choices that are on record already
     _token: Token["Run | None"] | None = None
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))

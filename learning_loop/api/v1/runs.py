@@ -5,10 +5,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BeforeValidator
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from learning_loop.api.access import Who, need
@@ -37,7 +39,7 @@ from learning_loop.errors import LedgerError, NotFoundError
 from learning_loop.flows.run import Run
 from learning_loop.ledger import Filter
 from learning_loop.ledger.listing import Row as Listed
-from learning_loop.records import Step
+from learning_loop.records import ExecutionRecord, Step
 
 router = APIRouter(tags=["runs"], route_class=Repeatable)
 Order = Literal["started", "duration", "cost", "score", "task"]
@@ -49,12 +51,16 @@ EXPORTED = 100_000  # rows, at most
 
 
 @router.post("/tasks", status_code=201, dependencies=[need("record")], responses=documented(404, 409))
-def begin(task: TaskIn, serving: Serving, request: Request) -> Begun:
+async def begin(task: TaskIn, serving: Serving, request: Request) -> Begun:
     """Begin a run: what is known of such tasks comes back, and the execution is on record before this answers."""
+    return await serving.record(partial(_begin, task, serving, request.scope["state"].get("key")))
+
+
+def _begin(task: TaskIn, serving: Served, key: str | None) -> Begun:
     given = task.model_dump(exclude={"parent_id"})
     if task.parent_id is not None and not serving.app.ledger.known([task.parent_id]):
         raise NotFoundError(f"there is no execution {task.parent_id!r} that this could be a part of")
-    run = serving.runs.begin(given, parent_id=task.parent_id, key=request.scope["state"].get("key"))
+    run = serving.runs.begin(given, parent_id=task.parent_id, key=key)
     return Begun.model_validate(
         {
             "execution_id": run.id,
@@ -72,8 +78,12 @@ def begin(task: TaskIn, serving: Serving, request: Request) -> Begun:
 @router.post(
     "/executions/{execution_id}/decisions", status_code=201, dependencies=[need("record")], responses=documented(404, 409)
 )
-def choose(execution_id: str, choice: ChoiceIn, serving: Serving) -> DecisionOut:
+async def choose(execution_id: str, choice: ChoiceIn, serving: Serving) -> DecisionOut:
     """Choose for a run under way; rules and learned policies have their say, and the choice is on record."""
+    return await serving.record(partial(_choose, execution_id, choice, serving))
+
+
+def _choose(execution_id: str, choice: ChoiceIn, serving: Served) -> DecisionOut:
     with serving.runs.alone(execution_id):
         run = serving.runs.one(execution_id)
         before = len(run.observed.decisions)
@@ -85,19 +95,62 @@ def choose(execution_id: str, choice: ChoiceIn, serving: Serving) -> DecisionOut
 
 
 @router.post("/executions/{execution_id}/finish", dependencies=[need("record")], responses=documented(404, 409))
-def finish(execution_id: str, outcome: OutcomeIn, serving: Serving) -> Ended:
+async def finish(
+    execution_id: str,
+    outcome: OutcomeIn,
+    serving: Serving,
+    *,
+    wait: Annotated[
+        bool, Query(description="Wait for what is learned from it; else that is found out a little later.")
+    ] = False,
+) -> Ended:
     """End a run; the answer comes once everything about it is on record. A run that ended already is told as it ended."""
+    end = partial(_finish, execution_id, outcome, serving, wait=wait)
+    return await (run_in_threadpool(end) if wait else serving.record(end))
+
+
+def _finish(execution_id: str, outcome: OutcomeIn, serving: Served, *, wait: bool) -> Ended:
     with serving.runs.alone(execution_id):
-        record = serving.app.ledger.execution(execution_id)
-        if record.outcome is not None and record.status != "interrupted":
-            return _ended(serving, execution_id)
-        run = serving.runs.one(execution_id)
+        run = serving.runs.known(execution_id)
+        if run is None:
+            record = serving.app.ledger.execution(execution_id)
+            if record.outcome is not None and record.status != "interrupted":
+                return _as_it_ended(serving.app, record)
+            run = serving.runs.one(execution_id)
         _note(run, outcome)
+        run.reflects = None if wait else serving.reflections.submit
         run.finish(run, outcome.result, asyncio.CancelledError() if outcome.cancelled else None)
         serving.runs.over(execution_id)
-    if serving.app.ledger.is_running(execution_id):
+    if run.report is None or run.report.outcome is None or serving.app.ledger.is_running(execution_id):
         raise LedgerError(run.warnings[-1] if run.warnings else f"the end of {execution_id} could not be recorded")
-    return _ended(serving, execution_id, run)
+    report, ended = run.report, run.report.outcome
+    scored = report.card.record(execution_id, scoring=serving.app.settings.scoring.version, at=ended.ended_at)
+    return Ended(
+        execution_id=execution_id,
+        status=ended.status,
+        success=ended.success,
+        score=report.score,
+        card=Card.model_validate(scored),
+        learnings=list(report.learnings),
+        improvements=list(report.improvements),
+        notes=sorted(report.notes),
+        warnings=list(report.warnings),
+    )
+
+
+def _as_it_ended(app: App, record: ExecutionRecord) -> Ended:
+    name = record.execution.id
+    return Ended(
+        execution_id=name,
+        status=record.status,
+        success=record.success,
+        score=record.score.overall if record.score is not None else None,
+        card=Card.model_validate(record.score) if record.score is not None else None,
+        learnings=[],
+        improvements=[],
+        notes=sorted({version.path for version in app.ledger.note_versions(execution_id=name)}),
+        warnings=[],
+    )
 
 
 def _note(run: Run, outcome: OutcomeIn) -> None:
@@ -134,27 +187,6 @@ def _note(run: Run, outcome: OutcomeIn) -> None:
         )
     for call in outcome.usage:
         run.usage(**call.model_dump())
-
-
-def _ended(serving: Served, execution_id: str, run: Run | None = None) -> Ended:
-    record = serving.app.ledger.execution(execution_id)
-    report = run.report if run is not None else None
-    notes = report.notes if report is not None else {version.path for version in _versions(serving, execution_id)}
-    return Ended(
-        execution_id=execution_id,
-        status=record.status,
-        success=record.success,
-        score=record.score.overall if record.score is not None else None,
-        card=Card.model_validate(record.score) if record.score is not None else None,
-        learnings=list(report.learnings) if report is not None else [],
-        improvements=list(report.improvements) if report is not None else [],
-        notes=sorted(notes),
-        warnings=list(report.warnings) if report is not None else [],
-    )
-
-
-def _versions(serving: Served, execution_id: str) -> list[Any]:
-    return serving.app.ledger.note_versions(execution_id=execution_id)
 
 
 @router.post("/executions/{execution_id}/feedback", dependencies=[need("record")], responses=documented(404, 409))
