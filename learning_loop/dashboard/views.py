@@ -30,7 +30,7 @@ from learning_loop.stats.contingency import wilson
 from learning_loop.stats.student import mean_of
 from learning_loop.workspace.versions import folder_of, load_version
 
-DAYS = 14  # that the overview looks back
+DAYS = 14  # that the overview looks back from the newest run
 MOST_EPISODES = 2_000  # the newest, that the page of a policy looks at
 MOST_BUCKETS, MOST_BINS = 12, 15
 
@@ -78,7 +78,8 @@ def _approved(app: App) -> set[str]:
 
 
 def _daily(app: App) -> list[dict[str, Any]]:
-    since = app.clock() - timedelta(days=DAYS)
+    newest = app.ledger.listed(Filter(), limit=1)
+    since = min(newest[0].started_at if newest else app.clock(), app.clock()) - timedelta(days=DAYS)
     return [{"day": day, "status": status, "runs": runs} for day, status, runs in app.ledger.daily(since)]
 
 

@@ -263,7 +263,7 @@ def conclude(loop: LearningOrchestrator, reports: list[tuple[Task, Report]], roo
         "How do I configure the frobnicator?",
     ):
         print(f"\n$ learning-loop query {question!r}\n{loop.query(question, k=3)}")
-    print(f"\nLook around: cd {root} && learning-loop status")
+    print(f"\nLook at it: .venv/bin/learning-loop -C {root} serve --open")
 
 
 if __name__ == "__main__":
