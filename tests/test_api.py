@@ -1,6 +1,7 @@
 """The REST interface: what it says it does, it does; what it must not do, it does not."""
 
 import concurrent.futures
+import gzip
 import json
 import subprocess
 import sys
@@ -292,6 +293,23 @@ def test_synthesis_is_a_job_and_its_report_can_be_read(client: httpx2.Client) ->
     assert job["state"] == "done", job
     names = [item["name"] for item in client.get(f"{V1}/reports").json()["items"]]
     assert client.get(f"{V1}/reports/{names[0]}").text.startswith("#")
+
+
+def test_the_index_is_kept_by_a_job_and_histories_go_out_and_come_in(client: httpx2.Client, tmp_path: Path) -> None:
+    ended(client, begun(client, id="exported"), success=True)
+    assert _over(client, client.post(f"{V1}/jobs/index", json={"rebuild": True}).json()["id"])["state"] == "done"
+    history = client.get(f"{V1}/history.jsonl.gz").content
+    workspace, _ = Workspace.init(tmp_path / "other")
+    with serving(workspace.root) as other, other.client() as there:
+        for added in (True, False):
+            said = there.post(
+                f"{V1}/history", content=gzip.decompress(history), headers={"Content-Type": "application/octet-stream"}
+            )
+            assert said.status_code == 200, said.text
+            assert (said.json()["added"] > 0) == added
+        assert there.get(f"{V1}/executions", params={"task_id": "exported"}).json()["items"]
+        assert there.post(f"{V1}/history", content=b"nonsense", params={"format": "csv"}).status_code in (409, 422)
+    assert client.get(f"{V1}/backup").content[:2] == b"\x1f\x8b"
 
 
 # ---------------------------------------------------------------------------------------------------------------- live

@@ -180,7 +180,7 @@ def _needed(method: str, path: str) -> str | None:
     if path in ("/healthz", "/readyz"):
         return None
     if method == "GET":
-        return "admin" if path.endswith(("/tokens", "/audit")) else "read"
+        return "admin" if path.endswith(("/tokens", "/audit", "/backup")) else "read"
     if path == f"{V1}/tasks" or path.endswith(("/decisions", "/finish", "/feedback", "/reward")):
         return "record"
     return "admin" if "/tokens" in path or method == "DELETE" else "steer"

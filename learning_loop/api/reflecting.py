@@ -65,7 +65,7 @@ def _open(root: str, flags: Mapping[str, str], environ: Mapping[str, str]) -> No
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the server says when it is over
     threading.Thread(target=_end_with_the_server, daemon=True).start()
-    os.nice(5)
+    os.nice(19)
     app = App.open(Workspace(Path(root)), environ=environ, flags=flags)
     _opened.append((app, Reflector(app)))
 

@@ -73,8 +73,8 @@ class Connection:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
         content = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-        writer.write(head.encode() + content)
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
         status = int((await reader.readline()).split()[1])
         size = 0
         while (line := await reader.readline()) not in (b"\r\n", b""):
@@ -257,8 +257,8 @@ def _rows(number: int, size: int) -> list[Any]:
     component = f"c{rng.randrange(40)}"
     return [
         Execution(
-            id=name, task_id=f"build number {number}", task_type="build", component=component, agent=rng.choice("ab"), description=None,
-            parameters={"n": number}, dependencies=(), assumptions=(), tags=(), project=None, sprint=None, parent_id=None,
+            id=name, task_id=f"build number {number}", task_type="build", component=component, agent=rng.choice("ab"),
+            description=None, parameters={"n": number}, dependencies=(), assumptions=(), tags=(), project=None, sprint=None, parent_id=None,
             critical=False, idempotent=True, inputs_digest=None, inputs_preview=None, started_at=begun, host="here", pid=1,
             process_started_at=None,
         ),

@@ -388,6 +388,20 @@ class PacksIn(Asked):
     seed: Annotated[int, Field(ge=0, le=2**31), Whole] = 0
 
 
+class IndexIn(Asked):
+    """Take in what changed in the notes, and embed it; or read all of them anew."""
+
+    rebuild: bool = False
+
+
+class LabIn(Asked):
+    """Carry out an experiment of the lab, and write its report."""
+
+    number: Name
+    repeat: Annotated[int, Field(ge=3, le=1_000), Whole] = 5
+    seed: Annotated[int, Field(ge=0, le=2**31), Whole] = 0
+
+
 class EvolutionIn(Asked):
     """Let a strategy evolve, or all that may."""
 

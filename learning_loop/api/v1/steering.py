@@ -18,7 +18,9 @@ from learning_loop.api.serving import Opened, Served, Serving
 from learning_loop.api.v1.shapes import (
     Because,
     EvolutionIn,
+    IndexIn,
     JobOut,
+    LabIn,
     ModeIn,
     PacksIn,
     Page,
@@ -305,6 +307,24 @@ def _evolve(app: App, given: EvolutionIn, _told: Told) -> Mapping[str, Any]:
     return plain({"evolved": [told(found)]})
 
 
+def _index(serving: Served, given: IndexIn, told: Told) -> Mapping[str, Any]:
+    from learning_loop.flows.indexing import Indexing
+
+    indexing = Indexing(serving.app)
+    if given.rebuild:
+        indexing.rebuild(reading=told)
+    synced = indexing.complete(reading=told, embedding=told)
+    return {**serving.app.index.store.size(), "warnings": synced.warnings}
+
+
+def _lab(app: App, given: LabIn, told: Told) -> Mapping[str, Any]:
+    from learning_loop.examples.harbor.experiments import run_experiment
+    from learning_loop.flows.lab import write_report
+
+    found = run_experiment(given.number, range(given.seed, given.seed + given.repeat), told)
+    return plain({"report": app.workspace.relative(write_report(app, found)), **found.plain()})
+
+
 def begin_job(serving: Served, who: Actor, kind: str, given: BaseModel) -> Job:
     """Begin a job of a kind, as asked for."""
     app = serving.app
@@ -313,6 +333,8 @@ def begin_job(serving: Served, who: Actor, kind: str, given: BaseModel) -> Job:
         "synthesis": partial(_synthesize, app),
         "packs": partial(_run_packs, serving),
         "evolution": partial(_evolve, app),
+        "index": partial(_index, serving),
+        "lab": partial(_lab, app),
     }
     job = serving.jobs.start(kind, partial(works[kind], given), by=who.name, asked=given.model_dump(exclude_none=True))
     serving.audit(who.name, f"start {kind}", job.id)
@@ -343,9 +365,22 @@ def start_evolution(given: EvolutionIn, serving: Serving, who: Who) -> JobOut:
     return JobOut.model_validate(begin_job(serving, who, "evolution", given))
 
 
+@router.post("/jobs/index", status_code=202, tags=["jobs"], dependencies=[need("steer")], responses=documented(409))
+def start_index(given: IndexIn, serving: Serving, who: Who) -> JobOut:
+    """Bring the index up to date with the notes in the background."""
+    return JobOut.model_validate(begin_job(serving, who, "index", given))
+
+
+@router.post("/jobs/lab", status_code=202, tags=["jobs"], dependencies=[need("steer")], responses=documented(409))
+def start_lab(given: LabIn, serving: Serving, who: Who) -> JobOut:
+    """Carry out an experiment of the lab in the background."""
+    return JobOut.model_validate(begin_job(serving, who, "lab", given))
+
+
 @router.get("/jobs", tags=["jobs"], dependencies=[need("read")])
 def jobs(
-    serving: Serving, kind: Annotated[Literal["training", "synthesis", "packs", "evolution"] | None, Query()] = None
+    serving: Serving,
+    kind: Annotated[Literal["training", "synthesis", "packs", "evolution", "index", "lab"] | None, Query()] = None,
 ) -> list[JobOut]:
     """List jobs, the newest first."""
     return [JobOut.model_validate(job) for job in serving.jobs.all() if kind in (None, job.kind)]

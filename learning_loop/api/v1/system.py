@@ -1,12 +1,16 @@
 """The workspace and who may do what in it: status, settings, tokens, what was changed, what is new."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query
-from starlette.responses import StreamingResponse
+from fastapi import APIRouter, Body, Header, Query
+from starlette.background import BackgroundTask
+from starlette.responses import FileResponse, StreamingResponse
 
 from learning_loop.api.access import Who, need
 from learning_loop.api.paging import Cursor, Limit, part
@@ -72,6 +76,60 @@ def spending(app: Opened) -> dict[str, Any]:
     from learning_loop.flows.language import spending as spent
 
     return asdict(spent(app))
+
+
+@router.get("/backup", dependencies=[need("admin")], response_class=FileResponse)
+def backup(serving: Serving, who: Who) -> FileResponse:
+    """Write the whole workspace to one file, as `learning-loop restore` reads it."""
+    from learning_loop.flows.backup import backup as write
+
+    path = Path(tempfile.mkdtemp(prefix="learning-loop-")) / f"learning-loop-{serving.app.clock():%Y%m%d-%H%M%S}.tar.gz"
+    serving.audit(who.name, "backup", path.name)
+    return _file(write(serving.app, path), "application/gzip")
+
+
+@router.get("/history.jsonl.gz", dependencies=[need("read")], response_class=FileResponse)
+def export(app: Opened) -> FileResponse:
+    """Write every ended execution with all that is on record about it, as `learning-loop import` reads it."""
+    from learning_loop.flows.importing import export_history
+
+    path = Path(tempfile.mkdtemp(prefix="learning-loop-")) / "history.jsonl.gz"
+    export_history(app, path)
+    return _file(path, "application/gzip")
+
+
+def _file(path: Path, media: str) -> FileResponse:
+    """Return a file that is removed with its folder once it was sent."""
+    gone = BackgroundTask(shutil.rmtree, path.parent, ignore_errors=True)
+    return FileResponse(path, media_type=media, filename=path.name, background=gone)
+
+
+@router.post("/history", dependencies=[need("steer")], responses=documented(409))
+def take_in(
+    serving: Serving,
+    who: Who,
+    content: Annotated[bytes, Body(media_type="application/octet-stream")],
+    form: Annotated[Literal["csv", "jsonl", "junit"], Query(alias="format")] = "jsonl",
+    mapping: Annotated[str | None, Query(max_length=20_000, description="Which column says what, as YAML.")] = None,
+) -> dict[str, Any]:
+    """Take a history in: an export of learning-loop, CSV or JSONL by a mapping, JUnit XML; once is once."""
+    from learning_loop.flows.importing import import_history, load_mapping
+
+    with tempfile.TemporaryDirectory(prefix="learning-loop-") as folder:
+        path, by = Path(folder) / f"history.{form}", Path(folder) / "mapping.yaml"
+        path.write_bytes(content)
+        if mapping is not None:
+            by.write_text(mapping, encoding="utf-8")
+        read = load_mapping(by) if mapping is not None else None
+        found = import_history(serving.app, path, read, form)
+    serving.audit(who.name, "import", form, added=found.added)
+    return {
+        "read": found.read,
+        "added": found.added,
+        "known": found.known,
+        "bad": found.bad_count,
+        "set_aside": found.set_aside,
+    }
 
 
 @router.get("/schedule", dependencies=[need("read")])
