@@ -179,6 +179,30 @@ def test_the_same_request_with_the_same_key_is_done_once(client: httpx2.Client) 
     assert client.post(f"{V1}/executions/{run}/feedback", json=said, headers={"Idempotency-Key": "k3"}).status_code == 200
 
 
+def test_a_key_that_was_forgotten_answers_with_nobody_elses_run(client: httpx2.Client) -> None:
+    key = {"Idempotency-Key": "forgotten"}
+    first = client.post(f"{V1}/tasks", json={"id": "first"}, headers=key).json()["execution_id"]
+    ended(client, first, success=True)
+    assert client.delete(f"{V1}/executions/{first}").status_code == 204
+    other = client.post(f"{V1}/tasks", json={"id": "second"}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (409, "key_used")
+
+
+def test_nobody_waits_for_what_somebody_else_learns(client: httpx2.Client) -> None:
+    runs = [begun(client, id=f"slow{number}") for number in range(30)]
+    with concurrent.futures.ThreadPoolExecutor(60) as pool:
+        waiting = [pool.submit(ended, client, run, error={"message": "no answer"}) for run in runs]
+        reading = [pool.submit(client.get, f"{V1}/memory/query", params={"q": "what failed?"}) for _ in range(30)]
+        took = []
+        for number in range(10):
+            began = time.monotonic()
+            begun(client, id=f"quick{number}")
+            took.append(time.monotonic() - began)
+        assert all(one.result()["status"] == "failed" for one in waiting)
+        assert all(one.result().status_code == 200 for one in reading)
+    assert sorted(took)[5] < 1.5
+
+
 def test_what_was_answered_survives_the_death_of_the_server(tmp_path: Path) -> None:
     workspace, _ = Workspace.init(tmp_path / "w")
     began, finished = list[str](), list[str]()

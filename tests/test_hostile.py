@@ -134,7 +134,7 @@ CLIMBS = (
     "../config/learning_loop.yaml", "memory/../config/learning_loop.yaml", "memory/../../../../etc/passwd", "/etc/passwd",
     "memory/..%2f..%2fconfig%2flearning_loop.yaml", "memory/%2e%2e/config/learning_loop.yaml", "memory/x\x00.md",
     "templates/successful-patterns/../../config/x.md", "config/x.md", "metrics/ledger.db", "memory/.hidden.md", "memory//x.md",
-    "memory/x.md/", "MEMORY/x.md", "memory\\..\\x.md", "memory/" + "a" * 500 + ".md",
+    "memory/x.md/", "memory/working-memory/evil.md/y.md", "MEMORY/x.md", "memory\\..\\x.md", "memory/" + "a" * 500 + ".md",
 )  # fmt: skip
 
 
@@ -265,6 +265,33 @@ def test_a_key_belongs_to_who_sent_it(guarded: tuple[Server, dict[str, str]]) ->
         assert one.post(f"{V1}/tasks", json={"id": "mine"}, headers={"Idempotency-Key": "x" * 300}).status_code == 400
 
 
+def test_no_token_is_kept_as_it_is(guarded: tuple[Server, dict[str, str]]) -> None:
+    server, tokens = guarded
+    with server.client(tokens["admin"]) as admin:
+        given = {"name": "keyed", "scopes": ["read"]}
+        assert admin.post(f"{V1}/tokens", json=given, headers={"Idempotency-Key": "t"}).status_code == 400
+        text = admin.post(f"{V1}/tokens", json=given).json()["token"]
+    kept = b"".join(path.read_bytes() for path in (server.root / "metrics").glob("ledger.db*"))
+    assert text.encode() not in kept
+    assert text.rpartition("_")[2].encode() not in kept
+
+
+def test_whoever_listens_stops_with_their_token(guarded: tuple[Server, dict[str, str]]) -> None:
+    server, tokens = guarded
+    with server.client(tokens["admin"]) as admin:
+        text = admin.post(f"{V1}/tokens", json={"name": "listener", "scopes": ["read"]}).json()["token"]
+        with server.client(text) as client, client.stream("GET", f"{V1}/events") as events:
+            lines = events.iter_lines()
+            next(lines)
+            admin.delete(f"{V1}/tokens/listener")
+            time.sleep(1.2)
+            for number in range(3):
+                admin.post(f"{V1}/tasks", json={"id": f"n{number}"})
+                time.sleep(0.6)
+            told = [line for line in lines if line.startswith("data:")]  # it ends
+    assert len(told) <= 2
+
+
 def test_other_addresses_are_served_only_where_there_is_a_token(tmp_path: Path) -> None:
     workspace, _ = Workspace.init(tmp_path / "w")
     with pytest.raises(AssertionError, match="make a token first"), serving(workspace.root, "--host", "0.0.0.0"):
@@ -293,6 +320,16 @@ def test_what_is_too_large_is_refused(evil: tuple[httpx2.Client, str]) -> None:
         answer = client.post(f"{V1}/tasks", content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code in (400, 422), body
     assert client.get(f"{V1}/executions", params={"search": "x" * 10_000}).status_code == 422
+    assert client.get("/admin/runs", params={"search": "x" * 10_000}).status_code == 422
+    assert client.get(f"{V1}/executions", params={"search": "a " * 200}).status_code == 200
+    for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        assert client.get(f"{V1}/executions", params={"since": moment}).status_code == 422
+        assert client.get("/admin/runs.json", params={"since": moment}).status_code == 409
+    assert client.get("/admin/runs.csv", params={"status": "bogus"}).status_code == 409
+    assert client.post(f"{V1}/tasks", json={"id": "x"}, headers={"Origin": "http://["}).status_code == 403
+    run = client.post(f"{V1}/tasks", json={"id": "selfish"}).json()["execution_id"]
+    ended = client.post(f"{V1}/executions/{run}/finish", json={"success": True, "measures": {"self": 1}})
+    assert ended.status_code == 200
     assert client.get("/healthz").status_code == 200
 
 

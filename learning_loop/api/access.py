@@ -103,6 +103,15 @@ class Access:
         if len(wrong) >= TRIES:
             raise HTTPException(429, "too many wrong tokens: wait a minute", {"Retry-After": "60"})
 
+    def still(self, actor: Actor) -> bool:
+        """Say whether who asked may still do so: their token stands, and their session goes on."""
+        if actor.session is not None:
+            return self._in_session(actor.session) is not None
+        if actor.token is None:
+            return self.open
+        now = self._app.clock()
+        return any(token.id == actor.token.id and token.stands(now) for token in self.known)
+
     def begin_session(self, token: Token) -> str:
         """Return the secret of a new session for a browser."""
         name = secrets.token_urlsafe(32)
@@ -131,7 +140,7 @@ def client_of(connection: HTTPConnection) -> str:
     return connection.client.host if connection.client is not None else "unknown"
 
 
-def actor_of(request: Request) -> Actor:
+async def actor_of(request: Request) -> Actor:
     """Return who asks; raise HTTPException where they have not said."""
     found: Actor | None = request.scope["state"].get("actor")
     if found is None:
@@ -142,7 +151,7 @@ def actor_of(request: Request) -> Actor:
 def need(scope: str) -> params.Depends:
     """Return the dependency of what only those may do who have a scope."""
 
-    def check(actor: Who) -> None:
+    async def check(actor: Who) -> None:
         if not actor.may(scope):
             raise HTTPException(403, f"this takes a token with the scope {scope}")
 

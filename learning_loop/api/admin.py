@@ -24,8 +24,20 @@ from learning_loop.api.paging import part
 from learning_loop.api.problems import status_of
 from learning_loop.api.serving import Opened, Served, Serving
 from learning_loop.api.v1 import knowledge, steering
-from learning_loop.api.v1.runs import Order, Status, exported, rows_of, wanted_of
-from learning_loop.api.v1.shapes import EvolutionIn, ModeIn, PacksIn, SynthesisIn, TrainingIn
+from learning_loop.api.v1 import runs as runs_
+from learning_loop.api.v1.runs import Order, Status, exported, in_utc, rows_of, wanted_of
+from learning_loop.api.v1.shapes import (
+    Because,
+    EvolutionIn,
+    FeedbackIn,
+    ModeIn,
+    PacksIn,
+    SynthesisIn,
+    TestIn,
+    TrainingIn,
+    VersionIn,
+    WeekIn,
+)
 from learning_loop.api.v1.system import audited
 from learning_loop.dashboard import views
 from learning_loop.errors import ConflictError, LearningLoopError, UsageError
@@ -122,7 +134,7 @@ def _link(request: Request, *, path: str | None = None, **changes: Any) -> str:
     return f"{path or request.url.path}?{urlencode(kept)}" if kept else (path or request.url.path)
 
 
-def pages_of(request: Request) -> Pages:
+async def pages_of(request: Request) -> Pages:
     found: Pages = request.app.state.pages
     return found
 
@@ -155,7 +167,7 @@ def refused(request: Request, error: Exception) -> Response:
         "detail": detail,
         "back": back if back.startswith(("/admin", f"{request.base_url}admin")) else "/admin",
     }
-    return HTMLResponse(pages_of(request).render(request, "problem.html.j2", context), status)
+    return HTMLResponse(request.app.state.pages.render(request, "problem.html.j2", context), status)
 
 
 # --------------------------------------------------------------------------------------------------------------- logging in
@@ -178,6 +190,7 @@ def login(
         found = serving.access.check(token.strip(), client_of(request))
     except HTTPException as error:
         return HTMLResponse(pages.bare("login.html.j2", next=next, problem=error.detail), error.status_code, error.headers)
+    serving.audit(found.name, "log in", client_of(request))
     where = next if next.startswith("/admin") and "\\" not in next else "/admin"
     answer = RedirectResponse(where, 303)
     secure = request.url.scheme == "https"
@@ -220,23 +233,26 @@ def overview_too() -> Response:
     return RedirectResponse("/admin", 308)
 
 
+Word = Annotated[str | None, Query(max_length=500)]
+
+
 class RunsAsked(BaseModel):
     """What the page of runs is asked for, as it stands in its address; an empty field asks nothing."""
 
-    search: str | None = None
-    status: str | None = None
-    type: str | None = None
-    component: str | None = None
-    project: str | None = None
-    agent: str | None = None
-    sprint: str | None = None
-    task_id: str | None = None
-    since: str | None = None
-    before: str | None = None
+    search: Word = None
+    status: Word = None
+    type: Word = None
+    component: Word = None
+    project: Word = None
+    agent: Word = None
+    sprint: Word = None
+    task_id: Word = None
+    since: Word = None
+    before: Word = None
     order: Order = "started"
     descending: bool = True
     limit: Annotated[int, Query(ge=1, le=500)] = 50
-    cursor: str | None = None
+    cursor: Annotated[str | None, Query(max_length=1_000)] = None
 
     def wanted(self) -> Filter:
         """Return which runs are meant; raise UsageError."""
@@ -250,7 +266,7 @@ class RunsAsked(BaseModel):
 
 def _day(given: str) -> datetime:
     try:
-        return datetime.fromisoformat(given)
+        return in_utc(datetime.fromisoformat(given))
     except ValueError:
         raise UsageError(f"{given!r} is no day: write it as 2026-11-30") from None
 
@@ -285,10 +301,12 @@ def _known(rows: list[Row]) -> dict[str, list[str]]:
 
 @router.get("/runs.csv", dependencies=[Read])
 def runs_csv(asked: Asked, app: Opened) -> StreamingResponse:
+    wanted = asked.wanted()  # before anything is answered
+
     def lines() -> Iterator[str]:
         names = [name for name in Row.__slots__ if name != "seq"]
         yield _csv(names)
-        for row in exported(app, asked.wanted(), asked.search):
+        for row in exported(app, wanted, asked.search):
             yield _csv([getattr(row, name) for name in names])
 
     head = {"Content-Disposition": 'attachment; filename="runs.csv"'}
@@ -305,9 +323,11 @@ def _csv(values: list[Any]) -> str:
 
 @router.get("/runs.json", dependencies=[Read])
 def runs_json(asked: Asked, app: Opened) -> StreamingResponse:
+    wanted = asked.wanted()
+
     def parts() -> Iterator[str]:
         before = "[\n"
-        for row in exported(app, asked.wanted(), asked.search):
+        for row in exported(app, wanted, asked.search):
             plain = {name: value for name, value in asdict(row).items() if name != "seq"}
             yield before + json.dumps(plain, default=str, ensure_ascii=False)
             before = ",\n"
@@ -335,17 +355,16 @@ def feedback(
     except ValueError:
         read = value
     given = read if isinstance(read, bool | int | float | str) else value
-    score = serving.loop.feedback(name, metric, given, source=who.name)
+    score = runs_.feedback(name, FeedbackIn(metric=metric, value=given), serving, who).score
     return done(
         f"/admin/runs/{quote(name)}",
-        f"{metric} = {value}" + (f"; score now {score.overall:.0f}" if score and score.overall is not None else ""),
+        f"{metric} = {value}" + ("" if score is None else f"; score now {score:.0f}"),
     )
 
 
 @router.post("/runs/{name}/exclude", dependencies=[Steer])
 def exclude(name: str, serving: Serving, who: Who, reason: Annotated[str, Form(max_length=2_000)]) -> Response:
-    serving.loop.exclude(name, reason=reason)
-    serving.audit(who.name, "exclude", name, reason=reason)
+    runs_.exclude(name, Because(reason=reason), serving, who)
     return done(f"/admin/runs/{quote(name)}", "It is excluded from all evidence.")
 
 
@@ -453,19 +472,17 @@ def rules(request: Request, app: Opened, pages: Rendering, *, retired: bool = Fa
 
 @router.post("/rules/rollback", dependencies=[Steer])
 def roll_rules_back(serving: Serving, who: Who, week: Annotated[str, Form(max_length=20)]) -> Response:
-    found = serving.loop.rollback(week, reason=f"{who.name} said so")
-    serving.audit(who.name, "roll rules back", week)
+    found = knowledge.roll_back(_given(WeekIn, week=week), serving, who)
     return done(
         "/admin/rules",
-        f"{len(found.changed)} rules are as they were after {found.week}; {len(found.left)} are yours, and stay.",
+        f"{len(found['changed'])} rules are as they were after {found['week']}; {len(found['left'])} are yours, and stay.",
     )
 
 
 @router.post("/rules/{path:path}", dependencies=[Steer])
 def rule_that(path: str, serving: Serving, who: Who, do: Annotated[str, Query(max_length=20)]) -> Response:
-    found = serving.loop.rule(path, do, reason=f"{who.name} said so")
-    serving.audit(who.name, f"{do} rule", found.id)
-    return done("/admin/rules", f"{found.title}: {found.status}{', pinned' if found.pinned else ''}.")
+    found = knowledge.rule_that(path, cast("Any", do), Because(reason=f"{who.name} said so"), serving, who)
+    return done("/admin/rules", f"{found['title']}: {found['status']}{', pinned' if found['pinned'] else ''}.")
 
 
 # -------------------------------------------------------------------------------------------------- experiments, strategies
@@ -491,17 +508,11 @@ def start_test(
     control: Annotated[str, Form(max_length=200)] = "",
     reason: Annotated[str, Form(max_length=2_000)] = "",
 ) -> Response:
-    from learning_loop.flows.ab_tests import start
-    from learning_loop.flows.strategies import load, standing_of
-
     wanted = versions.split()
     if not wanted:
         raise UsageError("name a version or more: see the strategies' pages")
-    load(serving.app)
-    against = control or standing_of(serving.app, wanted[0].partition("@")[0]).current
-    name = start(serving.app, str(against), wanted, by="person", reason=reason or f"{who.name} said so")
-    serving.audit(who.name, "start experiment", name, reason=reason)
-    return done(f"/admin/experiments/{quote(name)}", "The test has begun.")
+    made = steering.start(TestIn(versions=wanted, control=control or None, reason=reason), serving, who)
+    return done(f"/admin/experiments/{quote(made['id'])}", "The test has begun.")
 
 
 @router.get("/experiments/{name}", dependencies=[Read])
@@ -513,10 +524,7 @@ def test(name: str, request: Request, app: Opened, pages: Rendering) -> Response
 
 @router.post("/experiments/{name}/stop", dependencies=[Steer])
 def stop_test(name: str, serving: Serving, who: Who) -> Response:
-    from learning_loop.flows.ab_tests import stop
-
-    stop(serving.app, name, reason=f"{who.name} said so")
-    serving.audit(who.name, "stop experiment", name)
+    steering.stop(name, Because(), serving, who)
     return done(f"/admin/experiments/{quote(name)}", "The test is over.")
 
 
@@ -562,20 +570,14 @@ def strategy(name: str, request: Request, app: Opened, pages: Rendering) -> Resp
 
 @router.post("/strategies/{name}/retire", dependencies=[Steer])
 def retire(name: str, serving: Serving, who: Who) -> Response:
-    from learning_loop.flows.strategies import retire as retired
-
-    retired(serving.app, name, reason=f"{who.name} said so")
-    serving.audit(who.name, "retire strategy", name)
+    steering.retire(name, Because(), serving, who)
     return done(f"/admin/strategies/{quote(name)}", "It is retired; its file stays as it is.")
 
 
 @router.post("/strategies/{name}/revive", dependencies=[Steer])
 def revive(name: str, serving: Serving, who: Who) -> Response:
-    from learning_loop.flows.strategies import revive as revived
-
-    version = revived(serving.app, name, None, reason=f"{who.name} said so")
-    serving.audit(who.name, "revive strategy", version)
-    return done(f"/admin/strategies/{quote(name)}", f"{version} is in force.")
+    found = steering.revive(name, VersionIn(), serving, who)
+    return done(f"/admin/strategies/{quote(name)}", f"{found['version']} is in force.")
 
 
 # ----------------------------------------------------------------------------------------------------------------- policies
@@ -612,11 +614,8 @@ def set_mode(
 
 @router.post("/policies/rollback", dependencies=[Steer])
 def roll_policy_back(serving: Serving, who: Who, point: Annotated[str, Form(max_length=200)]) -> Response:
-    from learning_loop.flows.ramps import roll_back
-
-    gone = roll_back(serving.app, point, None, reason=f"{who.name} said so")
-    serving.audit(who.name, "roll policy back", f"{point} {gone}")
-    return done(f"/admin/policies?{urlencode({'point': point})}", f"{gone} was taken back.")
+    gone = steering.roll_back(point, VersionIn(), serving, who)
+    return done(f"/admin/policies?{urlencode({'point': point})}", f"{gone['version']} was taken back.")
 
 
 # --------------------------------------------------------------------------------------------------------------------- jobs
@@ -631,8 +630,7 @@ JOBS: Mapping[str, tuple[type[BaseModel], str]] = {
 
 @router.post("/jobs/cancel", dependencies=[Steer])
 def cancel(serving: Serving, who: Who, name: Annotated[str, Query(max_length=64)]) -> Response:
-    job = serving.jobs.cancel(name)
-    serving.audit(who.name, "cancel job", name)
+    job = steering.cancel(name, serving, who)
     return done(JOBS[job.kind][1], "It stops at its next step.")
 
 
@@ -709,12 +707,9 @@ def alerts(request: Request, app: Opened, pages: Rendering, *, resolved: bool = 
 
 @router.post("/alerts/{action}", dependencies=[Steer])
 def alert_that(action: str, serving: Serving, who: Who, name: Annotated[str, Query(max_length=100)]) -> Response:
-    from learning_loop.flows.alerts import acknowledge, resolve
-
     if action not in ("acknowledge", "resolve"):
         raise HTTPException(404, "there is nothing of this kind to do with an alert")
-    found = (acknowledge if action == "acknowledge" else resolve)(serving.app, name)
-    serving.audit(who.name, f"{action} alert", found.id)
+    found = knowledge.alert_that(name, cast("Any", action), serving, who)
     return done("/admin/alerts", f"{found.title}: {found.state}.")
 
 

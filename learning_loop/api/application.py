@@ -1,5 +1,7 @@
 """The application: routers behind one guard, health, and the paths of the system this stands in for."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,9 +22,11 @@ from learning_loop.api.repeating import MOST_KEY
 from learning_loop.api.serving import Opened, Served, Serving
 from learning_loop.api.v1 import knowledge, runs, steering, system
 from learning_loop.api.v1.shapes import JobOut, Page, Row, TrainingIn
+from learning_loop.errors import LearningLoopError
 from learning_loop.ledger import Filter
 
 V1 = "/api/v1"
+KEEP_S = 600.0
 SCHEMA = f"{V1}/openapi.json"
 ABOUT = """\
 Go round work in any language: `POST /tasks` before it begins, `POST /executions/{id}/finish` when it has ended, and what was
@@ -70,8 +74,9 @@ def application(served: Served, *, hosts: Collection[str] = ()) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(served.abandon)
+        keeping = asyncio.create_task(_keep(served))
         yield
+        keeping.cancel()
         served.changes.end()
         await run_in_threadpool(served.close)
 
@@ -98,6 +103,14 @@ def application(served: Served, *, hosts: Collection[str] = ()) -> ASGIApp:
     )
 
 
+async def _keep(served: Served) -> None:
+    """Mark runs that nobody ends, now and every ten minutes."""
+    while True:
+        with contextlib.suppress(LearningLoopError):  # the ledger is busy: then the next time
+            await run_in_threadpool(served.abandon)
+        await asyncio.sleep(KEEP_S)
+
+
 def _described(api: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document: with errors as they are, tokens, and the key of requests that may come again."""
     if api.openapi_schema is not None:
@@ -118,7 +131,7 @@ def _described(api: FastAPI) -> dict[str, Any]:
     }
     for path, methods in found["paths"].items():
         for method, operation in methods.items():
-            if method in ("post", "put", "delete") and path.startswith(V1):
+            if method in ("post", "put", "delete") and path.startswith(V1) and not path.endswith("/tokens"):
                 operation.setdefault("parameters", []).append(key)
     api.openapi_schema = found
     return found

@@ -8,7 +8,6 @@ of time. What goes out forbids browsers everything that our pages do not need.
 import asyncio
 import re
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -16,7 +15,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from learning_loop.api.access import Access
-from learning_loop.api.problems import problem
+from learning_loop.api.problems import problem, status_of
+from learning_loop.errors import LearningLoopError
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]", "::1"))
@@ -60,6 +60,10 @@ class Guarded:
         except HTTPException as error:
             await problem(error.status_code, error.detail, headers=error.headers)(scope, receive, sending)
             return
+        except LearningLoopError as error:
+            status, code = status_of(error)
+            await problem(status, str(error), code=code, headers={"Retry-After": "2"})(scope, receive, sending)
+            return
         await self._app(scope, receive if body is None else _again(body, receive), sending)
 
     async def _admitted(self, scope: Scope, receive: Receive) -> bytes | None:
@@ -70,7 +74,8 @@ class Guarded:
             raise HTTPException(421, f"{host[:100]!r} is not served here: add it to serve.hosts in config/learning_loop.yaml")
         if scope["method"] not in SAFE:
             _check_origin(headers, host)
-        scope.setdefault("state", {})["actor"] = self._access.actor(connection)
+        alive = scope["path"] == "/healthz"  # whatever the ledger is up to
+        scope.setdefault("state", {})["actor"] = None if alive else self._access.actor(connection)
         if scope["method"] in SAFE:
             return None
         return await self._body(headers, receive)
@@ -111,7 +116,7 @@ def name_of(host: str) -> str:
 
 def _check_origin(headers: Headers, host: str) -> None:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    same = site in ("same-origin", "none") if site is not None else origin is None or urlsplit(origin).netloc == host
+    same = site in ("same-origin", "none") if site is not None else origin is None or origin.partition("://")[2] == host
     if not same:
         raise HTTPException(403, "this came from another site's page: what changes something must come from our own")
 

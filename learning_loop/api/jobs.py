@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -67,11 +67,14 @@ class Jobs:
             if busy := next((one.job.id for one in self._working.values() if one.job.kind == kind), None):
                 raise ConflictError(f"a job of the kind {kind} is under way ({busy}): wait for it, or cancel it")
             self._working[job.id] = _Working(job)
-        self._tell(job, pid=os.getpid(), process_started_at=process_started_at())
-        working = self._working[job.id]
-        self._pool.submit(work, lambda done, total: self._told(working, done, total)).add_done_callback(
-            lambda ended: self._ended(working, ended)
-        )
+            working = self._working[job.id]
+        try:
+            self._tell(job, pid=os.getpid(), process_started_at=process_started_at())
+            begun = self._pool.submit(work, lambda done, total: self._told(working, done, total))
+        except BaseException:
+            self._over(job.id)
+            raise
+        begun.add_done_callback(lambda ended: self._ended(working, ended))
         return job
 
     def cancel(self, name: str) -> Job:
@@ -85,15 +88,18 @@ class Jobs:
 
     def one(self, name: str) -> Job:
         """Return a job by its id; raise NotFoundError."""
-        found = next((job for job in self.all() if job.id == name), None)
-        if found is None:
+        found = self._read(self._app.ledger.events(JOB, name))
+        if not found:
             raise NotFoundError(f"there is no job {name!r}")
-        return found
+        return found[0]
 
     def all(self, *, most: int = 200) -> list[Job]:
         """Return the newest jobs, of this process and of those before it, the newest first."""
+        return self._read(self._app.ledger.events(JOB, last=2 * most))[:most]
+
+    def _read(self, events: Sequence[Event]) -> list[Job]:
         found: dict[str, Job] = {}
-        for event in self._app.ledger.events(JOB, last=2 * most):
+        for event in events:
             data = event.data
             if data["state"] == UNDER_WAY:
                 lives = alive(data["pid"], data["process_started_at"])
@@ -109,8 +115,8 @@ class Jobs:
                 names = ("state", "result", "error", "done", "total")
                 found[event.subject] = replace(found[event.subject], ended_at=event.at, **{name: data[name] for name in names})
         with self._lock:
-            found |= {name: working.job for name, working in self._working.items()}
-        return sorted(found.values(), key=lambda job: (job.started_at, job.id), reverse=True)[:most]
+            found |= {name: working.job for name, working in self._working.items() if name in found}
+        return sorted(found.values(), key=lambda job: (job.started_at, job.id), reverse=True)
 
     def close(self) -> None:
         """Ask all to stop, and wait until they have."""
@@ -134,9 +140,14 @@ class Jobs:
             said = str(error) if isinstance(error, LearningLoopError) else f"{type(error).__name__}: {error}"
             job = replace(job, state=FAILED, error=said)
         working.job = replace(job, ended_at=self._app.clock())
-        self._tell(working.job)
+        try:
+            self._tell(working.job)
+        finally:
+            self._over(job.id)
+
+    def _over(self, name: str) -> None:
         with self._lock:
-            self._working.pop(job.id, None)
+            self._working.pop(name, None)
 
     def _tell(self, job: Job, **more: Any) -> None:
         names = ("kind", "state", "by", "asked", "done", "total", "result", "error")

@@ -1,10 +1,12 @@
 """What is new on record, told to whoever listens: one look at the ledger for all of them."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from learning_loop.app import App
+from learning_loop.errors import LearningLoopError
 
 LOOK_S = 0.5
 HEARTBEAT_S = 15.0
@@ -21,10 +23,10 @@ class Changes:
         self._looking: asyncio.Task[None] | None = None
         self._over = False
 
-    async def listen(self, last: str | None = None) -> AsyncIterator[str]:
+    async def listen(self, last: str | None = None, *, may: Callable[[], bool] = lambda: True) -> AsyncIterator[str]:
         """Yield server-sent events: at once where something came since the event with the id `last`, then as it comes.
 
-        An event says of each kind of record how many there are by now.
+        An event says of each kind of record how many there are by now. It is over once who listens `may` no more.
         """
         self._listeners += 1
         if self._looking is None or self._looking.done():
@@ -32,7 +34,7 @@ class Changes:
         told = last
         try:
             yield "retry: 2000\n\n"
-            while not self._over:
+            while not self._over and may():
                 if self.places and (now := self.id) != told:
                     told = now
                     yield f"id: {now}\nevent: change\ndata: {json.dumps(dict(self.places))}\n\n"
@@ -61,10 +63,11 @@ class Changes:
 
     async def _look(self) -> None:
         while self._listeners and not self._over:
-            now = await asyncio.to_thread(self._app.ledger.places)
-            if now != self.places:
-                self.places = now
-                await self._tell()
+            with contextlib.suppress(LearningLoopError):  # the ledger is busy: then at the next look
+                now = await asyncio.to_thread(self._app.ledger.places)
+                if now != self.places:
+                    self.places = now
+                    await self._tell()
             await asyncio.sleep(LOOK_S)
         await self._tell()
 

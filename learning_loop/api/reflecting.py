@@ -44,11 +44,11 @@ class Reflections:
         return True
 
     def close(self) -> None:
-        """Finish what waits."""
+        """Finish what is under way; what waits is left out, see above."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown(wait=True)
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _submitted(self, execution_id: str, triggers: Sequence[tuple[str, str]]) -> None:
         if self._pool is None:

@@ -21,8 +21,8 @@ from starlette.exceptions import HTTPException
 
 from learning_loop.api.access import Actor
 from learning_loop.api.problems import problem
-from learning_loop.api.serving import Served, served_of
-from learning_loop.errors import ConflictError, LearningLoopError
+from learning_loop.api.serving import Served, served_in
+from learning_loop.errors import ConflictError, NoteError, NotFoundError, UsageError
 
 HEADER = "idempotency-key"
 WRITES = ("POST", "PUT", "DELETE")
@@ -48,25 +48,27 @@ class Repeatable(APIRoute):
 
 
 async def _once(given: str, actor: Actor, request: Request, carry_out: Handler) -> Response:
+    if request.url.path.endswith("/tokens"):
+        raise HTTPException(400, "a token is shown this once, so that it is made without an Idempotency-Key")
     if not 0 < len(given) <= MOST_KEY:
         raise HTTPException(400, f"an Idempotency-Key has 1 to {MOST_KEY} characters")
-    served, body = served_of(request), await request.body()
+    served, body = served_in(request), await request.body()
     key = _digest(actor.token.id if actor.token is not None else "", given)
     asked = _digest(request.method, request.url.path, request.url.query, body.hex())
     ledger = served.app.ledger
     with _alone(served, key):
-        before = await asyncio.to_thread(ledger.claim_answer, key, asked, kept_since=served.app.clock() - KEPT)
-        if before is not None and before.request != asked:
+        claim = await asyncio.to_thread(ledger.claim_answer, key, asked, kept_since=served.app.clock() - KEPT)
+        if claim.request != asked:
             return problem(409, "this Idempotency-Key was used for another request: take a new one for each", code="key_used")
-        if before is not None and before.status is not None:
+        if claim.status is not None:
             head = {"Idempotency-Replayed": "true"}
-            return Response(before.body, before.status, head, "application/json" if before.body else None)
-        if before is not None and not REPEATABLE.search(request.url.path):
+            return Response(claim.body, claim.status, head, "application/json" if claim.body else None)
+        if not claim.fresh and not REPEATABLE.search(request.url.path):
             raise ConflictError("it is not known what came of the first request with this key: look before you send it anew")
-        request.scope["state"]["key"] = key
+        request.scope["state"]["key"] = _digest(key, asked, claim.at.isoformat())
         try:
             answer = await carry_out(request)
-        except (LearningLoopError, HTTPException, RequestValidationError):  # it was refused: nothing was done
+        except (UsageError, NotFoundError, NoteError, HTTPException, RequestValidationError):  # refused: nothing was done
             await asyncio.to_thread(ledger.keep_answer, key, None)
             raise
         await asyncio.to_thread(ledger.keep_answer, key, answer.status_code, bytes(answer.body).decode())

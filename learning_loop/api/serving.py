@@ -101,6 +101,8 @@ class Served:
         hours = self.settings.abandoned_hours
         due = self.app.ledger.begun_before(ELSEWHERE, self.app.clock() - timedelta(hours=hours))
         self.app.ledger.interrupt(due, f"nobody ended it within {hours:g} hours")
+        for name in due:
+            self.runs.over(name)
 
     def audit(self, actor: str, action: str, subject: str, **more: Any) -> None:
         """Put on record who changed what."""
@@ -109,13 +111,17 @@ class Served:
         )
 
 
-def served_of(request: Request) -> Served:
+def served_in(request: Request) -> Served:
     found: Served = request.app.state.served
     return found
 
 
-def app_of(request: Request) -> App:
-    return served_of(request).app
+async def served_of(request: Request) -> Served:  # async, so that it takes no thread
+    return served_in(request)
+
+
+async def app_of(request: Request) -> App:
+    return served_in(request).app
 
 
 Serving = Annotated[Served, Depends(served_of)]

@@ -85,5 +85,10 @@ def _check_path(app: App, path: str) -> None:
     """Raise NotFoundError where no note of ours can stand at a path, NoteError where it leads out of the workspace."""
     if not is_place(app, path):
         raise NotFoundError(f"{path[:200]!r} is no place for a note: those stand in memory/, and end in .md")
+    above = (app.workspace.root / path).parent
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        raise NotFoundError(f"{path[:200]!r} is no place for a note: {app.workspace.relative(above)} is a file")
     if (app.workspace.root / path).resolve() != app.workspace.root.resolve() / path:
         raise NoteError(f"{path}: leads elsewhere: edit what it leads to")

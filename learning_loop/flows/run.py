@@ -278,7 +278,7 @@ class Run:
         with self.guard("discovery", self.warnings):
             self.observed.discoveries.append(str(text))
 
-    def outcome(self, **measures: Any) -> None:
+    def outcome(self, /, **measures: Any) -> None:
         """Say how it went: `success`, `score` (0-100), `tests_passed`, `tests_total`, `exit_code`, or a measure of your own."""
         self.observed.outcomes.update(measures)
 

@@ -12,21 +12,26 @@ _A = tables.answers.c
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What came of a request with this key: `request` is its digest, `status` None where it is not known what came of it."""
+    """What is known of a request with this key: `request` is its digest, `status` None where it is not known what came of it.
+
+    It is `fresh` where nothing came of it yet, for the key was taken just now; `at` is when it was.
+    """
 
     request: str
     status: int | None
     body: str | None
+    at: datetime
+    fresh: bool = False
 
 
-def claim(connection: sa.Connection, key: str, request: str, now: datetime, kept_since: datetime) -> Answered | None:
-    """Take a key for a request, and return None; where it is taken, return what is known of that."""
+def claim(connection: sa.Connection, key: str, request: str, now: datetime, kept_since: datetime) -> Answered:
+    """Take a key for a request; where it is taken, return what is known of that."""
     connection.execute(tables.answers.delete().where(_A.at < kept_since))
-    row = connection.execute(sa.select(_A.request, _A.status, _A.body).where(_A.key == key)).one_or_none()
+    row = connection.execute(sa.select(_A.request, _A.status, _A.body, _A.at).where(_A.key == key)).one_or_none()
     if row is not None:
         return Answered(*row)
     connection.execute(tables.answers.insert(), {"key": key, "request": request, "at": now})
-    return None
+    return Answered(request, None, None, now, fresh=True)
 
 
 def keep(connection: sa.Connection, key: str, status: int, body: str) -> None:

@@ -22,6 +22,7 @@ ORDERS: Mapping[str, sa.ColumnElement[Any]] = {
     "task": _E.task_id,
 }
 _FROM = tables.executions.outerjoin(tables.outcomes, _O.execution_id == _E.id)
+MOST_WORDS = 20  # of a search
 SEARCHED = (_E.id, _E.task_id, _E.task_type, _E.component, _E.agent, _E.description, _O.error_message)
 
 
@@ -83,7 +84,7 @@ def numbered(wanted: Filter, search: str | None) -> sa.Select[Any]:
 
 
 def _searched(search: str | None) -> list[sa.ColumnElement[bool]]:
-    words = (search or "").split()
+    words = (search or "").split()[:MOST_WORDS]
     return [sa.or_(*(column.icontains(word, autoescape=True) for column in SEARCHED)) for word in words]
 
 

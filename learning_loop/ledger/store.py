@@ -613,8 +613,8 @@ class Ledger:
         with self._read() as connection:
             return {str(name): int(place or 0) for name, place in connection.execute(newest)}
 
-    def claim_answer(self, key: str, request: str, *, kept_since: datetime) -> Answered | None:
-        """Take a key for a request that may come again, and return None; where it is taken, what is known of that."""
+    def claim_answer(self, key: str, request: str, *, kept_since: datetime) -> Answered:
+        """Take a key for a request that may come again, and return what is known of it."""
         with self._write() as connection:
             return claim(connection, key, request, self._clock(), kept_since)
 
@@ -752,7 +752,7 @@ class Ledger:
         with self._write() as connection:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
             self._insert(connection, [self._tombstone(execution_id, {"what": "execution", "reason": reason})])
-            connection.execute(tables.answers.delete())  # they may hold anything, and live for a day
+            connection.execute(tables.answers.update().values(body=""))  # they may hold anything
             for table in tables.OF_EXECUTION:
                 connection.execute(table.delete().where(table.c.execution_id == execution_id))
             connection.execute(tables.running.delete().where(tables.running.c.execution_id == execution_id))

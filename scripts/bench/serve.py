@@ -258,9 +258,9 @@ def _rows(number: int, size: int) -> list[Any]:
     return [
         Execution(
             id=name, task_id=f"build number {number}", task_type="build", component=component, agent=rng.choice("ab"),
-            description=None, parameters={"n": number}, dependencies=(), assumptions=(), tags=(), project=None, sprint=None, parent_id=None,
-            critical=False, idempotent=True, inputs_digest=None, inputs_preview=None, started_at=begun, host="here", pid=1,
-            process_started_at=None,
+            description=None, parameters={"n": number}, dependencies=(), assumptions=(), tags=(), project=None,
+            sprint=None, parent_id=None, critical=False, idempotent=True, inputs_digest=None, inputs_preview=None,
+            started_at=begun, host="here", pid=1, process_started_at=None,
         ),
         Outcome(
             execution_id=name, task_type="build", component=component, project=None, status="succeeded" if good else "failed",

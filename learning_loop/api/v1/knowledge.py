@@ -138,8 +138,8 @@ def erase(path: str, serving: Serving, who: Who) -> None:
     from learning_loop.flows.forget import forget
 
     note_at(serving.app, path)
-    serving.audit(who.name, "forget note", path)
     forget(serving.app, path, reason=f"{who.name} asked for it")
+    serving.audit(who.name, "forget note", path)
 
 
 # ----------------------------------------------------------------------------------------------------------------- rules

@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
@@ -36,6 +36,7 @@ from learning_loop.api.v1.shapes import (
 )
 from learning_loop.app import App
 from learning_loop.errors import LedgerError, NotFoundError
+from learning_loop.flows.reflect import Reflection
 from learning_loop.flows.run import Run
 from learning_loop.ledger import Filter
 from learning_loop.ledger.listing import Row as Listed
@@ -105,11 +106,13 @@ async def finish(
     ] = False,
 ) -> Ended:
     """End a run; the answer comes once everything about it is on record. A run that ended already is told as it ended."""
-    end = partial(_finish, execution_id, outcome, serving, wait=wait)
-    return await (run_in_threadpool(end) if wait else serving.record(end))
+    due: list[tuple[str, str]] = []
+    ended = await serving.record(partial(_finish, execution_id, outcome, serving, due if wait else None))
+    return await run_in_threadpool(_learned, serving, ended, due) if due else ended
 
 
-def _finish(execution_id: str, outcome: OutcomeIn, serving: Served, *, wait: bool) -> Ended:
+def _finish(execution_id: str, outcome: OutcomeIn, serving: Served, due: list[tuple[str, str]] | None) -> Ended:
+    """End a run; what is to be reflected on it is put into `due`, or done later where there is none."""
     with serving.runs.alone(execution_id):
         run = serving.runs.known(execution_id)
         if run is None:
@@ -117,10 +120,12 @@ def _finish(execution_id: str, outcome: OutcomeIn, serving: Served, *, wait: boo
             if record.outcome is not None and record.status != "interrupted":
                 return _as_it_ended(serving.app, record)
             run = serving.runs.one(execution_id)
-        _note(run, outcome)
-        run.reflects = None if wait else serving.reflections.submit
-        run.finish(run, outcome.result, asyncio.CancelledError() if outcome.cancelled else None)
-        serving.runs.over(execution_id)
+        try:
+            _note(run, outcome)
+            run.reflects = serving.reflections.submit if due is None else partial(_put, due)
+            run.finish(run, outcome.result, asyncio.CancelledError() if outcome.cancelled else None)
+        finally:
+            serving.runs.over(execution_id)  # where it failed, it goes on from what is on record
     if run.report is None or run.report.outcome is None or serving.app.ledger.is_running(execution_id):
         raise LedgerError(run.warnings[-1] if run.warnings else f"the end of {execution_id} could not be recorded")
     report, ended = run.report, run.report.outcome
@@ -135,6 +140,26 @@ def _finish(execution_id: str, outcome: OutcomeIn, serving: Served, *, wait: boo
         improvements=list(report.improvements),
         notes=sorted(report.notes),
         warnings=list(report.warnings),
+    )
+
+
+def _put(due: list[tuple[str, str]], _run: str, triggers: Sequence[tuple[str, str]]) -> bool:
+    due += triggers
+    return True
+
+
+def _learned(serving: Served, ended: Ended, due: Sequence[tuple[str, str]]) -> Ended:
+    """Carry out what is to be reflected on a run, and return how it ended with what that gave."""
+    found, outcome = Reflection(), serving.app.ledger.execution(ended.execution_id).outcome
+    if outcome is not None:
+        for action, reason in due:
+            serving.loop.perform_reflection(action, reason, outcome, found)
+    return ended.model_copy(
+        update={
+            "learnings": [*found.learnings, *ended.learnings],
+            "improvements": list(dict.fromkeys([*found.improvements, *ended.improvements])),
+            "notes": sorted({*found.notes, *ended.notes}),
+        }
     )
 
 
@@ -190,10 +215,12 @@ def _note(run: Run, outcome: OutcomeIn) -> None:
 
 
 @router.post("/executions/{execution_id}/feedback", dependencies=[need("record")], responses=documented(404, 409))
-def feedback(execution_id: str, said: FeedbackIn, serving: Serving) -> Scored:
+def feedback(execution_id: str, said: FeedbackIn, serving: Serving, who: Who) -> Scored:
     """Add a measure to an execution, ended or not."""
-    score = serving.loop.feedback(execution_id, said.metric, said.value, source=said.source)
-    return Scored(execution_id=serving.app.ledger.resolve(execution_id), score=score.overall if score is not None else None)
+    found = serving.app.ledger.resolve(execution_id)
+    score = serving.loop.feedback(found, said.metric, said.value, source=said.source or who.name)
+    serving.audit(who.name, "feedback", found, metric=said.metric)
+    return Scored(execution_id=found, score=score.overall if score is not None else None)
 
 
 # ------------------------------------------------------------------------------------------------------ choices outside runs
@@ -209,9 +236,10 @@ def decide(choice: FreeChoiceIn, serving: Serving) -> DecisionOut:
 
 
 @router.post("/decisions/{decision_id}/reward", status_code=204, dependencies=[need("record")], responses=documented(404, 409))
-def reward(decision_id: str, said: RewardIn, serving: Serving) -> None:
+def reward(decision_id: str, said: RewardIn, serving: Serving, who: Who) -> None:
     """Say what a choice earned, once."""
-    serving.loop.reward(decision_id, said.value, source=said.source)
+    serving.loop.reward(decision_id, said.value, source=said.source or who.name)
+    serving.audit(who.name, "reward", decision_id)
 
 
 @router.get("/decisions", dependencies=[need("read")], responses=documented(404))
@@ -248,7 +276,15 @@ def _dated(value: Any) -> Any:
     return value
 
 
-Moment = Annotated[datetime, BeforeValidator(_dated)]
+def in_utc(moment: datetime) -> datetime:
+    """Return a moment in UTC, as which one without a zone is taken; raise ValueError where it has none there."""
+    try:
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("there is no such moment in UTC") from None
+
+
+Moment = Annotated[datetime, BeforeValidator(_dated), AfterValidator(in_utc)]
 
 
 def wanted_of(  # noqa: PLR0913  (all that narrows)
@@ -271,13 +307,9 @@ def wanted_of(  # noqa: PLR0913  (all that narrows)
         sprint=sprint or None,
         task_id=task_id or None,
         status=status,
-        since=_in_zone(since),
-        before=_in_zone(before),
+        since=since,
+        before=before,
     )
-
-
-def _in_zone(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def rows_of(
@@ -370,8 +402,9 @@ def causes(execution_id: str, serving: Serving) -> dict[str, Any]:
 )
 def exclude(execution_id: str, said: Because, serving: Serving, who: Who) -> None:
     """Take an execution out of all evidence; it stays on record."""
-    serving.loop.exclude(execution_id, reason=said.reason or f"{who.name} said so")
-    serving.audit(who.name, "exclude", execution_id, reason=said.reason)
+    found = serving.app.ledger.resolve(execution_id)
+    serving.loop.exclude(found, reason=said.reason or f"{who.name} said so")
+    serving.audit(who.name, "exclude", found, reason=said.reason)
 
 
 @router.delete("/executions/{execution_id}", status_code=204, dependencies=[need("admin")], responses=documented(404, 409))
@@ -380,5 +413,5 @@ def forget(execution_id: str, serving: Serving, who: Who) -> None:
     from learning_loop.flows.forget import forget as erase
 
     serving.app.ledger.execution(execution_id)
-    serving.audit(who.name, "forget", execution_id)
     erase(serving.app, execution_id, reason=f"{who.name} asked for it")
+    serving.audit(who.name, "forget", execution_id)

@@ -145,7 +145,7 @@ class DecisionOut(Told):
 
 class RewardIn(Asked):
     value: Number
-    source: Name = "api"
+    source: Annotated[Name | None, Field(description="Whose judgement it is; by default that of who asks.")] = None
 
 
 class CheckpointIn(Asked):
@@ -241,7 +241,7 @@ class FeedbackIn(Asked):
     model_config = ConfigDict(json_schema_extra={"examples": [{"metric": "satisfaction", "value": 4}]})
     metric: Name
     value: Number | bool | Text
-    source: Name = "api"
+    source: Annotated[Name | None, Field(description="Whose judgement it is; by default that of who asks.")] = None
 
 
 class Scored(Told):

@@ -81,7 +81,7 @@ def retire(slug: str, given: Because, serving: Serving, who: Who) -> None:
     """Take a strategy out of use; its file stays as it is."""
     from learning_loop.flows.strategies import retire as retired
 
-    retired(serving.app, slug, reason=given.reason)
+    retired(serving.app, slug, reason=given.reason or f"{who.name} said so")
     serving.audit(who.name, "retire strategy", slug, reason=given.reason)
 
 
@@ -90,7 +90,7 @@ def revive(slug: str, given: VersionIn, serving: Serving, who: Who) -> dict[str,
     """Put a strategy into force again, or another version of it."""
     from learning_loop.flows.strategies import revive as revived
 
-    version = revived(serving.app, slug, given.version, reason=given.reason)
+    version = revived(serving.app, slug, given.version, reason=given.reason or f"{who.name} said so")
     serving.audit(who.name, "revive strategy", version, reason=given.reason)
     return {"slug": slug, "version": version}
 

@@ -188,7 +188,9 @@ def audit(app: Opened, limit: Limit = 50, cursor: Cursor = None) -> Page[dict[st
     "/events", dependencies=[need("read")], response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {"schema": _EVENT}}}},
 )  # fmt: skip
-async def events(serving: Serving, last_event_id: Annotated[str | None, Header(max_length=500)] = None) -> StreamingResponse:
+async def events(
+    serving: Serving, who: Who, last_event_id: Annotated[str | None, Header(max_length=500)] = None
+) -> StreamingResponse:
     """Tell what is new, as server-sent events: at each change of what is on record, how many rows of each kind there are."""
-    stream: AsyncIterator[str] = serving.changes.listen(last_event_id)
+    stream: AsyncIterator[str] = serving.changes.listen(last_event_id, may=lambda: serving.access.still(who))
     return StreamingResponse(stream, media_type="text/event-stream")
