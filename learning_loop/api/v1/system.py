@@ -108,9 +108,9 @@ def _file(path: Path, media: str) -> FileResponse:
 def take_in(
     serving: Serving,
     who: Who,
-    content: Annotated[bytes, Body(media_type="application/octet-stream")],
+    content: Annotated[bytes, Body(media_type="application/octet-stream")] = b"",
     form: Annotated[Literal["csv", "jsonl", "junit"], Query(alias="format")] = "jsonl",
-    mapping: Annotated[str | None, Query(max_length=20_000, description="Which column says what, as YAML.")] = None,
+    mapping: Annotated[str | None, Query(max_length=4_000, description="Which column says what, as YAML.")] = None,
 ) -> dict[str, Any]:
     """Take a history in: an export of learning-loop, CSV or JSONL by a mapping, JUnit XML; once is once."""
     from learning_loop.flows.importing import import_history, load_mapping
