@@ -143,6 +143,11 @@ def test_the_same_week_twice_is_once(week: App) -> None:
     assert len(week.ledger.events("synthesis")) == 1
 
 
+def test_a_week_that_has_not_begun_is_refused_at_once(week: App) -> None:
+    with pytest.raises(UsageError, match="has not begun"):
+        synthesize(week, parse_week("9998-W19", UTC))
+
+
 def test_a_dry_run_writes_nothing(week: App) -> None:
     before = state_of(week.workspace.root)
     result = synthesize(week, dry_run=True)

@@ -66,12 +66,15 @@ def synthesize(app: App, period: Period | None = None, *, dry_run: bool = False)
 
     The same week with the same runs gives the report there is and changes nothing; with more runs it is done anew. A month or
     a sprint is reviewed: a report, and no change to rules or notes. So is a week before the last one that was synthesised.
-    One process at a time; a crash at any moment leaves everything as it was, or everything done.
+    One process at a time; a crash at any moment leaves everything as it was, or everything done. Raise UsageError for a period
+    that has not begun.
     """
     zone = ZoneInfo(app.settings.synthesis.timezone)
     if not dry_run:
         judge(app, wait_s=WAIT_S)
     chosen = period or week_of(_newest_run(app) or app.clock(), zone)
+    if chosen.start is not None and chosen.start > app.clock():
+        raise UsageError(f"{chosen.label} has not begun: there is nothing to learn from yet")
     with app.journal.alone(wait_s=WAIT_S):
         app.journal.recover(lambda name: bool(app.ledger.events("files", name)))
         inputs = _inputs(app, chosen)
