@@ -60,6 +60,8 @@ async def _once(given: str, actor: Actor, request: Request, carry_out: Handler) 
         claim = await asyncio.to_thread(ledger.claim_answer, key, asked, kept_since=served.app.clock() - KEPT)
         if claim.request != asked:
             return problem(409, "this Idempotency-Key was used for another request: take a new one for each", code="key_used")
+        if claim.status is not None and claim.body is None:
+            raise ConflictError("this was done, and its answer was erased since, with something that was forgotten")
         if claim.status is not None:
             head = {"Idempotency-Replayed": "true"}
             return Response(claim.body, claim.status, head, "application/json" if claim.body else None)

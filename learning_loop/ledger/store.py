@@ -752,7 +752,7 @@ class Ledger:
         with self._write() as connection:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
             self._insert(connection, [self._tombstone(execution_id, {"what": "execution", "reason": reason})])
-            connection.execute(tables.answers.update().values(body=""))  # they may hold anything
+            connection.execute(tables.answers.update().values(body=None))  # they may hold anything
             for table in tables.OF_EXECUTION:
                 connection.execute(table.delete().where(table.c.execution_id == execution_id))
             connection.execute(tables.running.delete().where(tables.running.c.execution_id == execution_id))
