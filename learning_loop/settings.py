@@ -167,13 +167,15 @@ class Limits(_Section):
 
 
 Mode = Literal["disabled", "shadow", "ab_test", "production"]
+Guarded = Literal["success", "duration", "cost", "safety"]
 
 
 class Ramp(_Section):
     """How a learned policy gets its share of the units: by `stages`, in percent, of all but the `holdout`.
 
     A stage lasts `hours` and `least_units` at least, and is left only as far as evidence of benefit has come. A policy that is
-    not known to help after `most_units` is taken back. `level` and `harm_level` are as in `Limits`.
+    not known to help after `most_units` is taken back. Harm is looked for in the reward and in all `guards`. `level` and
+    `harm_level` are as in `Limits`.
     """
 
     stages: Annotated[tuple[Annotated[float, Field(gt=0, le=100)], ...], Field(min_length=2, max_length=20)] = (10, 25, 50, 100)
@@ -181,6 +183,7 @@ class Ramp(_Section):
     hours: Annotated[float, Field(ge=0, le=10_000)] = 24.0
     least_units: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     most_units: Annotated[int, Field(ge=50, le=100_000_000)] = 20_000
+    guards: tuple[Guarded, ...] = ("success", "duration", "cost", "safety")
     level: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     harm_level: Annotated[float, Field(gt=0, le=0.5)] = 0.1
 
@@ -285,7 +288,7 @@ class AbTesting(_Section):
     watch_traffic: Annotated[float, Field(ge=0, le=1)] = 0.2
     watch_days: Annotated[float, Field(ge=0, le=3_650)] = 14.0
     strata: tuple[str, ...] = ("issue_complexity",)
-    guards: tuple[Literal["success", "duration", "cost", "safety"], ...] = ("success", "duration", "cost", "safety")
+    guards: tuple[Guarded, ...] = ("success", "duration", "cost", "safety")
     level: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     harm_level: Annotated[float, Field(gt=0, le=0.5)] = 0.1
 

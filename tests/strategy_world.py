@@ -39,7 +39,7 @@ strategies:
   mode: production
   evolution: {{every_days: 14, longest_timeout_s: 0.02}}  # nobody waits for real here
   tests: {{guards: [success, safety]}}  # and what takes milliseconds is not to be held against anything
-policies: {{ramp: {{hours: 0}}, time_budget_ms: 60000}}  # days pass in seconds: a pause of seconds would be days
+policies: {{ramp: {{hours: 0, guards: [success, safety]}}, time_budget_ms: 60000}}  # a pause of seconds would be days
 """
 HAND_WRITTEN = {
     "direct": "{name: once, retry_policy: {max_attempts: 1}, rank: 0}",

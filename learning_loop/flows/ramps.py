@@ -113,6 +113,7 @@ class _Look:
             self.climb.miss(odds, taken=by.chosen == LEARNED)
             return None
         outcome = record.outcome if record is not None else None
+        guards = self.app.settings.policies.ramp.guards
         said = {measure.metric: measure.value for measure in record.feedback} if record is not None else {}
         return Exposed(
             place=self.place.outcome,
@@ -123,10 +124,10 @@ class _Look:
             odds=(1.0, odds),
             shown=frozenset((ALL, self.version) if by.chosen == LEARNED else (ALL,)),
             score=100 * min(max(self.log.scaled(episode)[0].reward, 0.0), 1.0),
-            success=record.success if record is not None else None,
-            duration_s=outcome.duration_s if outcome is not None else None,
-            cost_usd=outcome.cost_usd if outcome is not None else None,
-            safety=said.get("safety"),
+            success=record.success if record is not None and "success" in guards else None,
+            duration_s=outcome.duration_s if outcome is not None and "duration" in guards else None,
+            cost_usd=outcome.cost_usd if outcome is not None and "cost" in guards else None,
+            safety=said.get("safety") if "safety" in guards else None,
         )
 
     def _event(self, moved: Told) -> Event:
