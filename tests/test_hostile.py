@@ -327,6 +327,10 @@ def test_what_is_too_large_is_refused(evil: tuple[httpx2.Client, str]) -> None:
         assert client.get("/admin/runs.json", params={"since": moment}).status_code == 409
     assert client.get("/admin/runs.csv", params={"status": "bogus"}).status_code == 409
     assert client.post(f"{V1}/tasks", json={"id": "x"}, headers={"Origin": "http://["}).status_code == 403
+    other = client.post(f"{V1}/tasks", json={"id": "rated"}).json()["execution_id"]
+    for value in ("1e999", "NaN"):
+        assert client.post(f"/admin/runs/{other}/feedback", data={"metric": "m", "value": value}).status_code == 409
+    assert client.post("/admin/experiments", data={"versions": "v " * 50}).status_code == 409
     run = client.post(f"{V1}/tasks", json={"id": "selfish"}).json()["execution_id"]
     ended = client.post(f"{V1}/executions/{run}/finish", json={"success": True, "measures": {"self": 1}})
     assert ended.status_code == 200

@@ -355,7 +355,7 @@ def feedback(
     except ValueError:
         read = value
     given = read if isinstance(read, bool | int | float | str) else value
-    score = runs_.feedback(name, FeedbackIn(metric=metric, value=given), serving, who).score
+    score = runs_.feedback(name, _read(FeedbackIn, {"metric": metric, "value": given}), serving, who).score
     return done(
         f"/admin/runs/{quote(name)}",
         f"{metric} = {value}" + ("" if score is None else f"; score now {score:.0f}"),
@@ -508,10 +508,8 @@ def start_test(
     control: Annotated[str, Form(max_length=200)] = "",
     reason: Annotated[str, Form(max_length=2_000)] = "",
 ) -> Response:
-    wanted = versions.split()
-    if not wanted:
-        raise UsageError("name a version or more: see the strategies' pages")
-    made = steering.start(TestIn(versions=wanted, control=control or None, reason=reason), serving, who)
+    asked = {"versions": versions.split(), "control": control or None, "reason": reason}
+    made = steering.start(_read(TestIn, asked), serving, who)
     return done(f"/admin/experiments/{quote(made['id'])}", "The test has begun.")
 
 
@@ -645,10 +643,14 @@ async def start_job(kind: str, request: Request, serving: Serving, who: Who) -> 
     return done(where, f"The {kind} has begun; this page says how far it is.")
 
 
-def _given(shape: type[Any], **form: Any) -> Any:
-    """Return what a form says, read by its shape; raise UsageError."""
+def _given(shape: type[Any], **form: str) -> Any:
+    """Return what a form says, all of it texts, read by its shape; raise UsageError."""
+    return _read(shape, form, shape.model_validate_strings)
+
+
+def _read(shape: type[Any], values: Mapping[str, Any], reader: Callable[..., Any] | None = None) -> Any:
     try:
-        return shape.model_validate_strings(form, strict=False)
+        return reader(values, strict=False) if reader is not None else shape.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -4,6 +4,7 @@ What waits here is lost with the process, as it is where a runner dies between t
 came to is on record by then, and the next run of their kind finds the same.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from learning_loop.app import App
 from learning_loop.flows.reflect import Reflection, Reflector
 from learning_loop.workspace import Workspace
 
+log = logging.getLogger("learning_loop")
 MOST_WAITING = 2_000  # runs; what ends while so many wait is not reflected on
 _opened: list[tuple[App, Reflector]] = []  # of the process that reflects
 
@@ -26,7 +28,7 @@ class Reflections:
 
     def __init__(self, root: Path, flags: Mapping[str, str] | None, environ: Mapping[str, str]) -> None:
         self._given = (str(root), dict(flags or {}), dict(environ))
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what is done at once, or cannot be, says so while it is handed over
         self._pool: ProcessPoolExecutor | None = None
         self._waiting = 0
 
@@ -56,9 +58,11 @@ class Reflections:
             self._pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_open, initargs=self._given)
         self._pool.submit(_reflect, execution_id, list(triggers)).add_done_callback(self._done)
 
-    def _done(self, _done: "Future[None]") -> None:
+    def _done(self, done: "Future[None]") -> None:
         with self._lock:
             self._waiting -= 1
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.warning("a run was not reflected on: %s: %s", type(error).__name__, error)
 
 
 def _open(root: str, flags: Mapping[str, str], environ: Mapping[str, str]) -> None:
