@@ -22,7 +22,7 @@ LOOK_S = 1.0  # how long a token that was revoked may go on
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks: the name that what they do is put on record with, and what they may do; None where nobody has said."""
+    """Who asks: the name that what they do is put on record with, and their token; without one they may do everything."""
 
     name: str
     token: Token | None = None

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -28,13 +29,9 @@ from learning_loop.api.v1 import runs as runs_
 from learning_loop.api.v1.runs import Order, Status, exported, in_utc, rows_of, wanted_of
 from learning_loop.api.v1.shapes import (
     Because,
-    EvolutionIn,
     FeedbackIn,
     ModeIn,
-    PacksIn,
-    SynthesisIn,
     TestIn,
-    TrainingIn,
     VersionIn,
     WeekIn,
 )
@@ -73,31 +70,29 @@ class Pages:
         self._served = served
         self._environment = rendering.environment()
         self._kept: OrderedDict[Any, str] = OrderedDict()
+        self._locks = [threading.Lock() for _ in range(16)]
 
     def page(self, request: Request, template: str, context: Callable[[], Mapping[str, Any]], *, kept: bool = True) -> Response:
         """Return a page; `context` is asked for only where the page is not kept."""
-        actor, said = request.scope["state"]["actor"], request.cookies.get(SAID)
-        url = request.url
-        key = (
-            template,
-            url.path,
-            url.query,
-            url.netloc,
-            actor,
-            tuple(self._served.app.ledger.places().values()),
-            self._minute(),
-        )
-        html = self._kept.get(key) if kept and not said else None
-        if html is None:
-            html = self.render(request, template, {"said": unquote(said) if said else None, **context()})
-            if kept and not said:
-                self._kept[key] = html
-                while len(self._kept) > MOST_PAGES:
-                    self._kept.popitem(last=False)
-        answer = HTMLResponse(html)
+        said = request.cookies.get(SAID)
         if said:
+            answer = HTMLResponse(self.render(request, template, {"said": unquote(said), **context()}))
             answer.delete_cookie(SAID, path="/admin")
-        return answer
+            return answer
+        if not kept:
+            return HTMLResponse(self.render(request, template, context()))
+        key = (template, str(request.url), request.scope["state"]["actor"], *self._now())
+        with self._locks[hash(key) % len(self._locks)]:  # one renders it, who comes meanwhile takes what that one made
+            if (html := self._kept.get(key)) is None:
+                html = self._kept[key] = self.render(request, template, context())
+                if len(self._kept) > MOST_PAGES:
+                    self._kept.popitem(last=False)
+        return HTMLResponse(html)
+
+    def _now(self) -> tuple[Any, ...]:
+        """Return what stays the same as long as pages do: what is on record, how far jobs are, the minute."""
+        served = self._served
+        return (*served.app.ledger.places().values(), served.jobs.progress, int(served.app.clock().timestamp()) // 60)
 
     def render(self, request: Request, template: str, context: Mapping[str, Any]) -> str:
         app = self._served.app
@@ -120,9 +115,6 @@ class Pages:
 
     def bare(self, template: str, **context: Any) -> str:
         return self._environment.get_template(template).render(context)
-
-    def _minute(self) -> int:
-        return int(self._served.app.clock().timestamp()) // 60
 
 
 def _link(request: Request, *, path: str | None = None, **changes: Any) -> str:
@@ -534,13 +526,15 @@ def take_test_back(name: str, serving: Serving, who: Who) -> Response:
 
 @router.get("/strategies", dependencies=[Read])
 def strategies(request: Request, serving: Serving, pages: Rendering) -> Response:
+    from learning_loop.flows.points import standing
     from learning_loop.flows.strategies import load, overview
+    from learning_loop.settings import STRATEGY
 
     def context() -> dict[str, Any]:
         app = serving.app
         catalogue = load(app)
         return {
-            "strategies": overview(app, catalogue), "problems": catalogue.problems, "standing": views.mode_of_strategies(app),
+            "strategies": overview(app, catalogue), "problems": catalogue.problems, "standing": standing(app, STRATEGY),
             "jobs": [job for job in serving.jobs.all() if job.kind == "evolution"],
         }  # fmt: skip
 
@@ -595,7 +589,7 @@ def policies(
             "jobs": [job for job in serving.jobs.all() if job.kind in ("training", "packs")],
         }  # fmt: skip
 
-    return pages.page(request, "policies.html.j2", context, kept=False)
+    return pages.page(request, "policies.html.j2", context)
 
 
 @router.post("/policies/mode", dependencies=[Steer])
@@ -618,29 +612,28 @@ def roll_policy_back(serving: Serving, who: Who, point: Annotated[str, Form(max_
 
 # --------------------------------------------------------------------------------------------------------------------- jobs
 
-JOBS: Mapping[str, tuple[type[BaseModel], str]] = {
-    "training": (TrainingIn, "/admin/policies"),
-    "packs": (PacksIn, "/admin/policies"),
-    "evolution": (EvolutionIn, "/admin/strategies"),
-    "synthesis": (SynthesisIn, "/admin/reports"),
+WHERE = {  # the page that a job belongs to
+    "training": "/admin/policies",
+    "packs": "/admin/policies",
+    "evolution": "/admin/strategies",
+    "synthesis": "/admin/reports",
 }
 
 
 @router.post("/jobs/cancel", dependencies=[Steer])
 def cancel(serving: Serving, who: Who, name: Annotated[str, Query(max_length=64)]) -> Response:
     job = steering.cancel(name, serving, who)
-    return done(JOBS[job.kind][1], "It stops at its next step.")
+    return done(WHERE.get(job.kind, "/admin"), "It stops at its next step.")
 
 
 @router.post("/jobs/{kind}", dependencies=[Steer])
 async def start_job(kind: str, request: Request, serving: Serving, who: Who) -> Response:
-    if kind not in JOBS:
+    if kind not in WHERE:
         raise HTTPException(404, "there is no such job")
-    shape, where = JOBS[kind]
     form = {name: value for name, value in (await request.form()).items() if isinstance(value, str) and value}
-    given = _given(shape, **form)
+    given = _given(steering.JOBS[kind][0], **form)
     await asyncio.to_thread(steering.begin_job, serving, who, kind, given)
-    return done(where, f"The {kind} has begun; this page says how far it is.")
+    return done(WHERE[kind], f"The {kind} has begun; this page says how far it is.")
 
 
 def _given(shape: type[Any], **form: str) -> Any:

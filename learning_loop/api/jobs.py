@@ -1,5 +1,6 @@
 """Work that takes long, done in the background: one of a kind at a time, with its progress, and its end on record."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -40,9 +41,6 @@ class Job:
     result: Mapping[str, Any] | None = None
     error: str | None = None
 
-    def plain(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 @dataclass
 class _Working:
@@ -68,12 +66,11 @@ class Jobs:
                 raise ConflictError(f"a job of the kind {kind} is under way ({busy}): wait for it, or cancel it")
             self._working[job.id] = _Working(job)
             working = self._working[job.id]
-        try:
+        with contextlib.ExitStack() as undone:
+            undone.callback(self._over, job.id)
             self._tell(job, pid=os.getpid(), process_started_at=process_started_at())
             begun = self._pool.submit(work, lambda done, total: self._told(working, done, total))
-        except BaseException:
-            self._over(job.id)
-            raise
+            undone.pop_all()
         begun.add_done_callback(lambda ended: self._ended(working, ended))
         return job
 
@@ -117,6 +114,12 @@ class Jobs:
         with self._lock:
             found |= {name: working.job for name, working in self._working.items() if name in found}
         return sorted(found.values(), key=lambda job: (job.started_at, job.id), reverse=True)
+
+    @property
+    def progress(self) -> tuple[Any, ...]:
+        """How far every job of this process is."""
+        with self._lock:
+            return tuple((name, working.job.done) for name, working in self._working.items())
 
     def close(self) -> None:
         """Ask all to stop, and wait until they have."""

@@ -35,11 +35,11 @@ class Changes:
         try:
             yield "retry: 2000\n\n"
             while not self._over and may():
-                if self.places and (now := self.id) != told:
-                    told = now
-                    yield f"id: {now}\nevent: change\ndata: {json.dumps(dict(self.places))}\n\n"
+                if self._is_new(told):
+                    told = self.id
+                    yield f"id: {told}\nevent: change\ndata: {json.dumps(dict(self.places))}\n\n"
                     continue
-                if not await self._wait():
+                if not await self._wait(told):
                     yield ": still here\n\n"
         finally:
             self._listeners -= 1
@@ -52,11 +52,14 @@ class Changes:
         """End every listening, within the time of a look."""
         self._over = True
 
-    async def _wait(self) -> bool:
+    def _is_new(self, told: str | None) -> bool:
+        return bool(self.places) and self.id != told
+
+    async def _wait(self, told: str | None) -> bool:
         async with self._changed:
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
-                    await self._changed.wait()
+                    await self._changed.wait_for(lambda: self._over or self._is_new(told))
             except TimeoutError:
                 return False
         return True

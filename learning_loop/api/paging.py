@@ -25,9 +25,7 @@ def place_of(cursor: str, *kinds: type) -> list[Any]:
     """Return what a cursor says, a value of each of these kinds, or None in its place; raise NotFoundError."""
     try:
         found = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return [
-            _read(value, kind) for value, kind in zip(found, kinds, strict=True)
-        ]  # of no list, or one of another length: none
+        return [_read(value, kind) for value, kind in zip(found, kinds, strict=True)]
     except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
         raise NotFoundError("there is no such page: leave `cursor` out to begin at the first") from None
 

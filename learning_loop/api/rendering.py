@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from learning_loop.app import App
+from learning_loop.features import saying
 
 PAGES, STATIC = Path(__file__).parent / "pages", Path(__file__).parent / "static"
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -60,9 +61,7 @@ def whole(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
+    return "" if value is None else saying.seconds(value)
 
 
 def pretty(value: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from learning_loop.app import App, find_workspace
+from learning_loop.features import saying
 from learning_loop.records import utc_now
 from learning_loop.workspace import Workspace
 
@@ -116,6 +117,4 @@ def number(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    if value is None:
-        return "unknown"
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
+    return "unknown" if value is None else saying.seconds(value)

@@ -25,7 +25,7 @@ from learning_loop.flows.rules import RuleBook
 from learning_loop.flows.status import search_of
 from learning_loop.ledger import Filter
 from learning_loop.records import DIMENSIONS, Decision, ExecutionRecord
-from learning_loop.settings import STRATEGY, Point
+from learning_loop.settings import Point
 from learning_loop.stats.contingency import wilson
 from learning_loop.stats.student import mean_of
 from learning_loop.workspace.versions import folder_of, load_version
@@ -44,13 +44,14 @@ def overview(app: App) -> dict[str, Any]:
     counts = app.ledger.counts()
     memory = memory_lifts(app)
     rules = rule_lifts(app)
-    waiting = [rule for rule in RuleBook(app).rules(fresh=True) if rule.status == "candidate" or _unapproved(app, rule)]
+    book = RuleBook(app)
+    in_force = {rule.id for rule in book.in_force(fresh=True)}
+    waiting = [rule for rule in book.rules() if rule.status == "candidate" or (rule.shown and rule.id not in in_force)]
     tests = [test for test in experiments(app).values() if test.stands]
     weeks = counted_weeks(app)
     return {
         "counts": counts,
         "total": sum(counts.values()),
-        "figures": figures["metrics"],
         "trends": figures["trends"],
         "suggestions": figures["recommendations"],
         "memory": memory,
@@ -65,16 +66,6 @@ def overview(app: App) -> dict[str, Any]:
         "runs_chart": charts.bars(_daily(app), "day", title="day", colour="status", count="runs"),
         "effects_chart": charts.intervals(_effects([*memory, *rules][:12]), title="effect on the score, in points"),
     }
-
-
-def _unapproved(app: App, rule: Any) -> bool:
-    return app.settings.rules.approval == "human" and rule.shown and not rule.mine and rule.id not in _approved(app)
-
-
-def _approved(app: App) -> set[str]:
-    from learning_loop.flows.rules import approved
-
-    return approved(app)
 
 
 def _daily(app: App) -> list[dict[str, Any]]:
@@ -140,7 +131,6 @@ def run(app: App, execution_id: str) -> dict[str, Any]:
         "parts": parts,
         "predicted": record.noted("pre", "predicted") or {},
         "before": _noted(record, ("initial_state", "dependencies", "assumptions")),
-        "during": record.noted("during", "time_elapsed"),
         "deviations": record.noted("post", "deviations") or [],
         "discoveries": record.noted("post", "discoveries") or [],
         "notes": _notes_of(app, record),
@@ -169,8 +159,7 @@ def _spans(record: ExecutionRecord) -> list[dict[str, Any]]:
     marks += [("decision", f"{item.point}: {item.chosen}", item.at) for item in record.decisions if item.point != OWN]
     marks += [("model", item.model, item.at) for item in record.usage]
     found = [
-        {"sort": sort, "name": name, "at": min(max((at - begun).total_seconds(), 0.0) / whole, 1.0), "moment": at}
-        for sort, name, at in marks
+        {"sort": sort, "name": name, "at": min(max((at - begun).total_seconds(), 0.0) / whole, 1.0)} for sort, name, at in marks
     ]
     return sorted(found, key=lambda span: span["at"])
 
@@ -178,13 +167,18 @@ def _spans(record: ExecutionRecord) -> list[dict[str, Any]]:
 # -------------------------------------------------------------------------------------------------------------- rules
 
 
-def rules(app: App, *, retired: bool) -> dict[str, Any]:
-    """Every rule, and what is known of it."""
+def judged_rules(app: App, *, retired: bool) -> tuple[list[RuleLift], list[RuleLift]]:
+    """Return every rule with what is known of it by now; and memory as a whole, and the kinds of notes in it."""
     from learning_loop.flows.judging import catch_up
 
     catch_up(app)
     lifts = Lifts(app.ledger.exposed())
-    found, memory = rule_lifts(app, retired=retired, lifts=lifts), memory_lifts(app, lifts=lifts)
+    return rule_lifts(app, retired=retired, lifts=lifts), memory_lifts(app, lifts=lifts)
+
+
+def rules(app: App, *, retired: bool) -> dict[str, Any]:
+    """Every rule, and what is known of it."""
+    found, memory = judged_rules(app, retired=retired)
     return {
         "rules": found,
         "memory": memory,
@@ -264,7 +258,6 @@ def _point(app: App, point: str, settings: Point | None) -> dict[str, Any]:
         "rewards_chart": charts.bars(_binned(point, episodes), "reward", title="reward", colour="mode", sort=None),
         "actions_chart": charts.heat(_buckets(episodes), "action", "state", "share", title="share"),
         "modes_chart": charts.shares([{"mode": mode, "runs": runs} for mode, runs in by_mode.most_common()], "mode"),
-        "ramp": [event for event in said if event.data.get("share") is not None][-20:],
     }
 
 
@@ -283,7 +276,7 @@ def _rewarded(episode: Episode) -> float | None:
 
 
 def _trend(point: str, episodes: Sequence[Episode]) -> list[dict[str, Any]]:
-    """Return the mean reward by day, or by hour where all is of a few days, with its interval, of each mode."""
+    """Return the mean reward by day, or by ten minutes where all is of a few days, with its interval, of each mode."""
     if not episodes:
         return []
     moments = [episode.decisions[0].at for episode in episodes]
@@ -370,7 +363,3 @@ def _training(app: App, point: str, event: Any) -> dict[str, Any]:
     except WorkspaceError:
         about = {"gone": True}
     return {"at": event.at, "version": event.data["version"], "says": event.data["reason"], "about": about}
-
-
-def mode_of_strategies(app: App) -> Any:
-    return standing(app, STRATEGY)

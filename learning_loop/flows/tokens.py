@@ -13,6 +13,7 @@ from learning_loop.records import Event
 TOKEN = "token"  # noqa: S105  (the kind of events about tokens)
 SCOPES = ("read", "record", "steer", "admin")  # look; begin, end and rate runs; change what is learned; erase, and give tokens
 PREFIX = "llt"
+TAKEN = ("loop", "the loop", "local", "person", "a person")  # by whom else something may have been done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,8 @@ def create_token(app: App, name: str, scopes: Iterable[str], *, days: float | No
         raise UsageError(f"there is no scope {unknown[0]!r}: use {', '.join(SCOPES)}")
     if not wanted or not name.strip():
         raise UsageError("a token needs a name, and a scope or more")
+    if name.strip().lower() in TAKEN:
+        raise UsageError(f"{name.strip()!r} would be taken for somebody else: choose another name")
     if any(token.name == name.strip() and token.stands(app.clock()) for token in tokens(app)):
         raise UsageError(f"there is a token {name.strip()!r} already: revoke it first, or choose another name")
     now, secret = app.clock(), secrets.token_urlsafe(32)

@@ -19,7 +19,6 @@ from learning_loop.flows.editing import is_place
 from learning_loop.workspace import Note
 
 router = APIRouter(route_class=Repeatable)
-NOTES = "memory"
 
 
 # ---------------------------------------------------------------------------------------------------------------- memory
@@ -145,17 +144,6 @@ def erase(path: str, serving: Serving, who: Who) -> None:
 # ----------------------------------------------------------------------------------------------------------------- rules
 
 
-def rules_of(app: App, *, retired: bool = False) -> tuple[list[Any], list[Any]]:
-    """Return every rule with its lift, and memory as a whole with the kinds of notes in it."""
-    from learning_loop.experiments.lift import Lifts
-    from learning_loop.flows.judging import catch_up
-    from learning_loop.flows.lifts import memory_lifts, rule_lifts
-
-    catch_up(app)
-    lifts = Lifts(app.ledger.exposed())
-    return rule_lifts(app, retired=retired, lifts=lifts), memory_lifts(app, lifts=lifts)
-
-
 def rule_plain(item: Any) -> dict[str, Any]:
     rule = item.rule
     found: dict[str, Any] = item.plain()
@@ -173,7 +161,9 @@ def rule_plain(item: Any) -> dict[str, Any]:
 @router.get("/rules", tags=["rules"], dependencies=[need("read")])
 def rules(app: Opened, *, retired: bool = False) -> dict[str, list[dict[str, Any]]]:
     """List rules with what showing them does to the score; and memory as a whole, and the kinds of notes in it."""
-    found, memory = rules_of(app, retired=retired)
+    from learning_loop.dashboard.views import judged_rules
+
+    found, memory = judged_rules(app, retired=retired)
     return {"rules": [rule_plain(item) for item in found], "memory": [item.plain() for item in memory]}
 
 

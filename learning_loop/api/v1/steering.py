@@ -1,10 +1,10 @@
 """The switches: strategies and their tests, policies and their modes, and work in the background."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
@@ -174,9 +174,7 @@ def taken_back(serving: Served, who: Actor, name: str, reason: str) -> str:
         raise UsageError(f"{name} has no winner: there is nothing to take back")
     why = reason or f"{who.name} took {test.winner} back"
     slug, won = test.control.partition("@")[0], test.winner.partition("@")[0]
-    if (
-        won != slug and not standing_of(app, won).retired
-    ):  # it was split off for some contexts: there the other is in force anyway
+    if won != slug and not standing_of(app, won).retired:  # split off for some contexts: there the other is in force anyway
         retire(app, won, reason=why)
     revived(app, slug, test.control, reason=why)
     serving.audit(who.name, "roll experiment back", name, reason=reason)
@@ -255,20 +253,22 @@ def packs() -> list[str]:
 # ------------------------------------------------------------------------------------------------------------------ jobs
 
 
-def _train(app: App, given: TrainingIn, told: Told) -> Mapping[str, Any]:
+def _train(serving: Served, given: TrainingIn, told: Told) -> Mapping[str, Any]:
     from learning_loop.examples.harbor import POINT
     from learning_loop.examples.harbor.runs import settings_of
     from learning_loop.flows.training import one_point, train
 
+    app = serving.app
     where = one_point(app, given.point, None)
     settings = settings_of(app) if where == POINT else app.settings.point(where)
     found = train(app, where, settings=settings, algo=given.algo, epochs=given.epochs, seed=given.seed, told=told)
     return plain(asdict(found))
 
 
-def _synthesize(app: App, given: SynthesisIn, told: Told) -> Mapping[str, Any]:
+def _synthesize(serving: Served, given: SynthesisIn, told: Told) -> Mapping[str, Any]:
     from learning_loop.flows.synthesis import open_weeks, period_named, synthesize
 
+    app = serving.app
     periods = open_weeks(app) if given.every else [period_named(app, given.week, given.month, given.sprint)]
     found = []
     for number, period in enumerate(periods):
@@ -297,10 +297,11 @@ def _run_packs(serving: Served, given: PacksIn, told: Told) -> Mapping[str, Any]
     }
 
 
-def _evolve(app: App, given: EvolutionIn, _told: Told) -> Mapping[str, Any]:
+def _evolve(serving: Served, given: EvolutionIn, _told: Told) -> Mapping[str, Any]:
     from learning_loop.flows.evolution import evolve, evolve_due, proposers_of
     from learning_loop.flows.evolution import plain as told
 
+    app = serving.app
     if given.strategy is None:
         return plain({"evolved": [told(one) for one in evolve_due(app, proposers_of(app))]})
     found = evolve(app, given.strategy, proposers=proposers_of(app), force=given.force)
@@ -317,70 +318,54 @@ def _index(serving: Served, given: IndexIn, told: Told) -> Mapping[str, Any]:
     return {**serving.app.index.store.size(), "warnings": synced.warnings}
 
 
-def _lab(app: App, given: LabIn, told: Told) -> Mapping[str, Any]:
+def _lab(serving: Served, given: LabIn, told: Told) -> Mapping[str, Any]:
     from learning_loop.examples.harbor.experiments import run_experiment
     from learning_loop.flows.lab import write_report
 
     found = run_experiment(given.number, range(given.seed, given.seed + given.repeat), told)
-    return plain({"report": app.workspace.relative(write_report(app, found)), **found.plain()})
+    return plain({"report": serving.app.workspace.relative(write_report(serving.app, found)), **found.plain()})
+
+
+JOBS: Mapping[str, tuple[type[BaseModel], Callable[[Served, Any, Told], Mapping[str, Any]], str]] = {
+    "training": (TrainingIn, _train, "Train a policy in the background."),
+    "synthesis": (SynthesisIn, _synthesize, "Learn from a week in the background."),
+    "packs": (PacksIn, _run_packs, "Run packs in the background, in a mode of choice."),
+    "evolution": (EvolutionIn, _evolve, "Let strategies evolve in the background."),
+    "index": (IndexIn, _index, "Bring the index up to date with the notes in the background."),
+    "lab": (LabIn, _lab, "Carry out an experiment of the lab in the background."),
+}  # what is asked, what is done, what that is
 
 
 def begin_job(serving: Served, who: Actor, kind: str, given: BaseModel) -> Job:
     """Begin a job of a kind, as asked for."""
-    app = serving.app
-    works: dict[str, Any] = {
-        "training": partial(_train, app),
-        "synthesis": partial(_synthesize, app),
-        "packs": partial(_run_packs, serving),
-        "evolution": partial(_evolve, app),
-        "index": partial(_index, serving),
-        "lab": partial(_lab, app),
-    }
-    job = serving.jobs.start(kind, partial(works[kind], given), by=who.name, asked=given.model_dump(exclude_none=True))
+    work = partial(JOBS[kind][1], serving, given)
+    job = serving.jobs.start(kind, work, by=who.name, asked=given.model_dump(exclude_none=True))
     serving.audit(who.name, f"start {kind}", job.id)
     return job
 
 
-@router.post("/jobs/training", status_code=202, tags=["jobs"], dependencies=[need("steer")], responses=documented(409))
-def start_training(given: TrainingIn, serving: Serving, who: Who) -> JobOut:
-    """Train a policy in the background."""
-    return JobOut.model_validate(begin_job(serving, who, "training", given))
+def _starting(kind: str) -> Callable[..., JobOut]:
+    """Return the operation that begins a job of a kind."""
+
+    def start(given: Any, serving: Serving, who: Who) -> JobOut:
+        return JobOut.model_validate(begin_job(serving, who, kind, given))
+
+    start.__name__, start.__doc__ = f"start_{kind}", JOBS[kind][2]
+    start.__annotations__["given"] = JOBS[kind][0]  # of which the document is made
+    return start
 
 
-@router.post("/jobs/synthesis", status_code=202, tags=["jobs"], dependencies=[need("steer")], responses=documented(409))
-def start_synthesis(given: SynthesisIn, serving: Serving, who: Who) -> JobOut:
-    """Learn from a week in the background."""
-    return JobOut.model_validate(begin_job(serving, who, "synthesis", given))
-
-
-@router.post("/jobs/packs", status_code=202, tags=["jobs"], dependencies=[need("steer")], responses=documented(409))
-def start_packs(given: PacksIn, serving: Serving, who: Who) -> JobOut:
-    """Run packs in the background, in a mode of choice."""
-    return JobOut.model_validate(begin_job(serving, who, "packs", given))
-
-
-@router.post("/jobs/evolution", status_code=202, tags=["jobs"], dependencies=[need("steer")], responses=documented(409))
-def start_evolution(given: EvolutionIn, serving: Serving, who: Who) -> JobOut:
-    """Let strategies evolve in the background."""
-    return JobOut.model_validate(begin_job(serving, who, "evolution", given))
-
-
-@router.post("/jobs/index", status_code=202, tags=["jobs"], dependencies=[need("steer")], responses=documented(409))
-def start_index(given: IndexIn, serving: Serving, who: Who) -> JobOut:
-    """Bring the index up to date with the notes in the background."""
-    return JobOut.model_validate(begin_job(serving, who, "index", given))
-
-
-@router.post("/jobs/lab", status_code=202, tags=["jobs"], dependencies=[need("steer")], responses=documented(409))
-def start_lab(given: LabIn, serving: Serving, who: Who) -> JobOut:
-    """Carry out an experiment of the lab in the background."""
-    return JobOut.model_validate(begin_job(serving, who, "lab", given))
+for _kind in JOBS:
+    router.add_api_route(
+        f"/jobs/{_kind}", _starting(_kind), methods=["POST"], status_code=202, tags=["jobs"], dependencies=[need("steer")],
+        responses=documented(409),
+    )  # fmt: skip
 
 
 @router.get("/jobs", tags=["jobs"], dependencies=[need("read")])
 def jobs(
     serving: Serving,
-    kind: Annotated[Literal["training", "synthesis", "packs", "evolution", "index", "lab"] | None, Query()] = None,
+    kind: Annotated[str | None, Query(max_length=50, description=f"Only {', '.join(JOBS)}.")] = None,
 ) -> list[JobOut]:
     """List jobs, the newest first."""
     return [JobOut.model_validate(job) for job in serving.jobs.all() if kind in (None, job.kind)]

@@ -1,9 +1,8 @@
 """The workspace and who may do what in it: status, settings, tokens, what was changed, what is new."""
 
-import os
-import shutil
+import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -41,7 +40,7 @@ def doctor(app: Opened) -> list[dict[str, Any]]:
     """Say what is missing, unreadable or out of date, and how to mend it."""
     from learning_loop.flows.doctor import examine
 
-    return [asdict(symptom) for symptom in examine(app.workspace, environ=os.environ, clock=app.clock)]
+    return [asdict(symptom) for symptom in examine(app.workspace, environ=app.environ, clock=app.clock)]
 
 
 @router.get("/settings", dependencies=[need("read")])
@@ -83,9 +82,10 @@ def backup(serving: Serving, who: Who) -> FileResponse:
     """Write the whole workspace to one file, as `learning-loop restore` reads it."""
     from learning_loop.flows.backup import backup as write
 
-    path = Path(tempfile.mkdtemp(prefix="learning-loop-")) / f"learning-loop-{serving.app.clock():%Y%m%d-%H%M%S}.tar.gz"
-    serving.audit(who.name, "backup", path.name)
-    return _file(write(serving.app, path), "application/gzip")
+    name = f"learning-loop-{serving.app.clock():%Y%m%d-%H%M%S}.tar.gz"
+    made = _sent(name, lambda path: write(serving.app, path))
+    serving.audit(who.name, "backup", name)
+    return made
 
 
 @router.get("/history.jsonl.gz", dependencies=[need("read")], response_class=FileResponse)
@@ -93,15 +93,16 @@ def export(app: Opened) -> FileResponse:
     """Write every ended execution with all that is on record about it, as `learning-loop import` reads it."""
     from learning_loop.flows.importing import export_history
 
-    path = Path(tempfile.mkdtemp(prefix="learning-loop-")) / "history.jsonl.gz"
-    export_history(app, path)
-    return _file(path, "application/gzip")
+    return _sent("history.jsonl.gz", lambda path: export_history(app, path))
 
 
-def _file(path: Path, media: str) -> FileResponse:
-    """Return a file that is removed with its folder once it was sent."""
-    gone = BackgroundTask(shutil.rmtree, path.parent, ignore_errors=True)
-    return FileResponse(path, media_type=media, filename=path.name, background=gone)
+def _sent(name: str, write: Callable[[Path], object]) -> FileResponse:
+    """Return a file as it is written, which is gone once it was sent, or where it cannot be written."""
+    with contextlib.ExitStack() as left:
+        path = Path(left.enter_context(tempfile.TemporaryDirectory(prefix="learning-loop-"))) / name
+        write(path)
+        gone = BackgroundTask(left.pop_all().close)
+    return FileResponse(path, media_type="application/gzip", filename=name, background=gone)
 
 
 @router.post("/history", dependencies=[need("steer")], responses=documented(409))

@@ -1,0 +1,6 @@
+"""Figures as people read them."""
+
+
+def seconds(value: float) -> str:
+    """Return a duration in seconds in the unit that suits it."""
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
