@@ -26,14 +26,15 @@ from learning_loop.errors import LearningLoopError
 from learning_loop.ledger import Filter
 
 V1 = "/api/v1"
-KEEP_S = 600.0
+KEEP_S = 600.0  # between two looks for runs that nobody ends
 SCHEMA = f"{V1}/openapi.json"
 ABOUT = """\
 Go round work in any language: `POST /tasks` before it begins, `POST /executions/{id}/finish` when it has ended, and what was
-learned comes back with the next one. Everything the command line can do can be done here.
+learned comes back with the next one. What the command line can do can be done here, but for what is about files and processes
+of that machine: `eval`, `replay`, `restore`, `strategy validate`, `lab sweep` and `schedule run`.
 
-Errors are problem details (RFC 9457). Writes may carry an `Idempotency-Key`. Lists have a `cursor`. Once there is a token,
-everybody needs one: `Authorization: Bearer TOKEN`, with the scope `read`, `record`, `steer` or `admin`.
+Errors are problem details (RFC 9457). Writes may carry an `Idempotency-Key`. Lists that grow have a `cursor`. Once there is a
+token, everybody needs one: `Authorization: Bearer TOKEN`, with the scope `read`, `record`, `steer` or `admin`.
 """
 
 health = APIRouter(tags=["health"])
