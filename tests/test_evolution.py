@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -332,8 +333,9 @@ def test_what_the_decisions_of_one_run_contributed_is_told(evolving: App) -> Non
         if record.execution.parameters.get("language") == "rust" and agent.id in (found := contributed(evolving, record)):
             told[agent.chosen == "bob"].append(found[agent.id])
             assert set(found) <= {made.id for made in record.decisions}
-    assert min(told[True]) > 0.2
-    assert max(told[False]) < 0
+    assert mean(told[True]) > 0.2
+    assert min(told[True]) > 0
+    assert mean(told[False]) < -0.1  # of few: one alone may be told to be as good
 
 
 def test_tasks_that_draw_alike_are_no_more_evidence_than_one_run_of_each() -> None:
