@@ -28,6 +28,7 @@ from learning_loop.flows.ending import READ, bare_outcome, outcome_of
 from learning_loop.flows.episodes import MAX_STEPS, Played, play
 from learning_loop.flows.exposure import expose
 from learning_loop.flows.feedback import give_feedback, measure
+from learning_loop.flows.following import DUE, Follower
 from learning_loop.flows.forget import forget_expired
 from learning_loop.flows.git import GitWatch
 from learning_loop.flows.guard import Guard
@@ -45,6 +46,7 @@ from learning_loop.records import (
     Briefing,
     Clock,
     Decision,
+    Event,
     Kind,
     Outcome,
     Phase,
@@ -264,7 +266,7 @@ class LearningOrchestrator:
         known = parent is not None and parent.app is run.app and parent.execution is not None
         run.parent_id = elsewhere[1] if elsewhere is not None else parent.id if parent is not None and known else None
         if parts is not None:
-            parts.keep_up()
+            parts.keep_up(ready=run.elsewhere)
             if parts.learns and parts.app.settings.recall.enabled:
                 run.briefing = self._guard.attempt("recall", warnings, lambda: parts.brief(run.task, warnings), Briefing())
             if parts.learns:
@@ -276,7 +278,7 @@ class LearningOrchestrator:
                 self._capture_before(parts, run, task)
             if run.execution is None and " is locked" in warnings[-1]:  # the next runs do not wait for it as well
                 self._failed_at, self._failure = time.monotonic(), warnings[-1]
-        run.started, run.cpu_started = time.perf_counter(), time.process_time()
+        run.start_clocks()
         return run
 
     def _expose(self, parts: "_Parts", run: Run, *, sets: bool) -> None:
@@ -337,9 +339,7 @@ class LearningOrchestrator:
         parts = self._parts
         if parts is not None and run.execution is not None:
             if self._recorded(parts, run, outcome, card):
-                if parts.learns and run.reflects is not None:
-                    self._reflect_later(run, card)
-                elif parts.learns:
+                if parts.learns and run.reflects == "now":
                     reflection = self._reflect(parts, run, outcome, card)
             else:
                 with self._guard("recording", run.warnings):  # at least how it ended
@@ -404,9 +404,12 @@ class LearningOrchestrator:
                 )
                 for phase in phases
             ]
+            triggers = card.triggers() if parts.learns and run.reflects == "later" else ()
+            due = [Event(kind=DUE, subject=run.id, at=outcome.ended_at, data={"triggers": triggers})] if triggers else []
             parts.histories.record(
                 run.kind,
                 outcome,
+                *due,
                 *captured,
                 *run.observed.checkpoints,
                 *(decision for decision in run.observed.decisions if decision.id not in run.kept),
@@ -416,17 +419,13 @@ class LearningOrchestrator:
                 *measures,
                 card.record(run.id, scoring=app.settings.scoring.version, at=outcome.ended_at),
             )
-            parts.watch(run.kind)
-            parts.keep_up()
+            run.recorded = True
+            parts.learn_on()
+            if run.reflects == "now":
+                parts.watch(run.kind)
+                parts.keep_up()
             return True
         return False
-
-    def _reflect_later(self, run: Run, card: ExecutionScoreCard) -> None:
-        triggers = card.triggers()
-        if triggers and run.reflects is not None:
-            with self._guard("reflection", run.warnings):
-                if not run.reflects(run.id, triggers):
-                    self._guard.warn("too many runs wait to be reflected on: this one is left out", run.warnings)
 
     def _reflect(self, parts: "_Parts", run: Run, outcome: Outcome, card: ExecutionScoreCard) -> Reflection:
         """Carry out every reflection that is due."""
@@ -441,6 +440,16 @@ class LearningOrchestrator:
     def perform_reflection(self, action: str, reason: str, outcome: Outcome, into: Reflection) -> None:
         """Carry out one reflection on a recorded execution; override it to add to what the loop does."""
         self._must().reflector.perform_reflection(action, reason, outcome, into)
+
+    def follower(self) -> Follower:
+        """Return who finds out what runs teach that others recorded, see `learning-loop follow`."""
+        parts = self._must()
+
+        def ran(kind: Kind) -> None:
+            parts.watch(kind)
+            parts.keep_up()
+
+        return Follower(parts.app, parts.reflector, self._guard, ran)
 
     # --------------------------------------------------------------------------------------------- choices outside runs
 
@@ -727,12 +736,15 @@ class _Parts:
         self.chooser.after_fork()
         self.git = GitWatch(self.app)
 
-    def watch(self, kind: Kind) -> None:
-        """Look for anti-patterns in a kind of task, in the background: once a second at most, less often for quick runs."""
-        self._watched.add(kind)
+    def learn_on(self) -> None:
+        """Learn what choices are worth, in the background, now and then."""
         if self.learns:
             self.points.watch()
             self.chooser.watch()
+
+    def watch(self, kind: Kind) -> None:
+        """Look for anti-patterns in a kind of task, in the background: once a second at most, less often for quick runs."""
+        self._watched.add(kind)
         waited = time.monotonic() - self._watched_at
         if self.learns and waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):
             self._watched_at = time.monotonic()
@@ -775,16 +787,17 @@ class _Parts:
         for alert in (*check_anomalies(self.app, kinds), *check_learning(self.app)):
             write_alert(self.app, alert)
 
-    def keep_up(self) -> None:
+    def keep_up(self, *, ready: bool = False) -> None:
         """Do what may wait in the background: take notes edited by hand and ended runs into the index.
 
-        Once a second; where runs follow so quickly that they would feel it, less often.
+        Once a second; where runs follow so quickly that they would feel it, less often. Where others do it, be but `ready`
+        to answer.
         """
         self._runs += 1
         waited = time.monotonic() - self._kept_up_at
         if waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):
             self._kept_up_at, self._runs = time.monotonic(), 0
-            self.app.later("upkeep", self.indexing.upkeep)
+            self.app.later("upkeep", self.indexing.be_ready if ready else self.indexing.upkeep)
 
 
 _LOOPS: "weakref.WeakSet[LearningOrchestrator]" = weakref.WeakSet()

@@ -178,18 +178,31 @@ def test_units_that_are_missing_without_a_trace_are_noticed_by_their_number() ->
     assert frozen >= 9
 
 
-def test_a_winner_whose_effect_goes_is_taken_back() -> None:
-    found = make(seed=6).run(1_000, lambda arm, _: 0.9 if arm == "new" else 0.5)
-    test, rng = found.test, random.Random(7)
+def watched(seed: int, new: float, old: float = 0.5) -> tuple[AbTest, list[Told]]:
+    """Return a test whose winner was much better when it won, and how good it is from then on."""
+    test, rng = make(seed=seed).run(1_000, lambda arm, _: 0.9 if arm == "new" else 0.5).test, random.Random(seed)
     told: list[Told] = []
-    for number in range(2_000):
-        arm = rng.choice(("old", "new"))
-        told += test.take(unit(number, "", good=rng.random() < (0.3 if arm == "new" else 0.5)), arm, even(test), NOW)
-        if told:
+    for number in range(4_000):
+        if test.phase is not Phase.WATCHING:
             break
-    assert [one.move for one in told] == [Move.TAKEN_BACK]
+        arm = rng.choice(("old", "new"))
+        told += test.take(unit(number, "", good=rng.random() < (new if arm == "new" else old)), arm, even(test), NOW)
+    return test, told
+
+
+@pytest.mark.parametrize("now", [0.3, 0.5])
+def test_a_winner_whose_effect_goes_is_doubted_and_taken_back(now: float) -> None:
+    test, told = watched(6, now)
+    assert [one.move for one in told] == [Move.DOUBTED, Move.TAKEN_BACK]
     assert test.phase is Phase.OVER
     assert test.winner is None
+
+
+def test_a_winner_that_helps_less_than_it_seemed_is_doubted_and_stays() -> None:
+    lived = [watched(seed, 0.65) for seed in range(20)]
+    assert sum(any(one.move is Move.DOUBTED for one in told) for _, told in lived) >= 5
+    assert sum(test.winner == "new" for test, _ in lived) >= 19
+    assert all(test.phase is Phase.WATCHING for test, _ in lived if test.winner == "new")
 
 
 def test_time_alone_ends_a_test_and_the_watching_of_a_winner() -> None:

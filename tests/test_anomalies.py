@@ -182,6 +182,19 @@ def test_strategies_that_earn_less_are_noticed_and_what_was_learned_before_count
     assert "drift" not in [alert.sort for alert in check_learning(quick)]
 
 
+def test_a_drift_is_noticed_however_many_runs_there_were_since_the_last_look(quick: App) -> None:
+    rng = random.Random(5)
+    for number in range(520):
+        followed(quick, number, good=rng.random() < 0.8)
+    assert notice(quick) is None
+    for number in range(520, 2_100):
+        followed(quick, number, good=rng.random() < 0.3)
+    found = notice(quick)
+    assert found is not None
+    assert found.data["before"] > 0.6
+    assert found.data["after"] < 0.5
+
+
 def test_choices_without_rewards_and_tests_without_units_are_told(quick: App) -> None:
     from learning_loop.flows.ab_tests import start
     from learning_loop.flows.strategies import rows_of, standing_of

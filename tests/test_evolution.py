@@ -31,7 +31,7 @@ from learning_loop.strategies import Strategy
 from learning_loop.strategies.analysis import Analysis, Ran, analysis_of
 from learning_loop.strategies.effects import Effects
 from learning_loop.strategies.fitness import fitness
-from learning_loop.strategies.propose import Proposal
+from learning_loop.strategies.propose import Proposal, _named
 from learning_loop.strategies.safety import faults, mark
 from learning_loop.strategies.strategy import SELECT_AGENT
 from learning_loop.workspace import Workspace
@@ -206,6 +206,18 @@ def test_what_was_tested_and_not_taken_is_not_proposed_again() -> None:
     ]
     renamed = made.model_copy(update={"name": "other", "reasoning": "because"})
     assert mark(renamed) == mark(made)
+
+
+def test_what_is_for_less_work_takes_no_strategys_place() -> None:
+    """A slug that is too long for all that it says must not become its parent's."""
+    parent = Strategy(slug="s", name="s")
+    made = parent.model_copy(update={"context_rules": ("context.project = q",), "decomposition_approach": "parallel"})
+    (why,) = faults(made, parent, Evolution(), agents=(), rejected=set(), known={"s"})
+    assert "give it a slug of its own" in why
+    long = "-".join(["plain"] * 10)
+    named = {_named(f"{long} {word} {other}") for word in ("one", "two") for other in ("and", "so", "on")}
+    assert len(named) == 6
+    assert all(len(name) <= 60 and name != long for name in named)
 
 
 def test_what_runs_speak_against_is_refused(evolving: App) -> None:

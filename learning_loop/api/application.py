@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,7 +27,7 @@ from learning_loop.errors import LearningLoopError
 from learning_loop.ledger import Filter
 
 V1 = "/api/v1"
-KEEP_S = 600.0  # between two looks for runs that nobody ends
+KEEP_S, ABANDON_LOOKS = 5.0, 120  # between two looks after the process beside; and so many of them, for runs nobody ends
 SCHEMA = f"{V1}/openapi.json"
 ABOUT = """\
 Go round work in any language: `POST /tasks` before it begins, `POST /executions/{id}/finish` when it has ended, and what was
@@ -105,10 +106,12 @@ def application(served: Served, *, hosts: Collection[str] = ()) -> ASGIApp:
 
 
 async def _keep(served: Served) -> None:
-    """Mark runs that nobody ends, now and every ten minutes."""
-    while True:
-        with contextlib.suppress(LearningLoopError):  # the ledger is busy: then the next time
-            await run_in_threadpool(served.abandon)
+    """See that what follows the runs lives, and, every ten minutes, mark runs that nobody ends."""
+    for look in itertools.count():
+        await run_in_threadpool(served.beside.keep)
+        if look % ABANDON_LOOKS == 0:
+            with contextlib.suppress(LearningLoopError):  # the ledger is busy: then the next time
+                await run_in_threadpool(served.abandon)
         await asyncio.sleep(KEEP_S)
 
 

@@ -1,6 +1,7 @@
 """Serving the application: one process, patient with slow clients up to a point, and ending well."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -85,6 +86,8 @@ def serve(app: ASGIApp, served: Served, *, host: str, port: int, ready: Callable
         timeout_graceful_shutdown=ENDING_S,
     )
     sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.freeze()  # all that stays as it is: looking through it now and then would hold answers up
     ready(f"http://{address}:{listening.getsockname()[1]}")
     with listening, _heard_once():
         _Server(config, served).run(sockets=[listening])

@@ -12,9 +12,9 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 
 from learning_loop.api.access import Access
+from learning_loop.api.beside import Beside
 from learning_loop.api.jobs import Jobs
 from learning_loop.api.live import Changes
-from learning_loop.api.reflecting import Reflections
 from learning_loop.app import App
 from learning_loop.flows.beginning import ELSEWHERE
 from learning_loop.flows.run import Run
@@ -82,7 +82,7 @@ class Served:
         self.runs = Runs(loop)
         self.jobs = Jobs(self.app)
         self.changes = Changes(self.app)
-        self.reflections = Reflections(self.app.workspace.root, flags, self.app.environ)
+        self.beside = Beside(self.app.workspace.root, flags or {}, self.app.environ)
         self._recorder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="learning-loop-record")
         self.keys: set[str] = set()  # of requests under way, see `repeating`
 
@@ -93,7 +93,7 @@ class Served:
     def close(self) -> None:
         """Finish what was begun, and ask jobs to stop."""
         self._recorder.shutdown(wait=True)
-        self.reflections.close()
+        self.beside.close()
         self.jobs.close()
 
     def abandon(self) -> None:

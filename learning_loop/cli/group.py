@@ -31,6 +31,7 @@ COMMANDS = {  # name: (module, attribute, help): the help stands here too, so th
     "experiment": ("strategies", "experiment", "A/B tests of strategies."),
     "spending": ("strategies", "spending", "What the language model cost, and what became of what it proposed."),
     "serve": ("serving", "serve", "Serve pages for people and a REST interface for programs."),
+    "follow": ("serving", "follow", "Find out what runs teach that were recorded over the network."),
     "token": ("serving", "token", "Who may do what over the network."),
     "replay": ("policies", "replay", "Try policies on a log in which every option was tried."),
     "generate-dynamic-runs": ("lab", "generate", "Run a pack many times, so that there is something to learn from."),

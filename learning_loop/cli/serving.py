@@ -2,12 +2,16 @@
 
 import ipaddress
 import os
+import sys
+import threading
 
 import click
 
-from learning_loop.cli.common import json_option, opened, print_json, table, workspace_of
+from learning_loop.cli.common import json_option, opened, print_json, table, until_stopped, workspace_of
 from learning_loop.errors import UsageError
 from learning_loop.flows.tokens import SCOPES
+
+FOLLOW_S = 0.5  # between two looks for runs that ended
 
 
 @click.command()
@@ -39,6 +43,37 @@ def serve(ctx: click.Context, host: str | None, port: int | None, browse: bool) 
                 click.launch(f"{address}/admin")
 
         run(application(served, hosts=[at]), served, host=at, port=settings.port if port is None else port, ready=ready)
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Do what is due, and end.")
+@click.option("--while-open", is_flag=True, hidden=True, help="End with the standard input, at the lowest priority.")
+@click.pass_context
+def follow(ctx: click.Context, once: bool, while_open: bool) -> None:
+    """Find out what runs teach that were recorded over the network: reflections, alerts, evidence about rules.
+
+    `learning-loop serve` has this done beside it; a second one waits until the first has ended.
+    """
+    from learning_loop.orchestrator import LearningOrchestrator
+
+    with (
+        LearningOrchestrator(workspace=workspace_of(ctx).root, flags=ctx.obj["flags"], environ=os.environ) as loop,
+        until_stopped() as stop,
+    ):
+        if while_open:
+            threading.Thread(target=_stop_with_input, args=(stop,), daemon=True).start()
+            os.nice(19)
+        follower = loop.follower()
+        done = follower.follow(lambda: not stop.is_set())
+        while not once and not stop.wait(FOLLOW_S):
+            done += follower.follow(lambda: not stop.is_set())
+        if not while_open:
+            click.echo(f"reflected on {done} runs")
+
+
+def _stop_with_input(stop: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    stop.set()
 
 
 def _is_loopback(host: str) -> bool:

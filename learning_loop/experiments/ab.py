@@ -25,6 +25,10 @@ FEW = 2.0  # lost outcomes that their being lost evenly weighs beforehand
 class AbTest:
     """The evidence of one test. Every arm has an e-process for benefit and one for harm over all metrics, as rules have.
 
+    A winner is watched, and taken back where it harms. Where its effect looks as if it were gone, it is tried anew, in force as
+    it is: an estimate at the time of a promotion is too high more often than not, so that less of an effect is no evidence of
+    none.
+
     Each arm is held against the one in force by the units that were drawn for one of these two, so that arms may come and go
     while their odds stay. Scores are weighted by the odds each unit was drawn with, so that no mixture of contexts, however
     their shares or their odds change, looks like an effect. `tried` arms were there before, in all tests, of which `found` won.
@@ -151,23 +155,26 @@ class AbTest:
         }
 
     def _hopeless(self, arms: Sequence[str]) -> list[Told]:
-        """Drop the arms that are hardly as much better any more as they would have to be.
+        """Drop the arms that are hardly as much better any more as they would have to be; a winner where it is doubted.
 
         To give up early adds no false winner, so that an interval that peeking widens will do.
         """
-        if self.phase is not Phase.RUNNING:
-            return []
         evidence, found = self.trials.gate.evidence, list[Told]()
         for arm in arms:
             row = self.candidates.index(arm)
             control, units = (float(count) for count in evidence.runs[row])
+            if self.trials.status(arm) != Status.TRIAL:
+                continue
             if min(control, units) < max(FEW_UNITS, self.settings.least_runs):
                 continue
             error = math.sqrt(float(evidence.variance[row]) * (1 / control + 1 / units))
             if float(evidence.effect[row]) + UNLIKELY * error < self.settings.least_effect:
                 self.trials.drop([arm])
+                figures: dict[str, Any] = {"control": int(control), "units": int(units), "effect": float(evidence.effect[row])}
+                if arm == self.winner:
+                    return [self._taken_back(arm, "its effect is gone", figures)]
                 why = f"it is hardly better by {self.settings.least_effect:g} of the reward's range"
-                found.append(Told(Move.DROPPED, arm, why, int(control), int(units), float(evidence.effect[row])))
+                found.append(Told(Move.DROPPED, arm, why, **figures))
         if found and not self.alive:
             found.append(self._end("no arm is known to be better"))
         return found
@@ -178,6 +185,10 @@ class AbTest:
     def _moved(self, verdict: Verdict, now: datetime) -> list[Told]:
         figures: dict[str, Any] = {"control": verdict.withheld, "units": verdict.shown, "effect": verdict.effect}
         arm = verdict.unit
+        if arm == self.winner and verdict.reason in ("benefit", "change"):  # watched for its time from then on
+            self.since = now
+            doubted = Told(Move.DOUBTED, arm, "its effect looks as if it were gone: it is tried anew", **figures)
+            return [doubted] if verdict.reason == "change" else []
         if verdict.reason == "benefit":
             others = [one for one in self.alive if one != arm]
             self.trials.drop(others)
@@ -185,12 +196,14 @@ class AbTest:
             return [Told(Move.PROMOTED, arm, "it helps", **figures)]
         if arm == self.winner:
             self.trials.drop([arm])
-            self.phase, self.winner = Phase.OVER, None
-            why = "it harms" if verdict.reason == "harm" else "its effect looks as if it were gone"
-            return [Told(Move.TAKEN_BACK, arm, why, **figures)]
+            return [self._taken_back(arm, "it harms" if verdict.reason == "harm" else "its effect is gone", figures)]
         why = "it harms" if verdict.reason == "harm" else "it is not known to help after as many units as a test has"
         found = [Told(Move.DROPPED, arm, why, **figures)]
         return found if self.alive else [*found, self._end("no arm is known to be better")]
+
+    def _taken_back(self, arm: str, why: str, figures: Mapping[str, Any]) -> Told:
+        self.phase, self.winner = Phase.OVER, None
+        return Told(Move.TAKEN_BACK, arm, why, **figures)
 
     def _freezes(self) -> list[Told]:
         before, self.frozen = self.frozen, bool(self.skewed)

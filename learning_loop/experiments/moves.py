@@ -19,6 +19,7 @@ class Move(StrEnum):
 
     DROPPED = "drop"  # an arm harms, or is not known to help
     PROMOTED = "promote"  # an arm helps, and takes the place of the one in force
+    DOUBTED = "doubt"  # the effect of a winner looks as if it were gone: it is tried anew
     TAKEN_BACK = "rollback"  # a winner harms, or its effect is gone
     FROZEN = "freeze"  # units are missing: nothing is concluded until they are not
     ENDED = "end"

@@ -85,6 +85,12 @@ class Climb:
         return self.stage == len(self.ramp.stages) - 1
 
     @property
+    def quickest(self) -> int:
+        """The stage in which a unit says most: the one nearest to half. No harm is shown where there is but doubt."""
+        stages = self.ramp.stages
+        return min(range(len(stages) - 1), key=lambda stage: abs(stages[stage] - 50))
+
+    @property
     def bar(self) -> float:
         """The logarithm of the e-value that the evidence of benefit must reach for the next stage."""
         stages = len(self.ramp.stages)
@@ -105,8 +111,8 @@ class Climb:
         verdicts = self.trials.take(run)
         self.units += 1
         for verdict in verdicts:
-            if verdict.reason == "change":  # it helped, and looks as if it did no more: its way begins anew
-                self.stage, self.units, self.since, self.over, self.anew = 0, 0, now, Step.DOUBTED, True
+            if verdict.reason == "change":  # it helped, and looks as if it did no more: it has to show anew that it does
+                self.stage, self.units, self.since, self.over, self.anew = self.quickest, 0, now, Step.DOUBTED, True
                 return Told(Step.DOUBTED, self.share, verdict.withheld, verdict.shown, verdict.effect)
             return self._end(Step.ROLLED_BACK if verdict.reason == "harm" else Step.FUTILE, verdict)
         return self._advance(now)

@@ -1,5 +1,6 @@
 """Drift: noticing that what strategies earn has become less, so that what was learned before does not count any more."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from learning_loop.app import App
@@ -9,7 +10,8 @@ from learning_loop.records import Event
 from learning_loop.settings import STRATEGY as POINT
 from learning_loop.stats.conformal import chance, worsened
 
-SEGMENT = 500  # runs after which what is looked at begins anew, so that twice as many are looked at, at most
+SEGMENT = 500  # runs after which what is looked at begins anew; each is looked at with those of the segment before or after
+LOOKED = "drift_looked"  # the kind of events that say how many segments need no look any more
 FEW = 60  # runs before which nothing is said
 
 
@@ -39,7 +41,21 @@ def notice(app: App, *, wait_s: float = 1.0) -> Event | None:
 
 def _noticed(app: App) -> Event | None:
     before = last_drift(app)
-    ran = _rewards(app, before.data["outcome"] if before is not None else 0)
+    after = before.data["outcome"] if before is not None else 0
+    ids, looked = app.ledger.places_deciding(POINT, after=after), app.ledger.events(LOOKED, POINT, last=1)
+    newest = max(len(ids) // SEGMENT - 1, 0)
+    first = looked[0].data["segments"] if looked and looked[0].data["after"] == after else newest if before is None else 0
+    for segment in range(min(first, newest), newest + 1):  # however many runs there were since the last look
+        found = _found(app, _rewards(app, ids[segment * SEGMENT : (segment + 2) * SEGMENT]))
+        if found is not None:
+            return found
+    if newest > first or not looked:
+        data = {"after": after, "segments": newest}
+        app.ledger.append(Event(kind=LOOKED, subject=POINT, at=app.clock(), data=data))
+    return None
+
+
+def _found(app: App, ran: list[tuple[int, str, float, datetime]]) -> Event | None:
     if len(ran) < FEW:
         return None
     found = worsened(
@@ -64,12 +80,9 @@ def _noticed(app: App) -> Event | None:
     return event
 
 
-def _rewards(app: App, after: int) -> list[tuple[int, str, float, datetime]]:
-    """Return place, id, reward (0 to 1) and end of the newest runs, beginning at a multiple of `SEGMENT` of them."""
-    ids = app.ledger.places_deciding(POINT, after=after)
-    first = max(len(ids) // SEGMENT - 1, 0) * SEGMENT
+def _rewards(app: App, wanted: Sequence[tuple[int, str]]) -> list[tuple[int, str, float, datetime]]:
+    """Return place, id, reward (0 to 1) and end of those of these runs whose reward is known."""
     log, found = Log(app, POINT), []
-    wanted = ids[first:]
     for start in range(0, len(wanted), SEGMENT):
         part = wanted[start : start + SEGMENT]
         for (place, _), record in zip(part, log.records([name for _, name in part]), strict=True):

@@ -240,14 +240,18 @@ class Indexing:
         rest. The model is loaded here, once it has been exported, so that no run waits for it; neither it nor the watching
         is taken up by a process that ends at once.
         """
-        settled = time.monotonic() - self._since > SETTLED_S
-        if settled:
-            self.watch()
         with self._unless_busy():
             if not self.watching and time.monotonic() >= self._look_again_at:
                 self.sync_notes()
             self.sync_executions(most=UPKEEP_RUNS)
         self._app.ledger.checkpoint()
+        self.be_ready()
+
+    def be_ready(self) -> None:
+        """Watch the notes, and have the model in memory: what of `upkeep` a process needs that only answers."""
+        settled = time.monotonic() - self._since > SETTLED_S
+        if settled:
+            self.watch()
         if settled or self._app.embedder is not None:
             self._embed_in_background()
 

@@ -23,7 +23,7 @@ SAYS = {
     Moved.FROZEN: "its units and those of the rules are not in the ratio they were drawn with: its share stays as it is",
     Moved.ROLLED_BACK: "it harms: the rules choose again",
     Moved.FUTILE: "it is not known to help after as many units as a ramp has: the rules choose again",
-    Moved.DOUBTED: "it looks as if it helped no more: its ramp begins anew",
+    Moved.DOUBTED: "it looks as if it helped no more: it has to show anew that it does",
 }
 
 

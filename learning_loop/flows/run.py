@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from learning_loop.app import App
 from learning_loop.capture import Observed, digest, plain
@@ -101,10 +101,11 @@ class Run:
     steps: list[Step] = field(default_factory=list)
     credits: dict[str, Credit] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
-    cpu_started: float = field(default_factory=time.process_time)
+    cpu_started: float = 0.0
     ran: bool = True
     elsewhere: bool = False  # the work is another process's: what this one uses says nothing of it
-    reflects: Callable[[str, Sequence[tuple[str, str]]], bool] | None = None  # later, elsewhere; false where that cannot be
+    reflects: Literal["now", "later", "never"] = "now"  # later: who follows the runs does; never: the caller does, or nobody
+    recorded: bool = False  # its end, with everything about it
     kept: set[str] = field(default_factory=set)  # the choices that are on record already
     _token: Token["Run | None"] | None = None
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
@@ -117,6 +118,12 @@ class Run:
     def strategy(self) -> Strategy | None:
         """The strategy that this run is carried out by, if any; `agent` is whom it takes, `approach` how it is taken apart."""
         return self.followed.version.strategy if self.followed is not None else None
+
+    def start_clocks(self) -> None:
+        """Begin to measure: the work begins now."""
+        self.started = time.perf_counter()
+        if not self.elsewhere:  # to ask what the process used takes as long as a statement to the ledger
+            self.cpu_started = time.process_time()
 
     @property
     def elapsed_s(self) -> float:

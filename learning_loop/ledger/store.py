@@ -450,6 +450,16 @@ class Ledger:
         with self._read() as connection:
             return int(connection.execute(sa.select(sa.func.max(tables.outcomes.c.seq))).scalar() or 0)
 
+    def kinds_since(self, place: int) -> tuple[set[Kind], int]:
+        """Return the kinds of what ended after a place, and the newest place."""
+        o = tables.outcomes.c
+        kinds = sa.select(o.task_type, o.component, o.project, sa.func.max(o.seq)).where(o.seq > place)
+        with self._read() as connection:
+            rows = connection.execute(kinds.group_by(o.task_type, o.component, o.project)).all()
+        return {Kind(type=row.task_type, component=row.component, project=row.project) for row in rows}, max(
+            (int(row[3]) for row in rows), default=place
+        )
+
     def last_credit(self) -> int:
         """Return the place of the newest reward of a choice, 0 where there is none."""
         with self._read() as connection:
@@ -670,6 +680,14 @@ class Ledger:
         with self._read() as connection:
             rows = connection.execute(newest).mappings().all()
             return [Event(**{name: row[name] for name in _FIELDS[Event]}) for row in reversed(rows)]
+
+    def events_after(self, kind: str, place: int, *, most: int) -> list[tuple[int, Event]]:
+        """Return the first events of a kind after a place, each with its own, the oldest first."""
+        e = tables.events.c
+        wanted = sa.select(tables.events).where(e.kind == kind, e.seq > place).order_by(e.seq).limit(most)
+        with self._read() as connection:
+            rows = connection.execute(wanted).mappings().all()
+            return [(row["seq"], Event(**{name: row[name] for name in _FIELDS[Event]})) for row in rows]
 
     def last_event(self, *kinds: str) -> int:
         """Return the place of the newest event of these kinds, 0 where there is none."""

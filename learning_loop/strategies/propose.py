@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from learning_loop.features.conditions import CONTEXT, holds, parse, quoted
@@ -16,6 +17,7 @@ CURIOSITY = 0.5  # standard deviations of what is not known that count as gain
 BOLD = 0.25  # of them that a part of a change of several parts must promise
 LEAST_PART = 0.1  # of the runs that a change is for
 SPLIT = 0.01  # that a strategy of its own for a part of the work must gain more than a change of the whole
+LONGEST = 60  # letters of a slug
 NUMBERS = 0.02  # what a search over numbers is worth
 
 
@@ -174,10 +176,18 @@ def _as_own(parent: Strategy, made: Strategy, scope: _Scope) -> Strategy:
     update = {
         "context_rules": (*parent.context_rules, condition),
         "rank": max(parent.rank - 1, 0),
-        "slug": slugged(f"{parent.slug} {condition.partition('.')[2]} {_told(parent, made)}", 60),
+        "slug": _named(f"{parent.slug} {condition.partition('.')[2]} {_told(parent, made)}"),
         "name": f"{parent.name}, where {condition}"[:200],
     }
     return made.model_copy(update=update)
+
+
+def _named(text: str) -> str:
+    """Return a slug that no other text has, as far as that goes: a long one ends with a digest of all of it."""
+    whole = slugged(text, 1_000)
+    return (
+        whole if len(whole) <= LONGEST else f"{slugged(text, LONGEST - 9)}-{blake2b(text.encode(), digest_size=4).hexdigest()}"
+    )
 
 
 def _proposal(

@@ -1,6 +1,7 @@
 """Jinja2 templates: a workspace file overrides the packaged one of the same name and may extend it as `default:name`."""
 
 import re
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,8 @@ import jinja2
 
 from learning_loop.errors import TemplateError
 from learning_loop.workspace.files import DEFAULTS
+
+LOOK_S = 1.0  # how long a change of a template may go unseen
 
 
 class Templates:
@@ -26,6 +29,7 @@ class Templates:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
+        self._found: dict[str, tuple[jinja2.Template, float]] = {}
         self._environment.filters |= {
             "day": _day,
             "date": _date,
@@ -39,13 +43,21 @@ class Templates:
     def render(self, name: str, **values: Any) -> str:
         """Return the text; raise TemplateError with file and line where a template is wrong."""
         try:
-            return self._environment.get_template(name).render(**values)
+            return self._template(name).render(**values)
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"templates/{error.name or name}:{error.lineno}: {error.message}") from None
         except jinja2.TemplateError as error:
             raise TemplateError(
                 f"templates/{name}: {error.message}. Compare it with the packaged one: `learning-loop doctor`"
             ) from None
+
+    def _template(self, name: str) -> jinja2.Template:
+        """Return a template as it stands, or stood within the last second: runs do not look at the file each."""
+        found, looked_at = self._found.get(name, (None, 0.0))
+        if found is None or time.monotonic() - looked_at >= LOOK_S:
+            found = self._environment.get_template(name)
+            self._found[name] = (found, time.monotonic())
+        return found
 
     def check(self, name: str) -> None:
         """Parse a template and look up the names it uses, without rendering it; raise TemplateError.

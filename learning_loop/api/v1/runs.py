@@ -41,6 +41,7 @@ from learning_loop.flows.run import Run
 from learning_loop.ledger import Filter
 from learning_loop.ledger.listing import Row as Listed
 from learning_loop.records import ExecutionRecord, Step
+from learning_loop.scoring import Trigger
 
 router = APIRouter(tags=["runs"], route_class=Repeatable)
 Order = Literal["started", "duration", "cost", "score", "task"]
@@ -106,31 +107,30 @@ async def finish(
     ] = False,
 ) -> Ended:
     """End a run; the answer comes once everything about it is on record. A run that ended already is told as it ended."""
-    due: list[tuple[str, str]] = []
-    ended = await serving.record(partial(_finish, execution_id, outcome, serving, due if wait else None))
-    return await run_in_threadpool(_learned, serving, ended, due) if due else ended
+    ended, due = await serving.record(partial(_finish, execution_id, outcome, serving, wait=wait))
+    return await run_in_threadpool(_learned, serving, ended, due) if wait and due else ended
 
 
-def _finish(execution_id: str, outcome: OutcomeIn, serving: Served, due: list[tuple[str, str]] | None) -> Ended:
-    """End a run; what is to be reflected on it is put into `due`, or done later where there is none."""
+def _finish(execution_id: str, outcome: OutcomeIn, serving: Served, *, wait: bool) -> tuple[Ended, Sequence[Trigger]]:
+    """End a run, and return the reflections that are due; who does not `wait` leaves them to be done later."""
     with serving.runs.alone(execution_id):
         run = serving.runs.known(execution_id)
         if run is None:
             record = serving.app.ledger.execution(execution_id)
             if record.outcome is not None and record.status != "interrupted":
-                return _as_it_ended(serving.app, record)
+                return _as_it_ended(serving.app, record), ()
             run = serving.runs.one(execution_id)
         try:
             _note(run, outcome)
-            run.reflects = serving.reflections.submit if due is None else partial(_put, due)
+            run.reflects = "never" if wait else "later"
             run.finish(run, outcome.result, asyncio.CancelledError() if outcome.cancelled else None)
         finally:
             serving.runs.over(execution_id)  # where it failed, it goes on from what is on record
-    if run.report is None or run.report.outcome is None or serving.app.ledger.is_running(execution_id):
+    if run.report is None or run.report.outcome is None or not run.recorded:
         raise LedgerError(run.warnings[-1] if run.warnings else f"the end of {execution_id} could not be recorded")
     report, ended = run.report, run.report.outcome
     scored = report.card.record(execution_id, scoring=serving.app.settings.scoring.version, at=ended.ended_at)
-    return Ended(
+    answer = Ended(
         execution_id=execution_id,
         status=ended.status,
         success=ended.success,
@@ -141,14 +141,10 @@ def _finish(execution_id: str, outcome: OutcomeIn, serving: Served, due: list[tu
         notes=sorted(report.notes),
         warnings=list(report.warnings),
     )
+    return answer, report.card.triggers() if serving.app.settings.mode != "disabled" else ()
 
 
-def _put(due: list[tuple[str, str]], _run: str, triggers: Sequence[tuple[str, str]]) -> bool:
-    due += triggers
-    return True
-
-
-def _learned(serving: Served, ended: Ended, due: Sequence[tuple[str, str]]) -> Ended:
+def _learned(serving: Served, ended: Ended, due: Sequence[Trigger]) -> Ended:
     """Carry out what is to be reflected on a run, and return how it ended with what that gave."""
     found, outcome = Reflection(), serving.app.ledger.execution(ended.execution_id).outcome
     if outcome is not None:
