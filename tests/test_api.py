@@ -3,6 +3,8 @@
 import concurrent.futures
 import gzip
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
+from learning_loop.api.beside import Beside
 from learning_loop.app import App
+from learning_loop.flows.following import DONE, DUE
 from learning_loop.flows.tokens import create_token
 from learning_loop.ledger import Filter
 from learning_loop.workspace import Workspace
@@ -201,6 +206,43 @@ def test_nobody_waits_for_what_somebody_else_learns(client: httpx2.Client) -> No
         assert all(one.result()["status"] == "failed" for one in waiting)
         assert all(one.result().status_code == 200 for one in reading)
     assert sorted(took)[5] < 1.5
+
+
+def test_what_a_run_teaches_is_found_out_though_the_server_died_at_once(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    with serving(workspace.root) as server, server.client() as client:
+        for number in range(5):
+            run = begun(client, id=f"f{number}")
+            answer = client.post(f"{V1}/executions/{run}/finish", json={"error": {"message": "no space left on device"}})
+            assert answer.json()["notes"] == []  # nobody waited for it
+        server.kill()
+    again = [sys.executable, "-m", "learning_loop", "-C", str(workspace.root), "follow", "--once"]
+    told = [subprocess.run(again, capture_output=True, text=True, check=True, env={**os.environ, **WORDS_ONLY}) for _ in "ab"]
+    assert told[1].stdout == "reflected on 0 runs\n"
+    with App.open(workspace, environ=WORDS_ONLY) as app:
+        due, done = app.ledger.events(DUE), app.ledger.events(DONE)
+        assert len(due) >= 5
+        assert [one.subject for one in done] == [one.subject for one in due]  # each once, whoever did it
+        assert app.ledger.note_versions(execution_id=run) or app.ledger.note_versions()
+
+
+def test_what_follows_the_runs_is_begun_anew_and_ends_with_the_server(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    beside = Beside(workspace.root, {"recall.notes": "3"}, {**os.environ, **WORDS_ONLY})
+    beside.keep()
+    first = beside.pid
+    assert first is not None
+    beside.keep()
+    assert beside.pid == first
+    os.kill(first, signal.SIGKILL)
+    while beside.pid == first:
+        time.sleep(0.05)
+        beside.keep()
+    second = psutil.Process(beside.pid)
+    beside.close()
+    assert not second.is_running()
+    beside.keep()  # a server that ends begins nothing
+    assert not second.is_running()
 
 
 def test_what_was_answered_survives_the_death_of_the_server(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class Beside:
             if self._closed or (self._process is not None and self._process.poll() is None):
                 return
             if self._process is not None:
+                self._end(self._process)
                 log.warning("what follows the runs ended by itself (exit %s): it is begun anew", self._process.returncode)
             self._process = subprocess.Popen(  # noqa: S603  (our own command)
                 self._command,
@@ -49,11 +50,15 @@ class Beside:
         """Have it finish what it is at, and end."""
         with self._lock:
             self._closed = True
-            if self._process is None or self._process.stdin is None:
-                return
-            self._process.stdin.close()
-            try:
-                self._process.wait(ENDING_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            if self._process is not None:
+                self._end(self._process)
+
+    @staticmethod
+    def _end(process: "subprocess.Popen[bytes]") -> None:
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(ENDING_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from learning_loop.app import App
+from learning_loop.experiments.moves import Move, Phase, Told
+from learning_loop.flows.ab_tests import event_of, experiments
 from learning_loop.flows.experience import Log
 from learning_loop.flows.points import DRIFT
 from learning_loop.records import Event
@@ -33,7 +35,7 @@ def notice(app: App, *, wait_s: float = 1.0) -> Event | None:
     One process at a time; raise WorkspaceError where another one is at it for longer than `wait_s`.
 
     Of a series in which nothing changes, it is said once in `strategies.drift_runs` runs at most, in the mean. What was
-    learned live before that begins anew; what evolves looks at what came after.
+    learned live before that begins anew; what evolves looks at what came after, and no test under way stands in its way.
     """
     with app.journal.alone(wait_s=wait_s):
         return _noticed(app)
@@ -76,7 +78,9 @@ def _found(app: App, ran: list[tuple[int, str, float, datetime]]) -> Event | Non
         "after": sum(new) / len(new),
     }
     event = Event(kind=DRIFT, subject=POINT, at=app.clock(), data=data)
-    app.ledger.append(event)
+    over = Told(Move.ENDED, None, "the world changed: what it compares was proposed for the one before")
+    running = [test for test in experiments(app).values() if test.phase is Phase.RUNNING]
+    app.ledger.append(event, *(event_of(test.id, over, app.clock(), by="loop") for test in running))
     return event
 
 

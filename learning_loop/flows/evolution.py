@@ -2,8 +2,8 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from learning_loop.app import App
@@ -225,6 +225,7 @@ class _Look:
         versions = {version.id: version for version in in_force(app, known)}
         self.parent = versions[str(known[slug].current)]
         self.slugs = set(known)
+        self.idle = {name for name, stands in known.items() if stands.current is None or stands.retired}
         self.runs = _runs_of(found, slug)
         self.analysis = analysis_of(self.runs)
         self.rejected = self._rejected()
@@ -255,7 +256,7 @@ class _Look:
     def _passing(self, found: Sequence[Proposal], most: int, refused: list[tuple[str, str]]) -> list[Proposal]:
         """Return the first proposals that pass all checks, each of another kind as far as there are others."""
         kept = list[Proposal]()
-        for made in chosen(found, len(found)):
+        for made in map(self._named, chosen(found, len(found))):
             if len(kept) == most:
                 break
             wrong = faults(
@@ -272,10 +273,19 @@ class _Look:
                 kept.append(made)
         return kept
 
+    def _named(self, made: Proposal) -> Proposal:
+        """Return a proposal that takes no name from one that is not in force any more."""
+        slug, number = made.strategy.slug, 1
+        while slug in self.idle:
+            number += 1
+            slug = f"{made.strategy.slug[:56].rstrip('-')}-{number}"
+        return replace(made, strategy=made.strategy.model_copy(update={"slug": slug}))
+
     def _rejected(self) -> set[str]:
-        """Return what was tested before and not taken."""
+        """Return what was tested and not taken, in the world as it is since the last drift."""
+        since = since_drift(self.app, datetime.min.replace(tzinfo=UTC))
         tested = [
-            arm for test in experiments(self.app).values() for arm in test.candidates
+            arm for test in experiments(self.app).values() if test.started_at >= since for arm in test.candidates
             if not any(move.data["action"] == Move.PROMOTED and move.data["arm"] == arm for move in test.moves)
             or any(move.data["action"] == Move.TAKEN_BACK for move in test.moves)
         ]  # fmt: skip
