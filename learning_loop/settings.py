@@ -279,7 +279,7 @@ class AbTesting(_Section):
     context as well. `level` and `harm_level` are as in `Limits`.
     """
 
-    at_once: Annotated[int, Field(ge=1, le=100)] = 1
+    at_once: Annotated[int, Field(ge=1, le=100)] = 2
     traffic: Probability = 0.2
     least_runs: Annotated[int, Field(ge=1, le=100_000)] = 20
     least_effect: Annotated[float, Field(ge=0, le=1)] = 0.08
