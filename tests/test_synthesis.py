@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from learning_loop.app import App
-from learning_loop.errors import UsageError, WorkspaceError
+from learning_loop.errors import ConflictError, UsageError, WorkspaceError
 from learning_loop.flows.importing import import_history
 from learning_loop.flows.synthesis import open_weeks, synthesize
 from learning_loop.importers import RowMapping
@@ -146,6 +146,22 @@ def test_the_same_week_twice_is_once(week: App) -> None:
 def test_a_week_that_has_not_begun_is_refused_at_once(week: App) -> None:
     with pytest.raises(UsageError, match="has not begun"):
         synthesize(week, parse_week("9998-W19", UTC))
+
+
+def test_it_tells_every_step_and_whoever_stops_it_at_one_leaves_all_as_it_was(week: App) -> None:
+    heard: list[int] = []
+
+    def stop(done: int, _total: int) -> None:
+        if done == 5:
+            raise ConflictError("that is enough")
+
+    before = state_of(week.workspace.root)
+    with pytest.raises(ConflictError):
+        synthesize(week, told=stop)
+    assert state_of(week.workspace.root) == before
+    assert week.ledger.events("synthesis") == []
+    assert synthesize(week, told=lambda done, _total: heard.append(done)).changed
+    assert heard == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_dry_run_writes_nothing(week: App) -> None:

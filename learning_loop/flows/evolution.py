@@ -30,6 +30,8 @@ from learning_loop.strategies.safety import faults, mark
 from learning_loop.strategies.strategy import DECOMPOSE, RETRY, SELECT_AGENT
 
 EVOLUTION = "evolution"  # the kind of events about it; their subject is the strategy's slug
+Told = Callable[[int, int], None]
+STEPS = 3  # of an evolution: reading what was done, finding changes, beginning a test
 DONE = ("started", "nothing")  # endings that count as an evolution: the next one waits for its days
 LONGEST_WAIT_S = 60.0  # that a search suggests
 MOST_MODELLED = MOST_REPLAYED = 10_000  # runs, the newest
@@ -106,10 +108,10 @@ def lately(app: App) -> Past:
     return past(app, since_drift(app, app.clock() - timedelta(days=app.settings.strategies.evolution.within_days)))
 
 
-def evolve_due(app: App, proposers: Sequence[Proposer] = ()) -> list[Evolved]:
+def evolve_due(app: App, proposers: Sequence[Proposer] = (), *, told: Told = lambda _done, _total: None) -> list[Evolved]:
     """Let strategies evolve that may, those with most failures first, as long as there is room for a test.
 
-    Where strategies only watch, none does.
+    Where strategies only watch, none does. `told` hears before each how many have been looked at, and how many there are.
     """
     if standing(app, POINT).mode not in ("ab_test", "production"):
         return []
@@ -120,7 +122,8 @@ def evolve_due(app: App, proposers: Sequence[Proposer] = ()) -> list[Evolved]:
     if room <= 0 or not may:
         return []
     found, results = lately(app), list[Evolved]()
-    for slug in sorted(may, key=lambda slug: (-_failures(found, slug), slug)):
+    for number, slug in enumerate(sorted(may, key=lambda slug: (-_failures(found, slug), slug))):
+        told(number, len(may))
         if room > 0 and eligible(app, slug, found).ok:
             results.append(evolve(app, slug, proposers=proposers, found=found))
             room -= results[-1].test is not None
@@ -151,20 +154,24 @@ def evolve(
     force: bool = False,
     dry_run: bool = False,
     found: Past | None = None,
+    told: Told = lambda _done, _total: None,
 ) -> Evolved:
     """Look for changes that may make a strategy better, and put the most promising to a test.
 
     What `proposers` say stands beside what past runs suggest; all of it must pass the same checks. With `force` it is not asked
-    whether the strategy may evolve now. All that is written is written at once. Raise NotFoundError or UsageError.
+    whether the strategy may evolve now. All that is written is written at once, after the last step that `told` hears of.
+    Raise NotFoundError or UsageError.
     """
     now = app.clock()
     load(app)
     found = found or lately(app)
+    told(1, STEPS)
     may = eligible(app, slug, found)
     if not may.ok and not (force and may.status in ("too_recent", "insufficient_data", "satisfactory")):
         return Evolved(slug=slug, status=may.status, says=may.says)
     look = _Look(app, slug, found)
     made, refused = look.proposed(proposers)
+    told(2, STEPS)
     if dry_run:
         return Evolved(
             slug=slug, status="dry run", says=may.says, proposals=tuple(made), refused=refused, analysis=look.analysis
@@ -176,10 +183,10 @@ def evolve(
             for one in made
             for row in rows_of(one.strategy, one.origin, now, parent=look.parent.id, hoped=one.expected_improvement)
         ]
-        told = look.event("started", may.says, made, refused)
+        evolved = look.event("started", may.says, made, refused)
         reason = " Or: ".join(one.reasoning for one in made)
         versions = [Version.of(one.strategy).id for one in made]
-        test = start(app, look.parent.id, versions, by="loop", reason=reason, rows=[*rows, told])
+        test = start(app, look.parent.id, versions, by="loop", reason=reason, rows=[*rows, evolved])
     else:
         app.ledger.append(look.event("nothing", "no change passed the checks", made, refused))
     status, says = ("started", may.says) if made else ("nothing", "no change passed the checks")

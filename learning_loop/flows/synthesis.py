@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,6 +37,8 @@ from learning_loop.workspace.notes import digest_of
 
 FORMAT = 3  # of what is kept of a week; raised when the same runs would come to something else
 WAIT_S = 30.0
+Told = Callable[[int, int], None]
+STEPS = 6  # judging, reading, finding patterns, changing rules and notes, writing the report, committing
 PLACES = {"dependency": "memory/long-term/integration-gotchas"}
 COMPONENT_PATTERNS = "memory/long-term/component-patterns"
 VEGA_LITE = "5.21"
@@ -61,17 +63,20 @@ class Synthesis(ByKey):
     alerts: tuple[str, ...] = ()
 
 
-def synthesize(app: App, period: Period | None = None, *, dry_run: bool = False) -> Synthesis:
+def synthesize(
+    app: App, period: Period | None = None, *, dry_run: bool = False, told: Told = lambda _done, _total: None
+) -> Synthesis:
     """Carry out the synthesis of a week (by default that of the newest run), and return what it came to.
 
     The same week with the same runs gives the report there is and changes nothing; with more runs it is done anew. A month or
     a sprint is reviewed: a report, and no change to rules or notes. So is a week before the last one that was synthesised.
-    One process at a time; a crash at any moment leaves everything as it was, or everything done. Raise UsageError for a period
-    that has not begun.
+    One process at a time; a crash at any moment leaves everything as it was, or everything done, and so does an exception that
+    `told`, which hears of every step, raises. Raise UsageError for a period that has not begun.
     """
     zone = ZoneInfo(app.settings.synthesis.timezone)
     if not dry_run:
         judge(app, wait_s=WAIT_S)
+    told(1, STEPS)
     chosen = period or week_of(_newest_run(app) or app.clock(), zone)
     if chosen.start is not None and chosen.start > app.clock():
         raise UsageError(f"{chosen.label} has not begun: there is nothing to learn from yet")
@@ -81,11 +86,12 @@ def synthesize(app: App, period: Period | None = None, *, dry_run: bool = False)
         done = app.ledger.events("synthesis", chosen.label, last=1)
         if done and done[0].data["inputs"] == inputs and (app.workspace.root / done[0].data["result"]["report"]).is_file():
             return _result(done[0].data["result"], changed=False)
-        week = _Week(app, chosen, zone, inputs, asks=not dry_run)
+        week = _Week(app, chosen, zone, inputs, asks=not dry_run, told=told)
         result, plan = week.carry_out()
         if dry_run:
             return result
         plan.commit(chosen.label)
+    told(STEPS, STEPS)
     for alert in week.opened:
         announce(app, alert)
     return result
@@ -138,8 +144,8 @@ def _inputs(app: App, period: Period) -> str:
 class _Week:
     """One synthesis under way: what is known of the period, and what is to change."""
 
-    def __init__(self, app: App, period: Period, zone: ZoneInfo, inputs: str, *, asks: bool) -> None:
-        self.app, self.period, self.zone, self.inputs, self.asks = app, period, zone, inputs, asks
+    def __init__(self, app: App, period: Period, zone: ZoneInfo, inputs: str, *, asks: bool, told: Told) -> None:
+        self.app, self.period, self.zone, self.inputs, self.asks, self.told = app, period, zone, inputs, asks, told
         self.now = app.clock()
         self.plan = Plan(app)
         self.rule_paths: dict[str, str] = {}
@@ -169,10 +175,12 @@ class _Week:
         weeks = counted.weeks
         self.plan.rows += counted.rows
         evidence = self._evidence(runs)
+        self.told(2, STEPS)
         if self.reviews:  # looks at what is known; to look for more, again and again, would find it in noise
             found = review_patterns(evidence, self._limits(), known=self._known())
         else:
             found = find_patterns(evidence, self._limits(), known=self._known(), look=self.looks)
+        self.told(3, STEPS)
         state = self._next_state(found)
         fallen = {key: entry for key, entry in (self.before | self.state).items() if key not in state}
         book = RuleBook(app)
@@ -185,6 +193,7 @@ class _Week:
             kinds = {*(run.kind for run in runs), *(alert.kind for alert in alerts(app))}
             opened = check_alerts(app, sorted(kinds, key=str), until=self.period.end)
             opened = self.opened = self._write_alerts(opened)
+        self.told(4, STEPS)
         figures = metrics_of(weeks, lifetimes(app, state))
         changed_alerts = {alert.key for alert in opened}
         standing = [
@@ -241,6 +250,7 @@ class _Week:
             "files": self.parts,
             "checked": counted.checked,
         }
+        self.told(5, STEPS)
         self.plan.rows.append(Event(kind="synthesis", subject=self.period.label, at=self.now, data=data))
         return result, self.plan
 

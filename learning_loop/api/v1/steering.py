@@ -272,10 +272,13 @@ def _synthesize(serving: Served, given: SynthesisIn, told: Told) -> Mapping[str,
     periods = open_weeks(app) if given.every else [period_named(app, given.week, given.month, given.sprint)]
     found = []
     for number, period in enumerate(periods):
-        told(number, len(periods))
-        found.append(synthesize(app, period))
-    told(len(periods), len(periods))
+        found.append(synthesize(app, period, told=partial(_part, told, number, len(periods))))
     return plain({"synthesized": [{name: item[name] for name in item} for item in found]})
+
+
+def _part(told: Told, before: int, parts: int, done: int, total: int) -> None:
+    """Tell how far all of it is, where one of its parts, all of which have as many steps, is so far."""
+    told(before * total + done, parts * total)
 
 
 def _run_packs(serving: Served, given: PacksIn, told: Told) -> Mapping[str, Any]:
@@ -297,15 +300,15 @@ def _run_packs(serving: Served, given: PacksIn, told: Told) -> Mapping[str, Any]
     }
 
 
-def _evolve(serving: Served, given: EvolutionIn, _told: Told) -> Mapping[str, Any]:
+def _evolve(serving: Served, given: EvolutionIn, told: Told) -> Mapping[str, Any]:
     from learning_loop.flows.evolution import evolve, evolve_due, proposers_of
-    from learning_loop.flows.evolution import plain as told
+    from learning_loop.flows.evolution import plain as shown
 
     app = serving.app
     if given.strategy is None:
-        return plain({"evolved": [told(one) for one in evolve_due(app, proposers_of(app))]})
-    found = evolve(app, given.strategy, proposers=proposers_of(app), force=given.force)
-    return plain({"evolved": [told(found)]})
+        return plain({"evolved": [shown(one) for one in evolve_due(app, proposers_of(app), told=told)]})
+    found = evolve(app, given.strategy, proposers=proposers_of(app), force=given.force, told=told)
+    return plain({"evolved": [shown(found)]})
 
 
 def _index(serving: Served, given: IndexIn, told: Told) -> Mapping[str, Any]:
