@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from statistics import mean
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -79,13 +81,26 @@ def worked(root: Path, runs: int, *, good: dict[str, str] | None = None, seed: i
     return workspace
 
 
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """Leave it to whoever asks when it is learned, not to how quick the machine is: what comes of it is the same each time."""
+    with patch.object(App, "later", lambda *_: None):
+        yield
+
+
 def work(loop: LearningOrchestrator, runs: int, seed: int = 1, name: str = "t") -> None:
     rng = random.Random(seed)
-    for number in range(runs):
-        task = {"id": f"{name}{number}", "type": "x", "language": rng.choice(["python", "rust"]), "project": rng.choice("pq")}
-        loop.execute_with_learning(task)
-        if number % 100 == 99:
-            loop.learn()
+    with unhurried():
+        for number in range(runs):
+            task = {
+                "id": f"{name}{number}",
+                "type": "x",
+                "language": rng.choice(["python", "rust"]),
+                "project": rng.choice("pq"),
+            }
+            loop.execute_with_learning(task)
+            if number % 100 == 99:
+                loop.learn()
 
 
 @pytest.fixture(scope="module")
