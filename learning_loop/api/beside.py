@@ -20,7 +20,7 @@ class Beside:
 
     def __init__(self, root: Path, flags: Mapping[str, str], environ: Mapping[str, str]) -> None:
         given = [part for name, value in flags.items() for part in ("--set", f"{name}={value}")]
-        self._command = [sys.executable, "-m", "learning_loop", "-C", str(root), *given, "follow", "--while-open"]
+        self._command = [sys.executable, "-P", "-m", "learning_loop", "-C", str(root), *given, "follow", "--while-open"]
         self._environ = dict(environ)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
