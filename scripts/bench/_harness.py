@@ -31,8 +31,17 @@ class Bench:
     data: Path | None
     seed: int
     as_json: bool
+    only: str | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     goals: list[dict[str, Any]] = field(default_factory=list)
+
+    def wants(self, part: str) -> bool:
+        """Say whether a part of the bench is to be done."""
+        return self.only in (None, part)
+
+    def say(self, text: str) -> None:
+        """Tell at once what is known of work that goes on for long."""
+        print(text, file=sys.stderr, flush=True)
 
     def row(self, **values: Any) -> None:
         self.rows.append(values)
@@ -128,8 +137,9 @@ def run(name: str, description: str, work: Callable[[Bench], None]) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--data", type=Path, help="a folder of data sets, where the bench takes one")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", metavar="PART", help="do but one part, where the bench has several")
     given = parser.parse_args()
-    bench = Bench(name, quick=given.quick, data=given.data, seed=given.seed, as_json=given.json)
+    bench = Bench(name, quick=given.quick, data=given.data, seed=given.seed, as_json=given.json, only=given.only)
     try:
         work(bench)
     except (ImportError, OSError) as error:

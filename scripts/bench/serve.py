@@ -283,9 +283,13 @@ def _rows(number: int, size: int) -> list[Any]:
 
 def work(bench: _harness.Bench) -> None:
     with tempfile.TemporaryDirectory() as folder, multiprocessing.get_context("spawn").Pool(1) as pool:
-        record(bench, Path(folder) / "recorded", pool)
-        dashboards(bench, Path(folder) / "recorded", pool)
-        runs(bench, Path(folder) / "many")
+        if bench.wants("record"):
+            record(bench, Path(folder) / "recorded", pool)
+        if bench.wants("dashboards"):
+            Workspace.init(Path(folder) / "watched")
+            dashboards(bench, Path(folder) / "watched", pool)
+        if bench.wants("runs"):
+            runs(bench, Path(folder) / "many")
 
 
 if __name__ == "__main__":

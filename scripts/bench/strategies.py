@@ -90,8 +90,13 @@ def days(bench: _harness.Bench) -> None:
     seeds = range(bench.seed, bench.seed + (1 if bench.quick else 4))
     length, a_day = (10, 150) if bench.quick else (DAYS, A_DAY)
     jobs = [(seed, advised, length, a_day) for advised in (False, True) for seed in seeds]
+    lived = list[Lived]()
     with Pool(2) as pool:
-        lived = list(bench.progress(pool.imap(_lived, jobs), "days", len(jobs)))
+        for (seed, advised, *_), one in zip(jobs, bench.progress(pool.imap(_lived, jobs), "days", len(jobs)), strict=True):
+            lived.append(one)
+            if not bench.quick:
+                told = " ".join(f"{one.days.closed(day, day + 5):.2f}" for day in range(0, DAYS, 5))
+                bench.say(f"seed {seed}{', with a model' if advised else ''}: gap closed, by five days: {told}")
     for advised in (False, True):
         own = [one for (_, with_model, *_), one in zip(jobs, lived, strict=True) if with_model == advised]
         who = "with a model" if advised else "without a model"
@@ -192,9 +197,9 @@ def _rows(number: int, versions: list[str]) -> Iterator[Any]:
 
 
 def work(bench: _harness.Bench) -> None:
-    cost(bench)
-    answers(bench)
-    days(bench)
+    for part in (cost, answers, days):
+        if bench.wants(part.__name__):
+            part(bench)
 
 
 if __name__ == "__main__":
