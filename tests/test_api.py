@@ -223,7 +223,7 @@ def test_what_a_run_teaches_is_found_out_though_the_server_died_at_once(tmp_path
         due, done = app.ledger.events(DUE), app.ledger.events(DONE)
         assert len(due) >= 5
         assert [one.subject for one in done] == [one.subject for one in due]  # each once, whoever did it
-        assert app.ledger.note_versions(execution_id=run) or app.ledger.note_versions()
+        assert app.ledger.note_versions()
 
 
 def test_what_follows_the_runs_is_begun_anew_and_ends_with_the_server(tmp_path: Path) -> None:
@@ -407,7 +407,7 @@ def test_every_operation_keeps_to_the_document(tmp_path: Path, *, guarded: bool)
         options = ["--header", f"Authorization: Bearer {token}", "--exclude-checks", "allow_header_conformance"]
     with serving(workspace.root) as server:
         command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.address}{V1}/openapi.json", *options]
-        command += ["--checks", "all", "--seed", "1", "--no-color", "--max-examples", "15", "--max-time", "150"]
+        command += ["--checks", "all", "--seed", "1", "--no-color", "--max-examples", "20", "--max-time", "200"]
         command += ["--request-timeout", "60"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6_000:]

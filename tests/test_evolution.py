@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from statistics import mean
 from typing import Any
 from unittest.mock import patch
 
@@ -21,6 +20,7 @@ import pytest
 from learning_loop import LearningOrchestrator
 from learning_loop.app import App
 from learning_loop.errors import LanguageModelError
+from learning_loop.flows import choosing, points
 from learning_loop.flows.ab_judging import judge
 from learning_loop.flows.ab_report import plain, report_of, write_report
 from learning_loop.flows.ab_tests import EVIDENCE, experiments, start
@@ -84,7 +84,11 @@ def worked(root: Path, runs: int, *, good: dict[str, str] | None = None, seed: i
 @contextmanager
 def unhurried() -> Iterator[None]:
     """Leave it to whoever asks when it is learned, not to how quick the machine is: what comes of it is the same each time."""
-    with patch.object(App, "later", lambda *_: None):
+    with (
+        patch.object(App, "later", lambda *_: None),
+        patch.object(choosing, "LOOK_S", 0.0),
+        patch.object(points, "LOOK_S", 0.0),
+    ):
         yield
 
 
@@ -360,9 +364,8 @@ def test_what_the_decisions_of_one_run_contributed_is_told(evolving: App) -> Non
         if record.execution.parameters.get("language") == "rust" and agent.id in (found := contributed(evolving, record)):
             told[agent.chosen == "bob"].append(found[agent.id])
             assert set(found) <= {made.id for made in record.decisions}
-    assert mean(told[True]) > 0.2
-    assert min(told[True]) > 0
-    assert mean(told[False]) < -0.1  # of few: one alone may be told to be as good
+    assert min(told[True]) > 0.2
+    assert max(told[False]) < 0
 
 
 def test_tasks_that_draw_alike_are_no_more_evidence_than_one_run_of_each() -> None:

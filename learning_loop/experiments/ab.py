@@ -161,10 +161,10 @@ class AbTest:
         """
         evidence, found = self.trials.gate.evidence, list[Told]()
         for arm in arms:
-            row = self.candidates.index(arm)
-            control, units = (float(count) for count in evidence.runs[row])
             if self.trials.status(arm) != Status.TRIAL:
                 continue
+            row = self.candidates.index(arm)
+            control, units = (float(count) for count in evidence.runs[row])
             if min(control, units) < max(FEW_UNITS, self.settings.least_runs):
                 continue
             error = math.sqrt(float(evidence.variance[row]) * (1 / control + 1 / units))

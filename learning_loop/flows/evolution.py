@@ -94,8 +94,8 @@ def _waits(app: App, slug: str) -> Eligibility | None:
     if stands.current is None or stands.retired:
         return Eligibility(status="not_in_force", says=f"{slug} is not in force")
     evolved = [event.at for event in app.ledger.events(EVOLUTION, slug) if event.data["status"] in DONE]
-    evolved = [at for at in evolved if at >= since_drift(app, at)]  # what was learned before a drift is no reason to wait
-    if evolved and app.clock() - evolved[-1] < timedelta(days=settings.every_days):
+    since = since_drift(app, app.clock() - timedelta(days=settings.every_days))  # what was before a drift is no reason to wait
+    if evolved and evolved[-1] > since:
         says = f"it evolved on {evolved[-1]:%Y-%m-%d}, less than {settings.every_days:g} days ago"
         return Eligibility(status="too_recent", says=says)
     if any(test.slug == slug and test.phase is Phase.RUNNING for test in experiments(app).values()):
