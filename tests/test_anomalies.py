@@ -195,6 +195,28 @@ def test_a_drift_is_noticed_however_many_runs_there_were_since_the_last_look(qui
     assert found.data["after"] < 0.5
 
 
+def test_a_drift_ends_the_tests_under_way(quick: App) -> None:
+    from learning_loop.flows.ab_tests import experiment_named, start
+    from learning_loop.flows.strategies import rows_of, standing_of
+    from learning_loop.strategies import Strategy, version_of
+
+    load(quick)
+    made = Strategy.model_validate({"slug": "direct", "name": "d", "retry_policy": {"max_attempts": 2}})
+    parent = str(standing_of(quick, "direct").current)
+    rows = rows_of(made, "evolution", quick.clock(), parent=parent)
+    name = start(quick, parent, [version_of(made)], by="loop", reason="", rows=rows)
+    rng = random.Random(4)
+    for number in range(300):
+        followed(quick, number, good=rng.random() < (0.8 if number < 200 else 0.3))
+        if number == 199:
+            assert notice(quick) is None
+            assert experiment_named(quick, name).stands
+    assert notice(quick) is not None
+    test = experiment_named(quick, name)
+    assert not test.stands
+    assert "the world changed" in test.moves[-1].data["reason"]
+
+
 def test_choices_without_rewards_and_tests_without_units_are_told(quick: App) -> None:
     from learning_loop.flows.ab_tests import start
     from learning_loop.flows.strategies import rows_of, standing_of
