@@ -665,11 +665,11 @@ class Ledger:
             return int(connection.execute(sa.select(sa.func.count()).select_from(tables.running)).scalar() or 0)
 
     def note_versions(self, **wanted: str) -> list[NoteVersion]:
-        """Return the notes the loop wrote with this `subject`, `note_id` or `execution_id`, the newest first."""
+        """Return the notes the loop wrote, with this `subject`, `note_id` or `execution_id` if given, the newest first."""
         n = tables.note_versions.c
-        chosen = sa.and_(*(n[name] == value for name, value in wanted.items()))
+        chosen = [n[name] == value for name, value in wanted.items()]
         with self._read() as connection:
-            rows = connection.execute(sa.select(tables.note_versions).where(chosen).order_by(n.seq.desc())).mappings()
+            rows = connection.execute(sa.select(tables.note_versions).where(*chosen).order_by(n.seq.desc())).mappings()
             return [NoteVersion(**{name: row[name] for name in _FIELDS[NoteVersion]}) for row in rows]
 
     def events(self, kind: str, subject: str | None = None, *, last: int | None = None) -> list[Event]:
