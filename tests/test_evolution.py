@@ -25,7 +25,8 @@ from learning_loop.flows.ab_judging import judge
 from learning_loop.flows.ab_report import plain, report_of, write_report
 from learning_loop.flows.ab_tests import EVIDENCE, experiments, start
 from learning_loop.flows.contributions import Contributions, Made, contributed
-from learning_loop.flows.evolution import EVOLUTION, eligible, evolve, evolve_due
+from learning_loop.flows.drift import last_drift, notice
+from learning_loop.flows.evolution import EVOLUTION, _Look, eligible, evolve, evolve_due, lately
 from learning_loop.flows.strategies import load, standing_of, standings
 from learning_loop.records import Decision, Experience
 from learning_loop.settings import Evolution
@@ -150,6 +151,47 @@ def test_who_does_well_is_left_alone(tmp_path: Path) -> None:
         status = eligible(app, "plain")
         assert status.status in ("satisfactory", "ok")
         assert (status.status == "satisfactory") == (status.success_rate is not None and status.success_rate >= 0.8)
+
+
+def test_after_a_drift_it_waits_for_what_is_known_since_and_for_nothing_else(history: Path, tmp_path: Path) -> None:
+    root, flags = (
+        shutil.copytree(history, tmp_path / "w"),
+        {"strategies.drift_runs": "300", "strategies.tests.most_units": "250"},
+    )
+    clock = SteppingClock()
+    clock.now += timedelta(hours=3)
+    with App.open(Workspace(root), environ=WORDS_ONLY, flags=flags, clock=clock, rng=random.Random(9)) as app:
+        found = evolve(app, "plain")
+        assert notice(app) is None
+        assert len(_Look(app, "plain", lately(app)).rejected) == 2
+        status, known = eligible(app, "plain"), [0]
+        while status.status != "ok":  # nobody does it right any more
+            assert status.status == "too_recent"
+            assert len(known) < 30
+            nobody = Runner(random.Random(len(known)), {"python": "-", "rust": "-"})
+            with LearningOrchestrator(
+                nobody, workspace=root, environ=WORDS_ONLY, clock=clock, rng=random.Random(2), strict=True
+            ) as loop:
+                work(loop, 50, len(known), f"later{len(known)}-")
+            drifted = notice(app) or last_drift(app)
+            status = eligible(app, "plain")
+            assert ("the world changed" in status.says) == (drifted is not None and status.decisions < 250)
+            known.append(status.decisions)
+        assert max(known) > 250 > known[-2] > 0
+        assert not experiments(app)[str(found.test)].stands
+        assert _Look(app, "plain", lately(app)).rejected == set(), "it was tested in another world"
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_so_many_tests_are_begun_at_a_time_each_of_another_strategy(history: Path, tmp_path: Path, most: int) -> None:
+    root, flags = shutil.copytree(history, tmp_path / "w"), {"strategies.tests.at_once": str(most)}
+    clock = SteppingClock()
+    clock.now += timedelta(hours=3)
+    with App.open(Workspace(root), environ=WORDS_ONLY, flags=flags, clock=clock, rng=random.Random(9)) as app:
+        begun = [one.slug for one in evolve_due(app) if one.test is not None]
+        assert len(begun) == len(set(begun)) == most
+        clock.now += timedelta(days=15)
+        assert evolve_due(app) == [], "there is no room"
 
 
 # ---------------------------------------------------------------------------------------------------------- proposals

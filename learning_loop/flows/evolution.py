@@ -13,7 +13,7 @@ from learning_loop.features.conditions import facts_of_context
 from learning_loop.flows.ab_tests import POLICY as TEST
 from learning_loop.flows.ab_tests import experiments, start
 from learning_loop.flows.contributions import Made, Past, past
-from learning_loop.flows.drift import since_drift
+from learning_loop.flows.drift import last_drift, since_drift
 from learning_loop.flows.language import voice
 from learning_loop.flows.off_policy import evaluate
 from learning_loop.flows.points import standing
@@ -33,6 +33,7 @@ EVOLUTION = "evolution"  # the kind of events about it; their subject is the str
 Told = Callable[[int, int], None]
 STEPS = 3  # of an evolution: reading what was done, finding changes, beginning a test
 DONE = ("started", "nothing")  # endings that count as an evolution: the next one waits for its days
+NEVER = datetime.min.replace(tzinfo=UTC)
 LONGEST_WAIT_S = 60.0  # that a search suggests
 MOST_MODELLED = MOST_REPLAYED = 10_000  # runs, the newest
 LEAST_KNOWN = 100  # runs that a log must have that say something of a proposal, before it may refuse one
@@ -98,9 +99,28 @@ def _waits(app: App, slug: str) -> Eligibility | None:
     if evolved and evolved[-1] > since:
         says = f"it evolved on {evolved[-1]:%Y-%m-%d}, less than {settings.every_days:g} days ago"
         return Eligibility(status="too_recent", says=says)
+    if (young := _young(app)) is not None:
+        return young
     if any(test.slug == slug and test.phase is Phase.RUNNING for test in experiments(app).values()):
         return Eligibility(status="test_active", says="a test of it is under way")
     return None
+
+
+def _young(app: App) -> Eligibility | None:
+    """Return that the world is too young to say what would be better in it: a drift is not long ago, nor known by many runs.
+
+    At once after a drift what nobody did yet promises most, for nothing is known of it: a few days of runs, some of them left
+    to chance, say more than tests of guesses would, for which there is no other room in that time.
+    """
+    drift, settings = last_drift(app), app.settings.strategies
+    days = settings.evolution.every_days
+    if drift is None or app.clock() - since_drift(app, NEVER) >= timedelta(days=days):
+        return None
+    known, wanted = len(app.ledger.places_deciding(POINT, after=drift.data["outcome"])), settings.tests.most_units
+    if known >= wanted:
+        return None
+    says = f"the world changed, and {known} runs are known since: it waits for {wanted}, or {days:g} days"
+    return Eligibility(status="too_recent", says=says, decisions=known)
 
 
 def lately(app: App) -> Past:
@@ -290,7 +310,7 @@ class _Look:
 
     def _rejected(self) -> set[str]:
         """Return what was tested and not taken, in the world as it is since the last drift."""
-        since = since_drift(self.app, datetime.min.replace(tzinfo=UTC))
+        since = since_drift(self.app, NEVER)
         tested = [
             arm for test in experiments(self.app).values() if test.started_at >= since for arm in test.candidates
             if not any(move.data["action"] == Move.PROMOTED and move.data["arm"] == arm for move in test.moves)
