@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 REDACTED = "[redacted]"
+SHORT = 80  # letters of a text that may well come again
 
 _WORD = r"(?:^|[_.\- ])"
 _STRONG = re.compile(  # names whose value is a secret whatever it is
@@ -61,10 +62,13 @@ class Redactor:
         values = {value for name, value in (environ or {}).items() if _is_secret_value(name, value)}
         own = [re.escape(value) for value in sorted(values, key=len, reverse=True)] + list(patterns)
         self._own = re.compile("|".join(f"(?:{pattern})" for pattern in own)) if own else None
+        self._short = lru_cache(maxsize=4_096)(self.text)  # names, types, reasons: the same in every run
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self.text(value)
+            return self._short(value) if len(value) <= SHORT else self.text(value)
+        if value is None or isinstance(value, (float, int)):
+            return value
         if isinstance(value, Mapping):
             return {self(key): REDACTED if _is_secret(key, item) else self(item) for key, item in value.items()}
         if isinstance(value, tuple):

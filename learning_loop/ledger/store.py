@@ -7,13 +7,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from learning_loop.errors import LedgerError, NotFoundError
@@ -23,6 +21,7 @@ from learning_loop.ledger.deciding import credited, places_deciding, runs_at, ru
 from learning_loop.ledger.exposing import exposed_since, newest_exposed
 from learning_loop.ledger.listing import Place, Row, listed, numbered
 from learning_loop.ledger.observing import observations
+from learning_loop.ledger.rows import FIELDS, INSERTS
 from learning_loop.ledger.selection import EXCLUDED, Filter, conditions, counted, course, of_kind, tally, verdict
 from learning_loop.records import (
     FORGOTTEN,
@@ -54,10 +53,6 @@ EVERYTHING = (Phase, Checkpoint, Decision, Credit, Usage, Step, Feedback)  # tha
 CLOCK_STEP_S = 60.0  # by how much a process's start may seem to shift when the clock is set
 WIPE_TRIES = 100
 WAL_PAGES = 10_000  # `checkpoint` folds the log in off the path of runs; only a log this long is folded in by a commit
-_INSERTS: dict[type, sa.Insert] = {kind: table.insert() for kind, table in tables.TABLE_OF.items()}
-for _kind in (StrategyEntry, StrategyVersion):  # what they say is in their names: there is nothing to write twice
-    _INSERTS[_kind] = sqlite_insert(tables.TABLE_OF[_kind]).on_conflict_do_nothing()
-_FIELDS = {kind: tuple(item.name for item in fields(kind)) for kind in tables.TABLE_OF}
 _NEWEST = tables.executions.c.seq.desc()
 _ORDERS: dict[str, sa.ColumnElement[Any]] = {
     "newest": tables.executions.c.started_at.desc(),
@@ -65,8 +60,8 @@ _ORDERS: dict[str, sa.ColumnElement[Any]] = {
     "slowest": tables.outcomes.c.duration_s.desc(),
     "fastest": tables.outcomes.c.duration_s.asc(),
 }
-_START = tables.running.insert()
-_FINISH = tables.running.delete().where(tables.running.c.execution_id == sa.bindparam("ended"))
+_START = "INSERT INTO running (execution_id, host, pid, process_started_at) VALUES (?, ?, ?, ?)"
+_FINISH = "DELETE FROM running WHERE execution_id = ?"
 
 
 class Ledger:
@@ -250,10 +245,9 @@ class Ledger:
 
     def start(self, execution: Execution, *rows: Any) -> None:
         """Write an execution that is about to run, with what was captured before."""
-        presence = {name: getattr(execution, name) for name in ("host", "pid", "process_started_at")}
         with self._write() as connection:
             self._insert(connection, [execution, *rows])
-            connection.execute(_START, {"execution_id": execution.id, **presence})
+            connection.exec_driver_sql(_START, (execution.id, execution.host, execution.pid, execution.process_started_at))
 
     def finish(self, outcome: Outcome, *rows: Any) -> PastRun | None:
         """Write how an execution ended, with everything noted during it.
@@ -266,22 +260,20 @@ class Ledger:
             alone, self._others = version == self._others, version
             self._insert(connection, rows)
             seq = self._insert(connection, [outcome])
-            connection.execute(_FINISH, {"ended": outcome.execution_id})
+            connection.exec_driver_sql(_FINISH, (outcome.execution_id,))
         if not alone or seq is None:
             return None
         return _past_run(seq, outcome)
 
     def _insert(self, connection: sa.Connection, rows: Sequence[Any]) -> int | None:
         """Insert rows of any kinds; return the place of a single one."""
-        groups: dict[type, list[dict[str, Any]]] = {}
+        groups: dict[type, list[tuple[Any, ...]]] = {}
         for row in rows:
-            kind = type(row)
-            values = {name: self._sanitize(getattr(row, name)) for name in _FIELDS[kind]}
-            groups.setdefault(kind, []).append(values)
+            groups.setdefault(type(row), []).append(INSERTS[type(row)].values(row, self._sanitize))
         seq = None
         for kind, group in groups.items():
             one = len(group) == 1
-            done = connection.execute(_INSERTS[kind], group[0] if one else group)
+            done = connection.exec_driver_sql(INSERTS[kind].statement, group[0] if one else group)
             seq = done.lastrowid if one else None
         return seq
 
@@ -382,7 +374,7 @@ class Ledger:
         table = tables.decisions
         with self._read() as connection:
             row = connection.execute(sa.select(table).where(table.c.id == decision_id)).mappings().one_or_none()
-        return None if row is None else Decision(**{name: row[name] for name in _FIELDS[Decision]})
+        return None if row is None else Decision(**{name: row[name] for name in FIELDS[Decision]})
 
     def decisions(
         self, *, point: str | None = None, execution_id: str | None = None, before: int | None = None, limit: int = 50
@@ -395,7 +387,7 @@ class Ledger:
         statement = sa.select(tables.decisions).where(*chosen).order_by(d.seq.desc()).limit(limit)
         with self._read() as connection:
             rows = connection.execute(statement).mappings().all()
-        return [(row["seq"], Decision(**{name: row[name] for name in _FIELDS[Decision]})) for row in rows]
+        return [(row["seq"], Decision(**{name: row[name] for name in FIELDS[Decision]})) for row in rows]
 
     def points(self) -> dict[str, int]:
         """Return how many choices were made at each decision point."""
@@ -503,12 +495,12 @@ class Ledger:
                     noted.setdefault(kind, {}).setdefault(item.execution_id, []).append(item)
         found = []
         for row in rows:
-            execution = Execution(**{name: row[name] for name in _FIELDS[Execution]})
+            execution = Execution(**{name: row[name] for name in FIELDS[Execution]})
             ended = row["o_execution_id"] is not None
             found.append(
                 ExecutionRecord(
                     execution=execution,
-                    outcome=Outcome(**{name: row[f"o_{name}"] for name in _FIELDS[Outcome]}) if ended else None,
+                    outcome=Outcome(**{name: row[f"o_{name}"] for name in FIELDS[Outcome]}) if ended else None,
                     score=scores.get(execution.id),
                     phases=tuple(noted.get(Phase, {}).get(execution.id, ())),
                     checkpoints=tuple(noted.get(Checkpoint, {}).get(execution.id, ())),
@@ -526,7 +518,7 @@ class Ledger:
         for start in range(0, len(ids), 500):
             chosen = table.c.execution_id.in_(ids[start : start + 500])
             for row in connection.execute(sa.select(table).where(chosen).order_by(table.c.seq)).mappings():
-                yield kind(**{name: row[name] for name in _FIELDS[kind]})
+                yield kind(**{name: row[name] for name in FIELDS[kind]})
 
     def past_runs(self, kind: Kind, *, after_seq: int = 0, limit: int = 200) -> list[PastRun]:
         """Return the newest finished runs of a kind after place `after_seq`, oldest first; no component means any."""
@@ -670,7 +662,7 @@ class Ledger:
         chosen = [n[name] == value for name, value in wanted.items()]
         with self._read() as connection:
             rows = connection.execute(sa.select(tables.note_versions).where(*chosen).order_by(n.seq.desc())).mappings()
-            return [NoteVersion(**{name: row[name] for name in _FIELDS[NoteVersion]}) for row in rows]
+            return [NoteVersion(**{name: row[name] for name in FIELDS[NoteVersion]}) for row in rows]
 
     def events(self, kind: str, subject: str | None = None, *, last: int | None = None) -> list[Event]:
         """Return the events of a kind, the oldest first; of more than `last` the newest."""
@@ -679,7 +671,7 @@ class Ledger:
         newest = sa.select(tables.events).where(*chosen).order_by(e.seq.desc()).limit(last)
         with self._read() as connection:
             rows = connection.execute(newest).mappings().all()
-            return [Event(**{name: row[name] for name in _FIELDS[Event]}) for row in reversed(rows)]
+            return [Event(**{name: row[name] for name in FIELDS[Event]}) for row in reversed(rows)]
 
     def events_after(self, kind: str, place: int, *, most: int) -> list[tuple[int, Event]]:
         """Return the first events of a kind after a place, each with its own, the oldest first."""
@@ -687,7 +679,7 @@ class Ledger:
         wanted = sa.select(tables.events).where(e.kind == kind, e.seq > place).order_by(e.seq).limit(most)
         with self._read() as connection:
             rows = connection.execute(wanted).mappings().all()
-            return [(row["seq"], Event(**{name: row[name] for name in _FIELDS[Event]})) for row in rows]
+            return [(row["seq"], Event(**{name: row[name] for name in FIELDS[Event]})) for row in rows]
 
     def last_event(self, *kinds: str) -> int:
         """Return the place of the newest event of these kinds, 0 where there is none."""
@@ -715,7 +707,7 @@ class Ledger:
     def _all_of(self, connection: sa.Connection, kind: Any, wanted: Any) -> list[Any]:
         table = tables.TABLE_OF[kind]
         rows = connection.execute(sa.select(table).where(wanted).order_by(table.c.seq)).mappings()
-        return [kind(**{name: row[name] for name in _FIELDS[kind]}) for row in rows]
+        return [kind(**{name: row[name] for name in FIELDS[kind]}) for row in rows]
 
     def first_start(self) -> datetime | None:
         """Return when the first execution started, None where there is none."""
