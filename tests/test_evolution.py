@@ -201,11 +201,15 @@ def test_what_was_left_to_chance_shows_which_change_helps(evolving: App) -> None
     found = evolve(evolving, "plain", dry_run=True)
     assert found.test is None
     assert experiments(evolving) == {}
-    best = found.proposals[0].strategy
     python, rust = ({"context.project_language": language} for language in ("python", "rust"))
+    assert found.proposals[0].strategy.agents(python, Runner.agents)[0] == "cy"
+    assert "runs so far suggest +" in found.proposals[0].reasoning
+    taken = {made.strategy.agents(rust, Runner.agents)[0] for made in found.proposals if made.strategy.is_for(rust)}
+    assert "bob" not in taken, "another strategy does so already"
+    (evolving.workspace.config / "strategies" / "bobs.yaml").unlink()
+    best = evolve(evolving, "plain", dry_run=True).proposals[0].strategy
     assert best.agents(python, Runner.agents)[0] == "cy"
     assert best.agents(rust, Runner.agents)[0] == "bob"
-    assert "runs so far suggest +" in found.proposals[0].reasoning
 
 
 def test_an_evolution_is_a_test_of_versions_that_are_not_in_force(evolving: App) -> None:
@@ -348,12 +352,18 @@ def test_effects_are_told_apart_where_options_were_mixed() -> None:
     other = one.model_copy(update={"decomposition_approach": "parallel"})
     large = effects.contexts([facts for facts, _, _ in runs if facts["context.size"] == "large"])
     small = effects.contexts([facts for facts, _, _ in runs if facts["context.size"] == "small"])
-    assert effects.compare(one, one, large, ()) is None
-    gain, none = effects.compare(other, one, large, ()), effects.compare(other, one, small, ())
+    ways = effects.ways([one], [*large, *small], ())
+    assert effects.compare(one, ways, large, ()) is None
+    gain, none = effects.compare(other, ways, large, ()), effects.compare(other, ways, small, ())
     assert gain is not None
     assert none is not None
     assert 0.15 < gain.value < 0.35
     assert abs(none.value) < 0.12
+    best = effects.ways([one, other], large, ())
+    assert {way["loop:decompose"] for way in best.values()} == {"parallel"}
+    assert effects.compare(other, best, large, ()) is None, "it is done already"
+    elsewhere = other.model_copy(update={"context_rules": ("context.size = small",)})
+    assert {way["loop:decompose"] for way in effects.ways([one, elsewhere], large, ()).values()} == {"single"}
 
 
 # ------------------------------------------------------------------------------------------------------ contributions
@@ -454,8 +464,8 @@ def test_a_winner_is_promoted_by_itself_and_reported(history: Path, tmp_path: Pa
         strict=True,
     ) as loop:
         app = loop.app
-        before = standing_of(app, "plain").current
         test = str(evolve(app, "plain").test)
+        before = experiments(app)[test].control
         for batch in range(12):
             loop._parts.chooser.look(loop._guard, [], fresh=True)  # type: ignore[union-attr]
             work(loop, 60, seed=batch + 20, name=f"b{batch}.")
@@ -463,8 +473,9 @@ def test_a_winner_is_promoted_by_itself_and_reported(history: Path, tmp_path: Pa
             judge(app)
             if experiments(app)[test].winner is not None:
                 break
-        stands = standing_of(app, "plain")
-        assert stands.current == experiments(app)[test].winner != before
+        winner = str(experiments(app)[test].winner)
+        stands = standing_of(app, winner.partition("@")[0])
+        assert stands.current == winner != before
         report = report_of(app, experiments(app)[test])
         won = next(arm for arm in report.arms if arm.state == "won")
         assert won.lift is not None

@@ -251,6 +251,7 @@ class _Look:
         known = standings(app)
         versions = {version.id: version for version in in_force(app, known)}
         self.parent = versions[str(known[slug].current)]
+        self.others = self._others(versions)
         self.slugs = set(known)
         self.idle = {name for name, stands in known.items() if stands.current is None or stands.retired}
         self.runs = _runs_of(found, slug)
@@ -266,6 +267,7 @@ class _Look:
             decomposes=bool(self.found.of(DECOMPOSE)),
             tuned=self._tuned(),
             limits=self.settings,
+            others=self.others,
         )
         found, refused = list[Proposal](), list[tuple[str, str]]()
         most = self.settings.mutations
@@ -307,6 +309,13 @@ class _Look:
             number += 1
             slug = f"{made.strategy.slug[:56].rstrip('-')}-{number}"
         return replace(made, strategy=made.strategy.model_copy(update={"slug": slug}))
+
+    def _others(self, versions: Mapping[str, Version]) -> list[Strategy]:
+        """Return what work may be given to instead of the strategy, or soon may be."""
+        tests = [test for test in experiments(self.app).values() if test.phase is Phase.RUNNING]
+        tested = self.app.ledger.strategy_versions([arm for test in tests for arm in test.alive])
+        soon = [Strategy.model_validate(version.document) for version in tested.values()]
+        return [*(version.strategy for name, version in versions.items() if name != self.parent.id), *soon]
 
     def _rejected(self) -> set[str]:
         """Return what was tested and not taken, in the world as it is since the last drift."""

@@ -1,7 +1,7 @@
 """What the parts of strategies seem to do, over all runs and versions: what proposals rest on, and nothing else does."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from learning_loop.strategies.strategy import DECOMPOSE, PARALLELIZE, RETRY, SEL
 
 Floats = NDArray[np.float64]
 Context = tuple[tuple[str, str | tuple[str, ...]], ...]  # the coarse features of a context, with their values
+Way = Mapping[str, str]  # how work is done: an option at each decision point
 
 OF_CONTEXT, OF_OPTION, OF_BOTH = 1.0, 0.12**2, 0.1**2  # variances of weights: of contexts, of options, of options in a context
 ASKED = ("type", "component", "project")  # what conditions may ask about as well
@@ -64,24 +65,35 @@ class Effects:
         self._covariance = np.linalg.inv(design.T @ design / variance + np.diag(1 / prior)) if size else np.zeros((0, 0))
         self._weights = self._covariance @ (design.T @ (reward - self._middle)) / variance
 
-    def compare(self, new: Strategy, old: Strategy, where: Mapping[Context, int], agents: Sequence[str]) -> Gain | None:
-        """Return how much better one strategy seems than another in these contexts; None where both do the same in all.
+    def ways(self, strategies: Sequence[Strategy], where: Iterable[Context], agents: Sequence[str]) -> dict[Context, Way]:
+        """Return what is done in each of these contexts: by the strategy that seems the best of those that are for it."""
+        found = dict[Context, Way]()
+        for context in where:
+            facts = dict(context)
+            fitting = [options_of(one, facts, agents) for one in strategies if one.is_for(facts)]
+            if fitting:
+                found[context] = max(fitting, key=lambda way: self._believed(facts, way)) if len(fitting) > 1 else fitting[0]
+        return found
+
+    def compare(
+        self, new: Strategy, ways: Mapping[Context, Way], where: Mapping[Context, int], agents: Sequence[str]
+    ) -> Gain | None:
+        """Return how much better a strategy seems in these contexts than what is done there; None where it is the same in all.
 
         `where` says how often each context was met.
         """
-        contrast, unknown, between, differs = np.zeros(len(self._columns)), 0.0, 0.0, 0
+        contrast, unknown, differs = np.zeros(len(self._columns)), 0.0, 0
         total = sum(where.values())
         had: set[tuple[str, str]] = set()
         for context, count in where.items():
-            facts = dict(context)
-            does, did = options_of(new, facts, agents), options_of(old, facts, agents)
-            for point in does:
-                if does[point] == did.get(point):
+            facts, did = dict(context), ways.get(context, {})
+            for point, option in options_of(new, facts, agents).items():
+                if option == did.get(point):
                     continue
                 differs += 1
-                had.add((point, does[point]))
-                for sign, option in ((1.0, does[point]), (-1.0, did.get(point, "-"))):
-                    for name in self._names(facts, point, option):
+                had.add((point, option))
+                for sign, one in ((1.0, option), (-1.0, did.get(point, "-"))):
+                    for name in self._names(facts, point, one):
                         if name[-1].startswith(PROJECT):
                             continue
                         place = self._columns.get(name)
@@ -95,6 +107,13 @@ class Effects:
         error = float(np.sqrt(contrast @ self._covariance @ contrast + unknown))
         runs = min(self._had[one] for one in had)
         return Gain(float(contrast @ self._weights) - CAUTION * between, error, runs)
+
+    def _believed(self, facts: Facts, way: Way) -> float:
+        places = [
+            self._columns[name] for point, option in way.items() for name in self._names(facts, point, option)
+            if name in self._columns and not name[-1].startswith(PROJECT)
+        ]  # fmt: skip
+        return float(self._weights[places].sum())
 
     def contexts(self, facts: Sequence[Facts]) -> Counter[Context]:
         """Return which contexts there were, as far as they are told apart, and how often each."""

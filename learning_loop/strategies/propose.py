@@ -10,8 +10,10 @@ from learning_loop.features.conditions import CONTEXT, holds, parse, quoted
 from learning_loop.records import slug as slugged
 from learning_loop.settings import Evolution
 from learning_loop.strategies.analysis import ONES, Analysis
-from learning_loop.strategies.effects import Context, Effects, Gain
+from learning_loop.strategies.effects import Context, Effects, Gain, Way
 from learning_loop.strategies.strategy import APPROACHES, AgentRule, Strategy, version_of
+
+Ways = Mapping[Context, Way]
 
 CURIOSITY = 0.5  # standard deviations of what is not known that count as gain
 BOLD = 0.25  # of them that a part of a change of several parts must promise
@@ -25,7 +27,8 @@ NUMBERS = 0.02  # what a search over numbers is worth
 class Proposal:
     """A changed strategy, why, and what it is hoped to improve.
 
-    `worth` is how soon a test would show that: the effect that is believed in, by the root of the share of the runs it is for.
+    `worth` is what it is believed to add to what is done already, by the root of the share of the runs it is for: that is how
+    soon a test would show it.
     `part` is what it changes.
     """
 
@@ -39,12 +42,16 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What may be changed: the agents there are, whether work can be taken apart, and the numbers that a search suggests."""
+    """What may be changed: the agents there are, whether work can be taken apart, and the numbers that a search suggests.
+
+    `others` are the strategies that work may be given to instead.
+    """
 
     agents: Sequence[str]
     decomposes: bool
     tuned: Mapping[str, Any]
     limits: Evolution
+    others: Sequence[Strategy] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +70,21 @@ def proposals(
 
     What `effects` say of runs so far is what is believed; what was never tried is worth what is not known of it. Each part is
     changed by itself, and all together that promise something; for all the work, and for the parts of it in which runs fail
-    more often or that are met often enough, then as a strategy of its own.
+    more often or that are met often enough, then as a strategy of its own. A change promises what it adds to the best that is
+    done already, by any strategy: what another one does need not be found again.
     """
+    now = effects.ways([parent], where, room.agents)
+    best = effects.ways([parent, *room.others], where, room.agents)
     conditions = [pattern.condition for pattern in analysis.patterns]
     conditions += [name for name, part in analysis.conditions.items() if part >= LEAST_PART and name not in conditions]
     found: dict[str, Proposal] = {}
     for scope in _scopes(where, conditions):
-        for part, made in _candidates(parent, effects, scope, room, passing=analysis.passing):
+        for part, made in _candidates(parent, now, effects, scope, room, passing=analysis.passing):
             own = _as_own(parent, made, scope) if scope.condition is not None and part != AGENTS else made
-            gain = effects.compare(made, parent, scope.where, room.agents)
-            if gain is not None:
-                one = _proposal(parent, own, part, gain, scope, analysis, origin)
+            gain = effects.compare(made, now, scope.where, room.agents)
+            beyond = effects.compare(made, best, scope.where, room.agents)
+            if gain is not None and beyond is not None:
+                one = _proposal(parent, own, part, gain, beyond, scope, analysis, origin)
                 found.setdefault(version_of(own), one)
     if room.tuned:
         tuned = _tuned(parent, room.tuned, origin)
@@ -95,15 +106,15 @@ def _scopes(where: Mapping[Context, int], conditions: Sequence[str]) -> Iterator
 
 
 def _candidates(
-    parent: Strategy, effects: Effects, scope: _Scope, room: Room, *, passing: float
+    parent: Strategy, now: Ways, effects: Effects, scope: _Scope, room: Room, *, passing: float
 ) -> Iterator[tuple[str, Strategy]]:
     """Yield single changes, and the change of all parts that promise something."""
     together = parent
-    for part, options in _options(parent, effects, scope, room, passing=passing).items():
+    for part, options in _options(parent, now, effects, scope, room, passing=passing).items():
         believed = []
         for made in options:
             yield part, made
-            if (gain := effects.compare(made, parent, scope.where, room.agents)) is not None:
+            if (gain := effects.compare(made, now, scope.where, room.agents)) is not None:
                 believed.append((gain.value - BOLD * gain.error, made))
         best = max(believed, key=lambda one: one[0], default=(0.0, parent))
         if best[0] > 0:
@@ -112,7 +123,9 @@ def _candidates(
     yield SEVERAL, together
 
 
-def _options(parent: Strategy, effects: Effects, scope: _Scope, room: Room, *, passing: float) -> dict[str, list[Strategy]]:
+def _options(
+    parent: Strategy, now: Ways, effects: Effects, scope: _Scope, room: Room, *, passing: float
+) -> dict[str, list[Strategy]]:
     """Return what else each part could be."""
     found: dict[str, list[Strategy]] = {}
 
@@ -123,21 +136,21 @@ def _options(parent: Strategy, effects: Effects, scope: _Scope, room: Room, *, p
 
     for approach in APPROACHES if room.decomposes else ():
         add(APPROACH, decomposition_approach=approach)
-    for rules in _agent_rules(parent, effects, scope, room):
+    for rules in _agent_rules(parent, now, effects, scope, room):
         add(AGENTS, agent_selection_rules=rules)
     policy = parent.retry_policy
     most = room.limits.most_attempts if passing else policy.max_attempts
     for attempts in {policy.max_attempts + 1, policy.max_attempts + 2, policy.max_attempts - 1}:
         if 1 <= attempts <= most:
             add(ATTEMPTS, retry_policy=policy.model_copy(update={"max_attempts": attempts}))
-    now = parent.parallelism_config
-    for at_once in {min(2 * now.max_parallel, room.limits.most_parallel), max(now.max_parallel // 2, 1)}:
+    parallel = parent.parallelism_config
+    for at_once in {min(2 * parallel.max_parallel, room.limits.most_parallel), max(parallel.max_parallel // 2, 1)}:
         if parent.decomposition_approach != "single":
-            add(PARALLEL, parallelism_config=now.model_copy(update={"max_parallel": at_once}))
+            add(PARALLEL, parallelism_config=parallel.model_copy(update={"max_parallel": at_once}))
     return found
 
 
-def _agent_rules(parent: Strategy, effects: Effects, scope: _Scope, room: Room) -> Iterator[tuple[AgentRule, ...]]:
+def _agent_rules(parent: Strategy, now: Ways, effects: Effects, scope: _Scope, room: Room) -> Iterator[tuple[AgentRule, ...]]:
     """Yield whom to take: one agent for all of the work, and for each feature of contexts the best agent for each value."""
     alone = [name for name in room.agents if len(room.agents) > 1]
     before = parent.agent_selection_rules
@@ -154,16 +167,16 @@ def _agent_rules(parent: Strategy, effects: Effects, scope: _Scope, room: Room) 
         rules = []
         for value in values:
             inside = {context: count for context, count in scope.where.items() if dict(context).get(feature) == value}
-            best = max(alone, key=lambda agent: _believed(parent, (AgentRule(take=(agent,)),), effects, inside, room))
+            best = max(alone, key=lambda agent: _believed(parent, now, (AgentRule(take=(agent,)),), effects, inside, room))
             rules.append(AgentRule(when=f"{quoted(feature)} = {quoted(value)}", take=(best,)))
         if len({rule.take for rule in rules}) > 1:
             yield tuple(rules)
 
 
 def _believed(
-    parent: Strategy, rules: tuple[AgentRule, ...], effects: Effects, where: Mapping[Context, int], room: Room
+    parent: Strategy, now: Ways, rules: tuple[AgentRule, ...], effects: Effects, where: Mapping[Context, int], room: Room
 ) -> float:
-    gain = effects.compare(parent.model_copy(update={"agent_selection_rules": rules}), parent, where, room.agents)
+    gain = effects.compare(parent.model_copy(update={"agent_selection_rules": rules}), now, where, room.agents)
     return 0.0 if gain is None else gain.value
 
 
@@ -191,7 +204,7 @@ def _named(text: str) -> str:
 
 
 def _proposal(
-    parent: Strategy, made: Strategy, part: str, gain: Gain, scope: _Scope, analysis: Analysis, origin: str
+    parent: Strategy, made: Strategy, part: str, gain: Gain, beyond: Gain, scope: _Scope, analysis: Analysis, origin: str
 ) -> Proposal:
     """Return a change as a proposal, with what it promises."""
     own = made.slug != parent.slug
@@ -205,7 +218,7 @@ def _proposal(
         reasoning=why,
         expected_improvement=f"reward, by {gain.value:+.2f} of its range in {100 * scope.part:.0f} % of the runs",
         origin=origin,
-        worth=math.sqrt(scope.part) * (gain.value + CURIOSITY * gain.error) - SPLIT * own,
+        worth=math.sqrt(scope.part) * (beyond.value + CURIOSITY * beyond.error) - SPLIT * own,
         part=part,
     )
 
