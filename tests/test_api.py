@@ -124,6 +124,28 @@ def test_parts_belong_to_a_run_that_there_is(client: httpx2.Client) -> None:
 # ------------------------------------------------------------------------------------------------------------- lists
 
 
+@pytest.mark.parametrize("what", ["memory/notes", "audit"])
+def test_what_comes_while_somebody_pages_shows_nothing_twice_and_leaves_nothing_out(client: httpx2.Client, what: str) -> None:
+    def write(number: int) -> None:
+        content = f"---\nid: {what[:5]}{number}\ncreated: 2040-01-{number + 1:02}T00:00:00Z\n---\n# {number}\n"
+        answer = client.put(f"{V1}/memory/notes/memory/lessons/{what[:5]}{number}.md", json={"content": content})
+        assert answer.status_code < 300, answer.text
+
+    for number in range(5):
+        write(number)
+    before = client.get(f"{V1}/{what}", params={"limit": 500}).json()["items"]
+    found, cursor = [], None
+    while True:
+        page = client.get(f"{V1}/{what}", params={"limit": 2, **({"cursor": cursor} if cursor else {})}).json()
+        found += page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            break
+        if len(found) < 20:
+            write(5 + len(found))
+    assert found == before
+
+
 @pytest.mark.parametrize("order", ["started", "duration", "cost", "score", "task"])
 @pytest.mark.parametrize("descending", [True, False])
 def test_pages_have_every_row_once_in_any_order(client: httpx2.Client, order: str, *, descending: bool) -> None:

@@ -376,7 +376,7 @@ def memory(
 ) -> Response:
     def context() -> dict[str, Any]:
         found = knowledge.notes_of(serving.app, kind=kind or None, search=search)
-        shown, following = part(found, cursor, 50)
+        shown, following = part(found, cursor, 50, key=knowledge.newest)
         asked = q.strip() if q else None
         return {
             "question": asked,
@@ -718,7 +718,7 @@ def settings(request: Request, app: Opened, pages: Rendering, who: Who) -> Respo
         symptoms = [one for one in examine(app.workspace, environ=app.environ, clock=app.clock) if one.level != "info"]
         trusted = who.may("admin")
         return {
-            "rows": rows, "symptoms": symptoms, "audited": audited(app, most=50) if trusted else None,
+            "rows": rows, "symptoms": symptoms, "audited": [entry for _, entry in audited(app, most=50)] if trusted else None,
             "tokens": tokens(app) if trusted else (),
         }  # fmt: skip
 

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -42,10 +42,16 @@ def _read(value: Any, kind: type) -> Any:
     return value
 
 
-def part(items: Sequence[Item], cursor: str | None, limit: int) -> tuple[list[Item], str | None]:
-    """Return a page of a list that is all there, and the cursor of the next."""
-    (start,) = place_of(cursor, int) if cursor else (0,)
-    if not isinstance(start, int) or start < 0:
-        raise NotFoundError("there is no such page: leave `cursor` out to begin at the first")
-    shown = list(items[start : start + limit])
-    return shown, cursor_of(start + limit) if start + limit < len(items) else None
+def part(
+    items: Sequence[Item], cursor: str | None, limit: int, *, key: Callable[[Item], tuple[str, str]]
+) -> tuple[list[Item], str | None]:
+    """Return a page of a list that is all there, its largest `key` first, and the cursor of the next.
+
+    The cursor is the key of the last one shown: whatever comes to the list meanwhile, nothing is shown twice or left out.
+    """
+    left = sorted(items, key=key, reverse=True)
+    if cursor:
+        last = tuple(str(value) for value in place_of(cursor, str, str))
+        left = [item for item in left if key(item) < last]
+    shown = left[:limit]
+    return shown, cursor_of(*key(shown[-1])) if len(left) > limit else None

@@ -681,6 +681,15 @@ class Ledger:
             rows = connection.execute(wanted).mappings().all()
             return [(row["seq"], Event(**{name: row[name] for name in FIELDS[Event]})) for row in rows]
 
+    def events_before(self, kind: str, place: int | None, *, most: int) -> list[tuple[int, Event]]:
+        """Return the last events of a kind before a place, of all where that is None, each with its own, the newest first."""
+        e = tables.events.c
+        earlier = [e.seq < place] if place is not None else []
+        wanted = sa.select(tables.events).where(e.kind == kind, *earlier).order_by(e.seq.desc()).limit(most)
+        with self._read() as connection:
+            rows = connection.execute(wanted).mappings().all()
+            return [(row["seq"], Event(**{name: row[name] for name in FIELDS[Event]})) for row in rows]
+
     def last_event(self, *kinds: str) -> int:
         """Return the place of the newest event of these kinds, 0 where there is none."""
         e = tables.events.c

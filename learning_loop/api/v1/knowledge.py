@@ -1,6 +1,8 @@
 """What is known: notes, questions, rules, patterns, alerts, reports, key figures."""
 
 import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -70,7 +72,12 @@ def notes_of(app: App, *, kind: str | None = None, search: str | None = None) ->
                     "seen": note.number("seen"),
                 }
             )
-    return sorted(found, key=lambda item: (str(item["changed"] or ""), item["path"]), reverse=True)
+    return sorted(found, key=newest, reverse=True)
+
+
+def newest(item: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what notes and reports are sorted by: when they were changed, and their name."""
+    return str(item["changed"] or ""), str(item.get("path") or item["name"])
 
 
 @router.get("/memory/notes", tags=["memory"], dependencies=[need("read")], responses=documented(404))
@@ -82,7 +89,7 @@ def notes(
     cursor: Cursor = None,
 ) -> Page[dict[str, Any]]:
     """List notes, the newest first."""
-    items, following = part(notes_of(app, kind=kind, search=search), cursor, limit)
+    items, following = part(notes_of(app, kind=kind, search=search), cursor, limit, key=newest)
     return Page(items=items, next=following)
 
 
@@ -232,8 +239,8 @@ def reports_of(app: App) -> list[dict[str, Any]]:
         name = path.relative_to(top)
         if not any(step.startswith(".") for step in name.parts):
             label = name.parent.as_posix() if name.name == "report.md" else name.with_suffix("").as_posix()
-            found.append({"name": label, "changed": path.stat().st_mtime})
-    return sorted(found, key=lambda item: (item["changed"], item["name"]), reverse=True)
+            found.append({"name": label, "changed": datetime.fromtimestamp(path.stat().st_mtime, UTC)})
+    return sorted(found, key=newest, reverse=True)
 
 
 def report_at(app: App, name: str) -> Path:
@@ -248,7 +255,7 @@ def report_at(app: App, name: str) -> Path:
 @router.get("/reports", tags=["learning"], dependencies=[need("read")], responses=documented(404))
 def reports(app: Opened, limit: Limit = 50, cursor: Cursor = None) -> Page[dict[str, Any]]:
     """List reports, the newest first."""
-    items, following = part(reports_of(app), cursor, limit)
+    items, following = part(reports_of(app), cursor, limit, key=newest)
     return Page(items=items, next=following)
 
 

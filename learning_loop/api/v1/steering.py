@@ -103,8 +103,8 @@ def experiments(app: Opened, limit: Limit = 50, cursor: Cursor = None) -> Page[d
     """List A/B tests, the newest first."""
     from learning_loop.flows.ab_tests import experiments as all_tests
 
-    found = sorted(all_tests(app).values(), key=lambda test: test.started_at, reverse=True)
-    items, following = part(found, cursor, limit)
+    found = list(all_tests(app).values())
+    items, following = part(found, cursor, limit, key=lambda test: (test.started_at.isoformat(), test.id))
     return Page(items=[experiment_plain(test) for test in items], next=following)
 
 

@@ -12,7 +12,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, StreamingResponse
 
 from learning_loop.api.access import Who, need
-from learning_loop.api.paging import Cursor, Limit, part
+from learning_loop.api.paging import Cursor, Limit, cursor_of, place_of
 from learning_loop.api.problems import documented
 from learning_loop.api.repeating import Repeatable
 from learning_loop.api.serving import AUDIT, Opened, Serving
@@ -173,16 +173,19 @@ def revoke_token(name: str, serving: Serving, who: Who) -> None:
     serving.audit(who.name, "revoke token", gone.id, name=gone.name)
 
 
-def audited(app: App, *, most: int = 10_000) -> list[dict[str, Any]]:
-    """Return who changed what over the network, the newest first."""
-    return [{"at": event.at, "by": event.subject, **event.data} for event in app.ledger.events(AUDIT, last=most)][::-1]
+def audited(app: App, *, most: int, before: int | None = None) -> list[tuple[int, dict[str, Any]]]:
+    """Return who changed what over the network, the newest first, each with its place."""
+    found = app.ledger.events_before(AUDIT, before, most=most)
+    return [(place, {"at": event.at, "by": event.subject, **event.data}) for place, event in found]
 
 
 @router.get("/audit", dependencies=[need("admin")], responses=documented(404))
 def audit(app: Opened, limit: Limit = 50, cursor: Cursor = None) -> Page[dict[str, Any]]:
     """Say who changed what over the network, the newest first."""
-    items, following = part(audited(app), cursor, limit)
-    return Page(items=items, next=following)
+    (before,) = place_of(cursor, int) if cursor else (None,)
+    found = audited(app, most=limit + 1, before=before)
+    following = cursor_of(found[limit - 1][0]) if len(found) > limit else None
+    return Page(items=[entry for _, entry in found[:limit]], next=following)
 
 
 @router.get(
