@@ -274,9 +274,9 @@ class AbTesting(_Section):
 
     `at_once` tests are begun by themselves; `traffic` is the share of its units that take part in one. It ends with a winner,
     or without one once an improvement by `least_effect` of the reward's range is not likely any more, after `most_units`, or
-    after `most_days`. A winner is watched for `watch_days` with `watch_traffic`, and taken back where it harms; where its
-    effect looks as if it were gone, it is tried anew. Harm is looked for in the reward and in all `guards`, by `strata` of the
-    context as well. `level` and `harm_level` are as in `Limits`.
+    after `most_days`. A winner is watched for `watch_days` and taken back where it harms; where its effect looks as if it were
+    gone, it is tried anew. All that are watched share `watch_traffic`. Harm is looked for in the reward and in all `guards`, by
+    `strata` of the context as well. `level` and `harm_level` are as in `Limits`.
     """
 
     at_once: Annotated[int, Field(ge=1, le=100)] = 2

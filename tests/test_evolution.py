@@ -61,12 +61,14 @@ class Runner:
         return {"success": self._rng.random() < (0.85 if run.agent == self._good[task["language"]] else 0.35)}
 
 
-def worked(root: Path, runs: int, *, good: dict[str, str] | None = None, seed: int = 1) -> Workspace:
+def worked(
+    root: Path, runs: int, *, good: dict[str, str] | None = None, seed: int = 1, files: dict[str, str] = FILES
+) -> Workspace:
     """Return a workspace in which so many runs followed strategies; cy is best with python, nobody takes cy."""
     workspace, _ = Workspace.init(root)
     for path in (workspace.config / "strategies").glob("*.yaml"):
         path.unlink()
-    for name, text in FILES.items():
+    for name, text in files.items():
         (workspace.config / "strategies" / f"{name}.yaml").write_text(text, encoding="utf-8")
     (workspace.config / "policies.yaml").write_text(SETTINGS, encoding="utf-8")
     (workspace.config / "triggers.yaml").write_text(QUIET, encoding="utf-8")
@@ -183,11 +185,13 @@ def test_after_a_drift_it_waits_for_what_is_known_since_and_for_nothing_else(his
 
 
 @pytest.mark.parametrize("most", [1, 2])
-def test_so_many_tests_are_begun_at_a_time_each_of_another_strategy(history: Path, tmp_path: Path, most: int) -> None:
-    root, flags = shutil.copytree(history, tmp_path / "w"), {"strategies.tests.at_once": str(most)}
+def test_so_many_tests_are_begun_at_a_time_each_of_another_strategy(tmp_path: Path, most: int) -> None:
+    rules = {name: f"{{name: {name}, context_rules: [context.project_language = {name}]}}" for name in ("python", "rust")}
+    workspace = worked(tmp_path / "w", 300, files=rules)
     clock = SteppingClock()
     clock.now += timedelta(hours=3)
-    with App.open(Workspace(root), environ=WORDS_ONLY, flags=flags, clock=clock, rng=random.Random(9)) as app:
+    flags = {"strategies.tests.at_once": str(most)}
+    with App.open(workspace, environ=WORDS_ONLY, flags=flags, clock=clock, rng=random.Random(9)) as app:
         begun = [one.slug for one in evolve_due(app) if one.test is not None]
         assert len(begun) == len(set(begun)) == most
         clock.now += timedelta(days=15)
@@ -250,6 +254,27 @@ def test_whoever_proposes_it_what_must_not_be_is_refused(evolving: App, changes:
     assert any(why in reason for _, reason in found.refused)
     assert all(made.origin == "evolution" for made in found.proposals)
     assert len(found.proposals) == 2
+
+
+@pytest.mark.parametrize(
+    ("only", "rules", "why"),
+    [
+        ([], [{"when": "context.project_language = python", "take": "cy"}, {"take": "bob"}], None),
+        ([], [{"take": "ann"}], "to what is done already"),
+        (["context.project_language = rust"], [{"take": "bob"}], "another strategy does so already"),
+    ],
+)
+def test_what_runs_say_adds_nothing_is_not_tested(evolving: App, only: list[str], rules: list[Any], why: str | None) -> None:
+    def propose(_parent: Strategy, _analysis: Analysis, _agents: Sequence[str], _most: int) -> list[Proposal]:
+        retry = {"max_attempts": 1, "wait_s": 0.01}
+        return [proposal(retry_policy=retry, agent_selection_rules=rules, context_rules=only)]
+
+    file = evolving.workspace.config / "strategies" / "plain.yaml"
+    file.write_text(FILES["plain"].replace("rank: 0", f"rank: 0, context_rules: {only}"), encoding="utf-8")
+    found = evolve(evolving, "plain", proposers=[propose], dry_run=True)
+    said = " ".join(reason for _, reason in found.refused)
+    assert (why or "") in said
+    assert ("language model" in [one.origin for one in found.proposals]) == (why is None)
 
 
 def test_a_model_that_fails_changes_nothing(evolving: App) -> None:

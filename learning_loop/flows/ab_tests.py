@@ -132,12 +132,13 @@ class Running:
 
 
 def running(app: App) -> list[Running]:
-    """Return the tests that units are given to, the oldest first."""
+    """Return the tests that units are given to, the oldest first; winners that are watched share the traffic for that."""
     settings, found = app.settings.strategies.tests, []
     standing = [test for test in experiments(app).values() if test.stands]
+    watched = sum(test.phase is Phase.WATCHING for test in standing)
     kept = app.ledger.strategy_versions([arm for test in standing for arm in (test.control, *test.candidates)])
     for test in standing:
-        traffic = settings.traffic if test.phase is Phase.RUNNING else settings.watch_traffic
+        traffic = settings.traffic if test.phase is Phase.RUNNING else settings.watch_traffic / watched
         arms = {
             arm: Version(id=arm, strategy=Strategy.model_validate(kept[arm].document))
             for arm in (test.control, *test.candidates)

@@ -25,7 +25,7 @@ from learning_loop.settings import Evolution
 from learning_loop.strategies import Strategy, Version
 from learning_loop.strategies.analysis import Analysis, Ran, analysis_of
 from learning_loop.strategies.effects import Effects, options_of
-from learning_loop.strategies.propose import Proposal, Room, chosen, proposals
+from learning_loop.strategies.propose import SEARCH, Proposal, Room, chosen, proposals
 from learning_loop.strategies.safety import faults, mark
 from learning_loop.strategies.strategy import DECOMPOSE, RETRY, SELECT_AGENT
 
@@ -252,6 +252,7 @@ class _Look:
         versions = {version.id: version for version in in_force(app, known)}
         self.parent = versions[str(known[slug].current)]
         self.others = self._others(versions)
+        self.least_effect = app.settings.strategies.tests.least_effect
         self.slugs = set(known)
         self.idle = {name for name, stands in known.items() if stands.current is None or stands.retired}
         self.runs = _runs_of(found, slug)
@@ -259,6 +260,7 @@ class _Look:
         self.rejected = self._rejected()
         self.agents = list(dict.fromkeys(option for made in found.of(SELECT_AGENT) for option in made.decision.alternatives))
         self.effects = self._effects()
+        self.where = self.effects.contexts([run.facts for run in self.runs])
 
     def proposed(self, proposers: Sequence[Proposer]) -> tuple[list[Proposal], tuple[tuple[str, str], ...]]:
         """Return the proposals that pass all checks, and why the others do not."""
@@ -268,6 +270,7 @@ class _Look:
             tuned=self._tuned(),
             limits=self.settings,
             others=self.others,
+            least_effect=self.least_effect,
         )
         found, refused = list[Proposal](), list[tuple[str, str]]()
         most = self.settings.mutations
@@ -277,10 +280,12 @@ class _Look:
             except LearningLoopError as error:
                 refused.append(("a proposer", str(error)))
         theirs = self._passing(found, max(most - 1, 1), refused)  # who proposes from outside never has all the places
-        where = self.effects.contexts([run.facts for run in self.runs])
-        own = proposals(self.parent.strategy, self.analysis, self.effects, where, room, origin=DERIVED)
+        own = proposals(self.parent.strategy, self.analysis, self.effects, self.where, room, origin=DERIVED)
         self.rejected |= {mark(one.strategy) for one in theirs}  # what both propose is tested once
-        return [*theirs, *self._passing(own, most - len(theirs), refused)], tuple(refused)
+        made = [*theirs, *self._passing(own, most - len(theirs), refused)]
+        if (room.agents or room.decomposes) and all(one.part == SEARCH for one in made):
+            made = []  # what numbers add is little: they are tested beside something else, where there is something else
+        return made, tuple(refused)
 
     def _passing(self, found: Sequence[Proposal], most: int, refused: list[tuple[str, str]]) -> list[Proposal]:
         """Return the first proposals that pass all checks, each of another kind as far as there are others."""
@@ -296,11 +301,25 @@ class _Look:
                 rejected=self.rejected,
                 known=self.slugs,
             )
-            if wrong := wrong or self._replayed(made.strategy):
+            if wrong := wrong or self._hardly(made) or self._replayed(made.strategy):
                 refused.append((made.reasoning, "; ".join(wrong)))
             else:
                 kept.append(made)
         return kept
+
+    def _hardly(self, made: Proposal) -> list[str]:
+        """Return why a test of a proposal would show nothing: runs say already that it adds hardly anything to what is done."""
+        where = {context: count for context, count in self.where.items() if made.strategy.is_for(dict(context))}
+        if made.part == SEARCH or not where:
+            return []
+        now, best = (self.effects.ways([self.parent.strategy, *others], where, self.agents) for others in ((), self.others))
+        gain = self.effects.compare(made.strategy, best, where, self.agents)
+        if gain is None:
+            same = self.effects.compare(made.strategy, now, where, self.agents) is None  # but for what runs say nothing of
+            return [] if same else ["another strategy does so already"]
+        if gain.promise >= self.least_effect:
+            return []
+        return [f"runs so far suggest that it adds {gain.value:+.2f} to what is done already, give or take {gain.error:.2f}"]
 
     def _named(self, made: Proposal) -> Proposal:
         """Return a proposal that takes no name from one that is not in force any more."""

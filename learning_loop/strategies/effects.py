@@ -19,6 +19,7 @@ Way = Mapping[str, str]  # how work is done: an option at each decision point
 OF_CONTEXT, OF_OPTION, OF_BOTH = 1.0, 0.12**2, 0.1**2  # variances of weights: of contexts, of options, of options in a context
 ASKED = ("type", "component", "project")  # what conditions may ask about as well
 PROJECT = f"{CONTEXT}.project="  # how what an option does in one project is named
+CURIOSITY = 0.675  # standard deviations of what is not known that count as gain: one time in four it is more
 NOISE = 0.2  # the least variance that rewards are taken to have
 MOST_VALUES = 2_000  # columns of the model
 
@@ -30,6 +31,11 @@ class Gain:
     value: float
     error: float
     runs: int
+
+    @property
+    def promise(self) -> float:
+        """What it may well be: what is not known of it counts as gain, too."""
+        return self.value + CURIOSITY * self.error
 
 
 def options_of(strategy: Strategy, facts: Facts, agents: Sequence[str]) -> dict[str, str]:

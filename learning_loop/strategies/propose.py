@@ -15,7 +15,6 @@ from learning_loop.strategies.strategy import APPROACHES, AgentRule, Strategy, v
 
 Ways = Mapping[Context, Way]
 
-CURIOSITY = 0.5  # standard deviations of what is not known that count as gain
 BOLD = 0.25  # of them that a part of a change of several parts must promise
 LEAST_PART = 0.1  # of the runs that a change is for
 SPLIT = 0.01  # that a strategy of its own for a part of the work must gain more than a change of the whole
@@ -44,7 +43,7 @@ class Proposal:
 class Room:
     """What may be changed: the agents there are, whether work can be taken apart, and the numbers that a search suggests.
 
-    `others` are the strategies that work may be given to instead.
+    `others` are the strategies that work may be given to instead, and `least_effect` what a change must promise to add to them.
     """
 
     agents: Sequence[str]
@@ -52,6 +51,7 @@ class Room:
     tuned: Mapping[str, Any]
     limits: Evolution
     others: Sequence[Strategy] = ()
+    least_effect: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def proposals(
             own = _as_own(parent, made, scope) if scope.condition is not None and part != AGENTS else made
             gain = effects.compare(made, now, scope.where, room.agents)
             beyond = effects.compare(made, best, scope.where, room.agents)
-            if gain is not None and beyond is not None:
+            if gain is not None and beyond is not None and beyond.promise >= room.least_effect:
                 one = _proposal(parent, own, part, gain, beyond, scope, analysis, origin)
                 found.setdefault(version_of(own), one)
     if room.tuned:
@@ -218,7 +218,7 @@ def _proposal(
         reasoning=why,
         expected_improvement=f"reward, by {gain.value:+.2f} of its range in {100 * scope.part:.0f} % of the runs",
         origin=origin,
-        worth=math.sqrt(scope.part) * (beyond.value + CURIOSITY * beyond.error) - SPLIT * own,
+        worth=math.sqrt(scope.part) * beyond.promise - SPLIT * own,
         part=part,
     )
 
