@@ -34,7 +34,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {
-        "moment": moment, "short": short, "whole": whole, "seconds": seconds, "pretty": pretty, "script": script,
+        "moment": moment, "short": short, "signed": signed, "whole": whole, "seconds": seconds, "pretty": pretty, "script": script,
     }  # fmt: skip
     made.globals["static"] = lambda name: f"/admin/static/{name}?{version_of(name)}"
     return made
@@ -54,6 +54,11 @@ def short(value: Any, limit: int = 60) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def signed(value: float) -> str:
+    """Return points of a score with their sign; what is nearly nothing has none of its own."""
+    return f"{value:+z.1f}"
 
 
 def whole(value: float | None) -> str:
