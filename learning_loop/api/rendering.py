@@ -34,7 +34,8 @@ def environment() -> Environment:
         loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {
-        "moment": moment, "short": short, "signed": signed, "whole": whole, "seconds": seconds, "pretty": pretty, "script": script,
+        "moment": moment, "short": short, "signed": signed, "whole": whole, "seconds": seconds, "pretty": pretty,
+        "script": script,
     }  # fmt: skip
     made.globals["static"] = lambda name: f"/admin/static/{name}?{version_of(name)}"
     return made
