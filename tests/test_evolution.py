@@ -260,7 +260,7 @@ def test_whoever_proposes_it_what_must_not_be_is_refused(evolving: App, changes:
     ("only", "rules", "why"),
     [
         ([], [{"when": "context.project_language = python", "take": "cy"}, {"take": "bob"}], None),
-        ([], [{"take": "ann"}], "to what is done already"),
+        ([], [{"when": "context.project_language = python", "take": "bob"}], "to what is done already"),
         (["context.project_language = rust"], [{"take": "bob"}], "another strategy does so already"),
     ],
 )
@@ -389,6 +389,43 @@ def test_effects_are_told_apart_where_options_were_mixed() -> None:
     assert effects.compare(other, best, large, ()) is None, "it is done already"
     elsewhere = other.model_copy(update={"context_rules": ("context.size = small",)})
     assert {way["loop:decompose"] for way in effects.ways([one, elsewhere], large, ()).values()} == {"single"}
+
+
+def test_an_effect_that_turns_round_between_projects_counts_against_a_change_and_is_seen_whatever_a_strategy_asks() -> None:
+    rng = random.Random(7)
+    runs = []
+    projects = [f"p{number}" for number in range(12)]  # more than features may have values
+    for _ in range(6_000):
+        project, options = rng.choice(projects), {"loop:decompose": rng.choice(["single", "parallel"]), "loop:retry": "1"}
+        options["loop:parallelize"] = "-" if options["loop:decompose"] == "single" else "1"
+        turned = 0.35 if projects.index(project) % 2 else -0.25
+        good = 0.4 + turned * (options["loop:decompose"] == "parallel")
+        facts = {"context.project": project, "project": project, "context.color": "red"}
+        runs.append((facts, options, float(rng.random() < good)))
+    effects = Effects(runs)
+    one = Strategy(slug="s", name="s", context_rules=("context.color = red",))  # all work is: the feature tells nothing apart
+    other = one.model_copy(update={"decomposition_approach": "parallel"})
+    where = effects.contexts([facts for facts, _, _ in runs], one.asks)
+    gain = effects.compare(other, effects.ways([one], where, ()), where, ())
+    assert gain is not None
+    assert -0.3 < gain.value < -0.1, "the lower quartile over projects is -.15"
+    assert effects.compare(one, effects.ways([one], where, ()), where, ()) is None
+
+
+def test_of_a_number_nobody_had_the_one_next_to_it_says_most() -> None:
+    rng = random.Random(8)
+    tries = [rng.choice("13") for _ in range(3_000)]
+    runs = [
+        ({"context.size": rng.choice("abc")}, {"loop:retry": one}, float(rng.random() < 0.3 + 0.2 * (one == "3")))
+        for one in tries
+    ]
+    effects = Effects(runs)
+    where = effects.contexts([facts for facts, _, _ in runs])
+    three, four = (Strategy(slug="s", name="s", retry_policy={"max_attempts": number}) for number in (3, 4))
+    gain = effects.compare(four, effects.ways([three], where, ()), where, ())
+    assert gain is not None
+    assert (round(gain.value, 6), gain.runs) == (0.0, 0)
+    assert 0.12 < gain.error < 0.2, "one number's, and what it does in contexts"
 
 
 # ------------------------------------------------------------------------------------------------------ contributions

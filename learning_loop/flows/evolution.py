@@ -24,7 +24,7 @@ from learning_loop.settings import STRATEGY as POINT
 from learning_loop.settings import Evolution
 from learning_loop.strategies import Strategy, Version
 from learning_loop.strategies.analysis import Analysis, Ran, analysis_of
-from learning_loop.strategies.effects import Effects, options_of
+from learning_loop.strategies.effects import Context, Effects, options_of
 from learning_loop.strategies.propose import SEARCH, Proposal, Room, chosen, proposals
 from learning_loop.strategies.safety import faults, mark
 from learning_loop.strategies.strategy import DECOMPOSE, RETRY, SELECT_AGENT
@@ -36,6 +36,7 @@ DONE = ("started", "nothing")  # endings that count as an evolution: the next on
 NEVER = datetime.min.replace(tzinfo=UTC)
 LONGEST_WAIT_S = 60.0  # that a search suggests
 MOST_MODELLED = MOST_REPLAYED = 10_000  # runs, the newest
+LEAST_VERSIONS = 3  # of which something is known, before a search draws on them
 LEAST_KNOWN = 100  # runs that a log must have that say something of a proposal, before it may refuse one
 
 
@@ -260,7 +261,7 @@ class _Look:
         self.rejected = self._rejected()
         self.agents = list(dict.fromkeys(option for made in found.of(SELECT_AGENT) for option in made.decision.alternatives))
         self.effects = self._effects()
-        self.where = self.effects.contexts([run.facts for run in self.runs])
+        self.where = self._contexts(self.others)
 
     def proposed(self, proposers: Sequence[Proposer]) -> tuple[list[Proposal], tuple[tuple[str, str], ...]]:
         """Return the proposals that pass all checks, and why the others do not."""
@@ -279,11 +280,11 @@ class _Look:
                 found += propose(self.parent.strategy, self.analysis, self.agents, most)
             except LearningLoopError as error:
                 refused.append(("a proposer", str(error)))
-        theirs = self._passing(found, max(most - 1, 1), refused)  # who proposes from outside never has all the places
+        theirs = self._passing(found, max(most - 1, 1), refused)  # who proposes from outside has not all places of several
         own = proposals(self.parent.strategy, self.analysis, self.effects, self.where, room, origin=DERIVED)
         self.rejected |= {mark(one.strategy) for one in theirs}  # what both propose is tested once
         made = [*theirs, *self._passing(own, most - len(theirs), refused)]
-        if (room.agents or room.decomposes) and all(one.part == SEARCH for one in made):
+        if (len(room.agents) > 1 or room.decomposes) and all(one.part == SEARCH for one in made):
             made = []  # what numbers add is little: they are tested beside something else, where there is something else
         return made, tuple(refused)
 
@@ -309,17 +310,22 @@ class _Look:
 
     def _hardly(self, made: Proposal) -> list[str]:
         """Return why a test of a proposal would show nothing: runs say already that it adds hardly anything to what is done."""
-        where = {context: count for context, count in self.where.items() if made.strategy.is_for(dict(context))}
-        if made.part == SEARCH or not where:
-            return []
+        known = self._contexts([made.strategy, *self.others])
+        where = {context: count for context, count in known.items() if made.strategy.is_for(dict(context))}
         now, best = (self.effects.ways([self.parent.strategy, *others], where, self.agents) for others in ((), self.others))
+        if made.part == SEARCH or self.effects.compare(made.strategy, now, where, self.agents) is None:
+            return []  # runs say nothing of what it changes
         gain = self.effects.compare(made.strategy, best, where, self.agents)
         if gain is None:
-            same = self.effects.compare(made.strategy, now, where, self.agents) is None  # but for what runs say nothing of
-            return [] if same else ["another strategy does so already"]
+            return ["another strategy does so already"]
         if gain.promise >= self.least_effect:
             return []
         return [f"runs so far suggest that it adds {gain.value:+.2f} to what is done already, give or take {gain.error:.2f}"]
+
+    def _contexts(self, strategies: Sequence[Strategy]) -> Mapping[Context, int]:
+        """Return the contexts of the runs, with all that these strategies, and the one that evolves, ask about."""
+        asked = [name for one in (self.parent.strategy, *strategies) for name in one.asks]
+        return self.effects.contexts([run.facts for run in self.runs], asked)
 
     def _named(self, made: Proposal) -> Proposal:
         """Return a proposal that takes no name from one that is not in force any more."""
@@ -357,7 +363,7 @@ class _Look:
             facts = facts_of_context(one.decision.context)
             if (strategy := versions.get(one.decision.chosen)) is not None:
                 decided = {made.point: made.chosen for made in one.record.decisions if made.point in (DECOMPOSE, SELECT_AGENT)}
-                runs.append((facts, options_of(strategy, facts, self.agents) | decided, one.experience.reward))
+                runs.append((facts, options_of(strategy, facts, self.agents, decided), one.experience.reward))
         return Effects(runs)
 
     def _tuned(self) -> dict[str, Any]:
@@ -372,7 +378,8 @@ class _Look:
         versions = self.app.ledger.strategy_versions(list(runs))
         space = _space(self.parent.strategy, self.settings)
         seed = len(self.app.ledger.events(EVOLUTION, self.slug))
-        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=LEAST_VERSIONS)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
         for name, rewards in runs.items():
             numbers = numbers_of(Strategy.model_validate(versions[name].document))
             inside = {

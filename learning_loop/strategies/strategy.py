@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from learning_loop.errors import ConditionError
-from learning_loop.features.conditions import CONTEXT, PLAIN_NAMES, Condition, Facts, facts_of_context, holds, parse
+from learning_loop.features.conditions import CONTEXT, PLAIN_NAMES, Condition, Facts, facts_of_context, holds, names_of, parse
 
 POINT = "strategy"  # the decision point at which a version is chosen
 DECOMPOSE, SELECT_AGENT, PARALLELIZE = "loop:decompose", "loop:select_agent", "loop:parallelize"
@@ -129,6 +129,12 @@ class Strategy(_Strict):
     def does(self) -> dict[str, Any]:
         """What it does, whatever it is for."""
         return {name: value for name, value in self.says.items() if name not in ("slug", "task_type", "context_rules")}
+
+    @property
+    def asks(self) -> list[str]:
+        """The features of a context that decide whether it is for work, and who does it."""
+        rules = [*self.context_rules, *(rule.when for rule in self.agent_selection_rules if rule.when is not None)]
+        return [name for rule in rules for name in names_of(_parsed(rule))]
 
     def is_for(self, facts: Facts) -> bool:
         """Say whether it is for work of such a context, given as `facts_of_context` does."""
