@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ class App:
     cache: Path  # what is derived and can be shared by workspaces: exported models
     embedder: Embedder | None = None  # given by who opens it, in the place of the configured one
     language: LanguageModel | None = None  # the same
-    closing: bool = False
+    closed_at: float | None = None  # on the monotonic clock
     _slow: dict[str, "Background"] = field(default_factory=dict)
     _background: "Background" = field(default_factory=lambda: Background())  # noqa: PLW0108  (defined below)
 
@@ -119,12 +120,16 @@ class App:
 
     def close(self) -> None:
         """Finish what runs in the background and close the files."""
-        self.closing = True
+        self.closed_at = time.monotonic()
         for lane in self._slow.values():
             lane.close()
         self._background.close()
         self.ledger.close()
         self.index.close()
+
+    @property
+    def closing(self) -> bool:
+        return self.closed_at is not None
 
     @property
     def settings(self) -> Settings:

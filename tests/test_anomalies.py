@@ -152,12 +152,12 @@ def test_cost_and_time_are_looked_at_by_their_order(quick: App) -> None:
     assert [alert.sort for alert in check_anomalies(quick, [KIND])] == ["latency"]
 
 
-def followed(app: App, number: int, *, good: bool) -> None:
+def followed(app: App, number: int, *, good: bool, complexity: str = "simple") -> None:
     name, now = f"s{number:05}", app.clock()
     started = execution(name, started_at=now, parameters={})
     choice = Decision(
         id=f"{name}d", execution_id=name, point="strategy", alternatives=("a@1", "b@1"), probabilities=(0.5, 0.5),
-        chosen="a@1", propensity=0.5, policy="probit", context={"issue_type": "bug"}, at=now, latency_us=None,
+        chosen="a@1", propensity=0.5, policy="probit", context={"issue_complexity": complexity}, at=now, latency_us=None,
     )  # fmt: skip
     app.ledger.start(started, choice)
     app.ledger.finish(outcome(started, success=good, status="succeeded" if good else "failed", ended_at=app.clock()))
@@ -193,6 +193,16 @@ def test_a_drift_is_noticed_however_many_runs_there_were_since_the_last_look(qui
     assert found is not None
     assert found.data["before"] > 0.6
     assert found.data["after"] < 0.5
+
+
+def test_another_mix_of_work_is_no_drift(quick: App) -> None:
+    rng = random.Random(6)
+    for number in range(900):
+        hard = rng.random() < (0.2 if number < 450 else 0.8)
+        followed(quick, number, good=rng.random() < (0.2 if hard else 0.9), complexity="complex" if hard else "simple")
+        if number % 150 == 149:
+            assert notice(quick) is None
+    assert last_drift(quick) is None
 
 
 def test_a_drift_ends_the_tests_under_way(quick: App) -> None:
@@ -320,14 +330,14 @@ def test_nobody_there_is_one_line_and_holds_nothing_up(workspace: Workspace, clo
 
 
 def test_lines_of_many_threads_do_not_mix(workspace: Workspace, clock: SteppingClock) -> None:
-    from learning_loop.flows.notices import deliver
+    from learning_loop.flows.notices import _write
 
     with App.open(workspace, environ=WORDS_ONLY, flags={"notify.log": "false"}, clock=clock) as app:
 
         def many(thread: int) -> None:
             for number in range(50):
                 data = {"sort": "x", "text": f"{thread} " * 500}
-                deliver(app, Event(kind=NOTICE, subject=str(number), at=app.clock(), data=data))
+                _write(app, Event(kind=NOTICE, subject=str(number), at=app.clock(), data=data))
 
         threads = [threading.Thread(target=many, args=(thread,)) for thread in range(4)]
         for thread in threads:

@@ -20,8 +20,18 @@ from learning_loop.app import App
 from learning_loop.decider import Decider
 from learning_loop.errors import ConfigurationError, NotFoundError, UsageError
 from learning_loop.features.conditions import facts_of_context
-from learning_loop.flows.ab_tests import experiments, start, stop
-from learning_loop.flows.strategies import load, read_strategies, read_strategy, retire, revive, standing_of, standings
+from learning_loop.flows.ab_judging import _Look
+from learning_loop.flows.ab_tests import EVIDENCE, experiments, start, stop
+from learning_loop.flows.strategies import (
+    STRATEGY,
+    load,
+    read_strategies,
+    read_strategy,
+    retire,
+    revive,
+    standing_of,
+    standings,
+)
 from learning_loop.ledger import Filter
 from learning_loop.records import Decision, Task, utc_now
 from learning_loop.strategies import Strategy, Version, context_of, version_of
@@ -408,6 +418,39 @@ def test_what_a_person_says_ends_a_test(workspace: Workspace, make_loop: MakeLoo
     assert experiments(loop.app)[name].stands
     retire(loop.app, "a", reason="no more")
     assert not experiments(loop.app)[name].stands
+
+
+def test_what_a_person_says_while_a_test_is_looked_at_stays_so(workspace: Workspace, make_loop: MakeLoop) -> None:
+    only(workspace, "production", "tests: {traffic: 1}", a="{name: a}")
+    app = make_loop(Runner(lambda _task, run: run.strategy.slug)).app
+    load(app)
+    before = str(standing_of(app, "a").current)
+    (workspace.config / "strategies" / "a.yaml").write_text("{name: a, retry_policy: {max_attempts: 2}}", encoding="utf-8")
+    load(app)
+    name = start(app, str(standing_of(app, "a").current), [before], by="person", reason="")
+    look = _Look(app, experiments(app)[name], app.ledger.last_event(STRATEGY))
+    retire(app, "a", reason="no more")
+    assert look.carry_out() == []
+    assert app.ledger.events(EVIDENCE, name) == [], "what it found was for a strategy that is gone"
+    with pytest.raises(UsageError, match="is retired"):
+        start(app, before, [str(standing_of(app, "a").current)], by="person", reason="")
+    revive(app, "a", before)
+    with pytest.raises(UsageError, match="not in force any more"):
+        start(app, str(experiments(app)[name].control), [before], by="loop", reason="")
+    (workspace.config / "strategies" / "a.yaml").unlink()
+    load(app)
+    with pytest.raises(UsageError, match="its file is gone"):
+        revive(app, "a")
+
+
+def test_rules_ask_about_tags_and_about_nothing_that_no_context_has(workspace: Workspace, make_loop: MakeLoop) -> None:
+    only(workspace, "production", a="{name: a, context_rules: [tag = urgent]}", b="{name: b, rank: 90}")
+    loop = make_loop(Runner(lambda _task, run: run.strategy.slug))
+    assert loop.execute_with_learning({"id": "t", "type": "x", "tags": ["urgent"]}).result == "a"
+    assert loop.execute_with_learning({"id": "u", "type": "x"}).result == "b"
+    for rule in ("context.issue_complexty = complex", "agent = ann"):
+        (workspace.config / "strategies" / "b.yaml").write_text(f"{{name: b, context_rules: [{rule}]}}", encoding="utf-8")
+        assert any(f"no context has {rule.split()[0]}" in problem for problem in load(loop.app).problems)
 
 
 def test_a_fault_of_strategies_leaves_the_work_as_it_was(workspace: Workspace, make_loop: MakeLoop) -> None:

@@ -281,13 +281,13 @@ def facts_of(features: Mapping[str, str]) -> dict[str, str | tuple[str, ...]]:
 
 
 def facts_of_context(context: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]:
-    """Return a decision's context as conditions ask about it: `context.NAME`, and `type` and the like themselves."""
+    """Return a decision's context as conditions ask about it: `context.NAME`, `type` and the like, labels as `tag`."""
     found: dict[str, str | tuple[str, ...]] = {}
     for name, value in context.items():
         if value is not None:
             told = tuple(map(_told, value)) if isinstance(value, list | tuple) else _told(value)
             found[f"{CONTEXT}.{name}"] = found[name] = told
-    return found
+    return found | ({"tag": found["labels"]} if "labels" in found else {})
 
 
 def _told(value: Any) -> str:

@@ -11,7 +11,7 @@ from learning_loop.experiments.moves import ALL, Move, Phase, Told
 from learning_loop.flows.ab_tests import DRAWN, EVIDENCE, EXPERIMENT, IN, POLICY, Experiment, event_of, experiments, figures
 from learning_loop.flows.experience import Episode, Log, Place
 from learning_loop.flows.notices import tell
-from learning_loop.flows.strategies import said
+from learning_loop.flows.strategies import STRATEGY, said
 from learning_loop.ledger.selection import EXCLUDED
 from learning_loop.records import Event, Exposed, Kind
 from learning_loop.settings import STRATEGY as POINT
@@ -29,15 +29,16 @@ def judge(app: App, *, wait_s: float = 1.0) -> list[tuple[str, Told]]:
     if not any(test.stands for test in experiments(app).values()):
         return []
     with app.journal.alone(wait_s=wait_s):
+        heard = app.ledger.last_event(STRATEGY)
         standing = [test for test in experiments(app).values() if test.stands]
-        return [(test.id, told) for test in standing for told in _Look(app, test).carry_out()]
+        return [(test.id, told) for test in standing for told in _Look(app, test, heard).carry_out()]
 
 
 class _Look:
-    """One look at one test."""
+    """One look at one test; `heard` is the place of the last that was said of any strategy when the test was read."""
 
-    def __init__(self, app: App, test: Experiment) -> None:
-        self.app, self.test, self.now = app, test, app.clock()
+    def __init__(self, app: App, test: Experiment, heard: int) -> None:
+        self.app, self.test, self.heard, self.now = app, test, heard, app.clock()
         self.settings = app.settings.strategies.tests
         self.log = Log(app, POINT)
         newest = app.ledger.events(EVIDENCE, test.id, last=1)
@@ -79,7 +80,9 @@ class _Look:
         rows: list[Event] = [row for move in told for row in self._rows(move)]
         rows += thawed if frozen and not self.ab.frozen else []
         if rows or self.fresh or read >= KEEP_EVERY:
-            self.app.ledger.append(*rows, self._kept())
+            slugs = {arm.partition("@")[0] for arm in (self.test.control, *self.test.candidates)}
+            if not self.app.ledger.append_unless(STRATEGY, slugs, self.heard, *rows, self._kept()):
+                return []  # a person said meanwhile what is to become of one of them: that stays so
         for move in told:
             level = logging.WARNING if move.move in (Move.FROZEN, Move.TAKEN_BACK) else logging.INFO
             log.log(

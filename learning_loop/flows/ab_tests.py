@@ -11,7 +11,7 @@ from learning_loop.errors import NotFoundError, UsageError
 from learning_loop.experiments.moves import Move, Phase, Told
 from learning_loop.features.conditions import Facts
 from learning_loop.features.encoding import RESERVED
-from learning_loop.flows.strategies import STRATEGY
+from learning_loop.flows.strategies import STRATEGY, standing_of
 from learning_loop.records import Decision, Event
 from learning_loop.settings import STRATEGY as POINT
 from learning_loop.strategies import Strategy, Version
@@ -232,7 +232,12 @@ def start(app: App, control: str, candidates: Sequence[str], *, by: str, reason:
 
 
 def _begin(app: App, control: str, candidates: Sequence[str], *, by: str, reason: str, rows: Sequence[Any]) -> str:
-    slug, before = control.partition("@")[0], experiments(app)
+    slug, heard, before = control.partition("@")[0], app.ledger.last_event(STRATEGY), experiments(app)
+    stands = standing_of(app, slug)
+    if stands.retired:
+        raise UsageError(f"{slug} is retired: `learning-loop strategy revive {slug}`, then begin the test")
+    if by == "loop" and stands.current != control:
+        raise UsageError(f"{control} is not in force any more: what was found for it says nothing of {stands.current}")
     if busy := [test.id for test in before.values() if test.slug == slug and test.phase is Phase.RUNNING]:
         raise UsageError(
             f"{slug} is in the test {busy[0]} already: wait for its end, or `learning-loop experiment stop {busy[0]}`"
@@ -254,7 +259,9 @@ def _begin(app: App, control: str, candidates: Sequence[str], *, by: str, reason
         for test in before.values()
         if test.slug == slug and test.phase is Phase.WATCHING
     ]
-    app.ledger.append(*rows, *ended, Event(kind=EXPERIMENT, subject=name, at=now, data=data))
+    begun = Event(kind=EXPERIMENT, subject=name, at=now, data=data)
+    if not app.ledger.append_unless(STRATEGY, [slug], heard, *rows, *ended, begun):
+        raise UsageError(f"somebody changed {slug} just now: look at it, then begin the test")
     return name
 
 

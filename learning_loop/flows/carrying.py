@@ -144,7 +144,7 @@ class Carrying:
                     run, DECOMPOSE, lambda one: one.strategy.decomposition_approach, options=APPROACHES, explores=True
                 )
             if run.approach == "hierarchical" or (run.approach == "parallel" and depth == 0):
-                parts = list(self.settle(partial(self.offer.decompose, task)))
+                parts = list(self.settle(partial(self.offer.decompose, task)) or ())
                 if len(parts) > 1:
                     return self._apart(task, run, parts, depth)
         return self._tried(task, run)

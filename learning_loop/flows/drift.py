@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from learning_loop.app import App
 from learning_loop.experiments.moves import Move, Phase, Told
@@ -15,6 +16,16 @@ from learning_loop.stats.conformal import chance, worsened
 SEGMENT = 500  # runs after which what is looked at begins anew; each is looked at with those of the segment before or after
 LOOKED = "drift_looked"  # the kind of events that say how many segments need no look any more
 FEW = 60  # runs before which nothing is said
+
+
+class _Ran(NamedTuple):
+    """A run that ended: its place and id, what kind of work it was, its reward (0 to 1), and when that was."""
+
+    place: int
+    id: str
+    kind: str
+    reward: float
+    ended_at: datetime
 
 
 def last_drift(app: App, point: str = POINT) -> Event | None:
@@ -34,8 +45,9 @@ def notice(app: App, *, wait_s: float = 1.0) -> Event | None:
 
     One process at a time; raise WorkspaceError where another one is at it for longer than `wait_s`.
 
-    Of a series in which nothing changes, it is said once in `strategies.drift_runs` runs at most, in the mean. What was
-    learned live before that begins anew; what evolves looks at what came after, and no test under way stands in its way.
+    Runs are held against those of their kind: another mix of work is no drift. Of a series in which nothing changes, it is said
+    once in `strategies.drift_runs` runs at most, in the mean. What was learned live before that begins anew; what evolves looks
+    at what came after, and no test that the loop began stands in its way.
     """
     with app.journal.alone(wait_s=wait_s):
         return _noticed(app)
@@ -57,19 +69,20 @@ def _noticed(app: App) -> Event | None:
     return None
 
 
-def _found(app: App, ran: list[tuple[int, str, float, datetime]]) -> Event | None:
+def _found(app: App, ran: Sequence[_Ran]) -> Event | None:
     if len(ran) < FEW:
         return None
     found = worsened(
-        [-reward for _, _, reward, _ in ran],
-        lambda place: chance(ran[place][1]),
+        [-one.reward for one in ran],
+        lambda place: chance(ran[place].id),
         alarm=2 * app.settings.strategies.drift_runs,  # each run is looked at in two segments
+        kinds=[one.kind for one in ran],
     )
     if found is None:
         return None
-    place, began = ran[max(found.began - 1, 0)][0], ran[found.began][3]
-    old = [reward for _, _, reward, _ in ran[: found.began]]
-    new = [reward for _, _, reward, _ in ran[found.began : found.noticed + 1]]
+    place, began = ran[max(found.began - 1, 0)].place, ran[found.began].ended_at
+    old = [one.reward for one in ran[: found.began]]
+    new = [one.reward for one in ran[found.began : found.noticed + 1]]
     data = {
         "outcome": place,
         "began": began.isoformat(),
@@ -79,18 +92,20 @@ def _found(app: App, ran: list[tuple[int, str, float, datetime]]) -> Event | Non
     }
     event = Event(kind=DRIFT, subject=POINT, at=app.clock(), data=data)
     over = Told(Move.ENDED, None, "the world changed: what it compares was proposed for the one before")
-    running = [test for test in experiments(app).values() if test.phase is Phase.RUNNING]
+    running = [test for test in experiments(app).values() if test.phase is Phase.RUNNING and test.by == "loop"]
     app.ledger.append(event, *(event_of(test.id, over, app.clock(), by="loop") for test in running))
     return event
 
 
-def _rewards(app: App, wanted: Sequence[tuple[int, str]]) -> list[tuple[int, str, float, datetime]]:
-    """Return place, id, reward (0 to 1) and end of those of these runs whose reward is known."""
-    log, found = Log(app, POINT), []
+def _rewards(app: App, wanted: Sequence[tuple[int, str]]) -> list[_Ran]:
+    """Return those of these runs whose reward is known."""
+    log, strata, found = Log(app, POINT), app.settings.strategies.tests.strata, list[_Ran]()
     for start in range(0, len(wanted), SEGMENT):
         part = wanted[start : start + SEGMENT]
         for (place, _), record in zip(part, log.records([name for _, name in part]), strict=True):
             episode = log.of_run(record)
             if episode is not None and episode.steps and record.outcome is not None:
-                found.append((place, record.execution.id, log.scaled(episode)[0].reward, record.outcome.ended_at))
+                kind = (record.execution.task_type, *(episode.decisions[0].context.get(name) for name in strata))
+                reward = log.scaled(episode)[0].reward
+                found.append(_Ran(place, record.execution.id, str(kind), reward, record.outcome.ended_at))
     return found

@@ -95,16 +95,14 @@ def _waits(app: App, slug: str) -> Eligibility | None:
     settings, stands = app.settings.strategies.evolution, standing_of(app, slug)
     if stands.current is None or stands.retired:
         return Eligibility(status="not_in_force", says=f"{slug} is not in force")
+    if any(test.slug == slug and test.phase is Phase.RUNNING for test in experiments(app).values()):
+        return Eligibility(status="test_active", says="a test of it is under way")
     evolved = [event.at for event in app.ledger.events(EVOLUTION, slug) if event.data["status"] in DONE]
     since = since_drift(app, app.clock() - timedelta(days=settings.every_days))  # what was before a drift is no reason to wait
     if evolved and evolved[-1] > since:
         says = f"it evolved on {evolved[-1]:%Y-%m-%d}, less than {settings.every_days:g} days ago"
         return Eligibility(status="too_recent", says=says)
-    if (young := _young(app)) is not None:
-        return young
-    if any(test.slug == slug and test.phase is Phase.RUNNING for test in experiments(app).values()):
-        return Eligibility(status="test_active", says="a test of it is under way")
-    return None
+    return _young(app)
 
 
 def _young(app: App) -> Eligibility | None:
@@ -207,7 +205,10 @@ def evolve(
         evolved = look.event("started", may.says, made, refused)
         reason = " Or: ".join(one.reasoning for one in made)
         versions = [Version.of(one.strategy).id for one in made]
-        test = start(app, look.parent.id, versions, by="loop", reason=reason, rows=[*rows, evolved])
+        try:
+            test = start(app, look.parent.id, versions, by="loop", reason=reason, rows=[*rows, evolved])
+        except UsageError as error:  # a person changed it meanwhile
+            return Evolved(slug=slug, status="outdated", says=str(error), refused=refused, analysis=look.analysis)
     else:
         app.ledger.append(look.event("nothing", "no change passed the checks", made, refused))
     status, says = ("started", may.says) if made else ("nothing", "no change passed the checks")

@@ -11,6 +11,7 @@ from learning_loop.app import App
 from learning_loop.errors import ConfigurationError, NotFoundError, UsageError
 from learning_loop.records import Event, StrategyEntry, StrategyVersion
 from learning_loop.strategies import Catalogue, Strategy, Version, version_of
+from learning_loop.strategies.context import NAMES
 from learning_loop.workspace.config import read_document
 
 FOLDER = "strategies"
@@ -49,6 +50,11 @@ def read_strategy(path: Path, label: str) -> Strategy:
         made = Strategy.model_validate({"slug": path.stem, **document})
     except ValidationError as error:
         raise ConfigurationError(explained(error, label, lines)) from None
+    if made.strange:
+        names = ", ".join(f"context.{name}" for name in NAMES)
+        raise ConfigurationError(
+            f"{label}:1: no context has {made.strange[0]}: there are type, component, project, tag, {names}"
+        )
     if made.slug != path.stem:
         raise ConfigurationError(
             f"{label}:{lines.get(('slug',), 1)}: its slug is {made.slug!r}: name the file {made.slug}.yaml"
@@ -189,6 +195,8 @@ def revive(app: App, slug: str, version: str | None = None, *, reason: str = "")
     """Put a strategy into force again, or another version of it, and return which; raise NotFoundError or UsageError."""
     stands = standing_of(app, slug)
     wanted = version or stands.current
+    if stands.entry.origin == FILE and not (app.workspace.config / FOLDER / f"{slug}.yaml").is_file():
+        raise UsageError(f"its file is gone: write config/{FOLDER}/{slug}.yaml, and {slug} is in force again")
     if wanted is None or wanted not in {one.id for one in app.ledger.versions_of(slug)}:
         raise UsageError(f"{slug} has no version {wanted!r}: see `learning-loop strategy show {slug}`")
     app.ledger.append(said(slug, "revive", wanted, app.clock(), by="person", reason=reason or "a person said so"))

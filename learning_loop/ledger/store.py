@@ -234,6 +234,19 @@ class Ledger:
             with self._write() as connection:
                 self._insert(connection, rows)
 
+    def append_unless(self, kind: str, subjects: Collection[str], after: int, *rows: Any) -> bool:
+        """Write records in one transaction, as `append` does, unless an event of a kind about these came after a place.
+
+        False where one did: nothing is written then.
+        """
+        e = tables.events.c
+        came = sa.select(e.seq).where(e.kind == kind, e.seq > after, e.subject.in_(list(subjects))).limit(1)
+        with self._write() as connection:
+            if connection.execute(came).first() is not None:
+                return False
+            self._insert(connection, rows)
+        return True
+
     def credit(self, credit: Credit) -> bool:
         """Write what a choice earned; false where that is on record already."""
         with self._write() as connection:

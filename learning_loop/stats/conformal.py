@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -17,22 +17,26 @@ class Change(NamedTuple):
     began: int
 
 
-def worsened(values: Sequence[float], draws: Callable[[int], float], *, alarm: float) -> Change | None:
+def worsened(
+    values: Sequence[float], draws: Callable[[int], float], *, alarm: float, kinds: Sequence[Hashable] | None = None
+) -> Change | None:
     """Return the first place at which a series has become larger beyond doubt; None where it has not.
 
-    Each value's rank among those before it gives a p-value, ties being broken by `draws` (of a place, uniform between 0 and
-    1), and these are uniform and independent as long as the values are exchangeable, whatever their distribution. Bets that
-    they are small start anew at every place and are added up (Shiryaev and Roberts), so that their sum has the mean t after t
-    values: it reaches `alarm` within n values with the probability n / alarm at most. V. Vovk, I. Petej, I. Nouretdinov, E.
-    Ahlberg, L. Carlsson & A. Gammerman, Retrain or not retrain: conformal test martingales for change-point detection, COPA
-    2021.
+    Each value's rank among those of its kind before it gives a p-value, ties being broken by `draws` (of a place, uniform
+    between 0 and 1), and these are uniform and independent as long as the values of each kind are exchangeable, whatever their
+    distribution, and whatever the mix of kinds (V. Vovk, D. Lindsay, I. Nouretdinov & A. Gammerman, Mondrian confidence
+    machine, 2003). Bets that they are small start anew at every place and are added up (Shiryaev and Roberts), so that their
+    sum has the mean t after t values: it reaches `alarm` within n values with the probability n / alarm at most. V. Vovk, I.
+    Petej, I. Nouretdinov, E. Ahlberg, L. Carlsson & A. Gammerman, Retrain or not retrain: conformal test martingales for
+    change-point detection, COPA 2021.
     """
-    ordered: list[float] = []
+    before: dict[Hashable, list[float]] = {}
     sums = [0.0] * len(EXPONENTS)
     alone = [0.0] * len(EXPONENTS)  # the logarithm of each bet from where it was last at nothing
     began = [0] * len(EXPONENTS)
     bar = alarm * len(EXPONENTS)
     for place, value in enumerate(values):
+        ordered = before.setdefault(kinds[place] if kinds is not None else None, [])
         insort(ordered, value)
         above = len(ordered) - bisect_right(ordered, value)
         same = len(ordered) - above - bisect_left(ordered, value)

@@ -7,6 +7,10 @@ from typing import Any
 from learning_loop.features.workload import workload_of
 from learning_loop.records import Task
 
+NAMES = (
+    "type", "component", "project", "issue_type", "issue_complexity", "issue_has_code_refs", "labels", "description_length",
+    "project_language", "project_size", "project_test_coverage", "project_historical_success_rate",
+)  # fmt: skip
 LENGTHS = ((200, "short"), (1_000, "medium"))  # of descriptions, in characters, each below; "long" beyond
 SIZES = ((10_000, "small"), (100_000, "medium"), (1_000_000, "large"))  # of projects, in lines of code; "huge" beyond
 COVERAGES = ((0.4, "low"), (0.75, "medium"))  # of tests, as a share; "high" beyond

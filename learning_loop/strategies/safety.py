@@ -32,6 +32,7 @@ def faults(
         found.append("it is for work that the strategy is not for")
     if made.slug == parent.slug and (made.task_type, set(made.context_rules)) != (parent.task_type, set(parent.context_rules)):
         found.append("it would take the place of the strategy, and is for less work: give it a slug of its own")
+    found += [f"no context has {name}" for name in made.strange]
     changed = [name for name in limits.fixed if getattr(made, name) != getattr(parent, name)]
     found += [f"{name} is fixed: strategies.evolution.fixed says so" for name in changed]
     if made.parallelism_config.max_parallel > max(limits.most_parallel, parent.parallelism_config.max_parallel):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from learning_loop.errors import ConditionError
 from learning_loop.features.conditions import CONTEXT, PLAIN_NAMES, Condition, Facts, facts_of_context, holds, names_of, parse
+from learning_loop.strategies.context import NAMES
 
 POINT = "strategy"  # the decision point at which a version is chosen
 DECOMPOSE, SELECT_AGENT, PARALLELIZE = "loop:decompose", "loop:select_agent", "loop:parallelize"
@@ -135,6 +136,12 @@ class Strategy(_Strict):
         """The features of a context that decide whether it is for work, and who does it."""
         rules = [*self.context_rules, *(rule.when for rule in self.agent_selection_rules if rule.when is not None)]
         return [name for rule in rules for name in names_of(_parsed(rule))]
+
+    @property
+    def strange(self) -> list[str]:
+        """What it asks about that no context has."""
+        known = {"type", "component", "project", "tag", *(f"{CONTEXT}.{name}" for name in NAMES)}
+        return [name for name in self.asks if name not in known]
 
     def is_for(self, facts: Facts) -> bool:
         """Say whether it is for work of such a context, given as `facts_of_context` does."""
