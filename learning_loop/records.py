@@ -507,6 +507,7 @@ class StrategyVersion:
     at: datetime
 
 
+NOTE_EDIT = "note_edit"  # the kind of events about what people wrote through an interface; their subject is the note's path
 FORGOTTEN = "(forgotten)"  # what stands where an execution's content was
 
 

@@ -1,12 +1,16 @@
 """The REST interface: what it says it does, it does; what it must not do, it does not."""
 
+import base64
 import concurrent.futures
 import gzip
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +20,13 @@ import httpx2
 import psutil
 import pytest
 
+from learning_loop import LearningOrchestrator
 from learning_loop.api.beside import Beside
+from learning_loop.api.jobs import Jobs
 from learning_loop.app import App
-from learning_loop.flows.following import DONE, DUE
+from learning_loop.errors import ConflictError
+from learning_loop.flows.alerts import alerts
+from learning_loop.flows.following import DONE, DUE, FOLLOWED
 from learning_loop.flows.tokens import create_token
 from learning_loop.ledger import Filter
 from learning_loop.workspace import Workspace
@@ -246,6 +254,129 @@ def test_what_a_run_teaches_is_found_out_though_the_server_died_at_once(tmp_path
         assert len(due) >= 5
         assert [one.subject for one in done] == [one.subject for one in due]  # each once, whoever did it
         assert app.ledger.note_versions()
+
+
+def test_what_could_not_be_written_down_is_when_it_can_be(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    folder = workspace.memory / "short-term"
+    shutil.rmtree(folder)
+    folder.write_text("a file stands in its way", encoding="utf-8")
+    with serving(workspace.root) as server, server.client() as client:
+        run = begun(client)
+        assert ended(client, run, error={"message": "no space left on device"})["notes"] == []
+        folder.unlink()
+        deadline = time.monotonic() + 30
+        while not (found := on_record(client, run)["notes"]) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert found
+        assert all((workspace.root / path).is_file() for path in found)
+
+
+def test_kinds_that_failed_while_nobody_followed_are_looked_at(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    with LearningOrchestrator(workspace=workspace.root, environ=WORDS_ONLY) as loop:
+        for number in range(8):
+            run = loop.begin_elsewhere({"id": f"r{number}", "type": "build"})
+            run.reflects = "later"
+            run.outcome(success=False, error_message="no space left on device", error_type="OSError")
+            run.finish(run, None, None)
+        assert alerts(loop.app) == []
+    again = [sys.executable, "-m", "learning_loop", "-C", str(workspace.root), "follow", "--once"]
+    subprocess.run(again, capture_output=True, check=True, env={**os.environ, **WORDS_ONLY})
+    with App.open(workspace, environ=WORDS_ONLY) as app:
+        assert "repeated_error" in [alert.sort for alert in alerts(app)]
+        assert app.ledger.events(FOLLOWED, last=1)[0].data["place"] == app.ledger.last_place()
+
+
+def test_a_note_that_is_forgotten_is_nowhere(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    path, key = f"{V1}/memory/notes/memory/long-term/s.md", {"Idempotency-Key": "n1"}
+    with serving(workspace.root) as server, server.client() as client:
+        note = {"content": "---\nid: s\nkind: lesson\n---\n# ZEBRA\n"}
+        assert client.put(path, json=note, headers=key).status_code == 200
+        task = client.post(f"{V1}/tasks", json={"id": "t", "type": "x"}, headers={"Idempotency-Key": "t1"}).json()
+        assert client.delete(path).status_code == 204
+        assert client.put(path, json=note, headers=key).status_code == 409
+        again = client.post(f"{V1}/tasks", json={"id": "t", "type": "x"}, headers={"Idempotency-Key": "t1"})
+        assert again.json()["execution_id"] == task["execution_id"], "to begin may be said again"
+        assert server.stop() == 0
+    kept = [file for file in workspace.root.rglob("*") if file.is_file() and b"ZEBRA" in file.read_bytes()]
+    assert kept == []
+
+
+def test_a_server_that_is_asked_to_end_at_once_does(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    command = [sys.executable, "-m", "learning_loop", "-C", str(workspace.root), "serve", "--port", "0"]
+    for _ in range(3):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **WORDS_ONLY}) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("pages")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("order", ["started", "task", "score"])
+@pytest.mark.parametrize("place", [[None, None], [1.0, None], ["x", None], [None], "x", [1, 2, 3]])
+def test_a_cursor_that_is_none_of_ours_is_no_page(client: httpx2.Client, order: str, place: Any) -> None:
+    cursor = base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+    answer = client.get(f"{V1}/executions", params={"order": order, "cursor": cursor})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_the_loops_own_decision_points_are_nobodys(client: httpx2.Client) -> None:
+    asked = {"point": "strategy", "options": ["a"]}
+    assert client.post(f"{V1}/decisions", json=asked).status_code == 409
+    assert client.post(f"{V1}/executions/{begun(client)}/decisions", json=asked).status_code == 409
+
+
+def test_of_a_kind_one_job_is_under_way_in_all_processes(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    go_on = threading.Event()
+
+    def work(told: Any) -> dict[str, Any]:
+        told(0, 1)
+        go_on.wait(30)
+        return {"went": "well"}
+
+    with App.open(workspace, environ=WORDS_ONLY) as app, App.open(workspace, environ=WORDS_ONLY) as other:
+        here, there = Jobs(app), Jobs(other)
+        job = here.start("packs", work, by="a", asked={})
+        with pytest.raises(ConflictError, match="in another process"):
+            there.start("packs", work, by="b", asked={})
+        go_on.set()
+        while here.one(job.id).state == "running":
+            time.sleep(0.01)
+        assert here.one(job.id).result == {"went": "well"}
+        there.start("packs", work, by="b", asked={})
+        here.close()
+        there.close()
+
+
+def test_how_a_job_ended_is_put_down_later_where_the_ledger_is_locked(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    flags = {"ledger.busy_timeout_s": "0.05"}
+    with App.open(workspace, environ=WORDS_ONLY, flags=flags) as app, sqlite3.connect(app.ledger.path) as lock:
+        jobs, begun_, go_on = Jobs(app), threading.Event(), threading.Event()
+
+        def work(_told: Any) -> dict[str, Any]:
+            begun_.set()
+            go_on.wait(30)
+            return {"went": "well"}
+
+        job = jobs.start("packs", work, by="a", asked={})
+        begun_.wait(30)
+        lock.execute("BEGIN IMMEDIATE")
+        go_on.set()
+        while jobs.one(job.id).ended_at is None:
+            time.sleep(0.01)
+        with pytest.raises(ConflictError, match="done: there is nothing to cancel"):
+            jobs.cancel(job.id)
+        time.sleep(0.2)
+        lock.rollback()
+        assert [event.data["state"] for event in app.ledger.events("served_job", job.id)] == ["running"]
+        jobs.put_down()
+        assert [event.data["state"] for event in app.ledger.events("served_job", job.id)] == ["running", "done"]
+        jobs.close()
 
 
 def test_what_follows_the_runs_is_begun_anew_and_ends_with_the_server(tmp_path: Path) -> None:

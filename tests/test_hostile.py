@@ -120,7 +120,18 @@ def test_another_sites_page_changes_nothing(evil: tuple[httpx2.Client, str]) -> 
     assert "access-control-allow-origin" not in client.options(f"{V1}/tasks", headers={"Origin": "http://evil.example"}).headers
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "[::1].evil"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:80",
+        "",
+        "[::1].evil",
+        "127.0.0.1:80.evil.example",
+        "127.0.0.1:abc",
+    ],
+)
 def test_no_name_on_the_internet_leads_here(evil: tuple[httpx2.Client, str], host: str) -> None:
     client, _ = evil
     assert client.get("/admin", headers={"Host": host}).status_code in (400, 421)
@@ -230,6 +241,18 @@ def test_pages_ask_who_one_is_and_a_session_may_what_its_token_may(guarded: tupl
         assert client.get("/admin").status_code == 303
 
 
+@pytest.mark.parametrize("path", ["/admin/nope", "/admin/static/nope", f"/admin/login?next={'x' * 2_500}"])
+def test_strangers_get_a_page_that_says_nothing_of_the_workspace(guarded: tuple[Server, dict[str, str]], path: str) -> None:
+    server, _ = guarded
+    with server.client() as client:
+        answer = client.get(path)
+        assert answer.status_code in (404, 422)
+        assert "content-security-policy" in answer.headers
+        assert str(server.root) not in answer.text
+        assert client.put("/admin/login").status_code == 405
+        assert client.get("/adminx").headers["content-type"] == "application/problem+json"
+
+
 def test_wrong_tokens_are_slowed_down_and_keep_nobody_out(guarded: tuple[Server, dict[str, str]]) -> None:
     server, tokens = guarded
     with server.client() as client:
@@ -335,6 +358,18 @@ def test_what_is_too_large_is_refused(evil: tuple[httpx2.Client, str]) -> None:
     ended = client.post(f"{V1}/executions/{run}/finish", json={"success": True, "measures": {"self": 1}})
     assert ended.status_code == 200
     assert client.get("/healthz").status_code == 200
+
+
+def test_a_head_without_an_end_is_not_read_for_ever(evil: tuple[httpx2.Client, str]) -> None:
+    client, _ = evil
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=30) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < 20_000_000:
+                connection.sendall(b"x: " + b"y" * 10_000 + b"\r\n")
+                sent += 10_000
+    assert sent < 20_000_000
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,10 @@ def refused(request: Request, error: Exception) -> Response:
         "detail": detail,
         "back": back if back.startswith(("/admin", f"{request.base_url}admin")) else "/admin",
     }
-    return HTMLResponse(request.app.state.pages.render(request, "problem.html.j2", context), status)
+    pages, name = request.app.state.pages, "problem.html.j2"
+    if request.scope["state"].get("actor") is None:  # to whom nothing is said of the workspace
+        return HTMLResponse(pages.bare(name, actor=None, **context), status)
+    return HTMLResponse(pages.render(request, name, context), status)
 
 
 # --------------------------------------------------------------------------------------------------------------- logging in

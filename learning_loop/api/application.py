@@ -108,7 +108,9 @@ def application(served: Served, *, hosts: Collection[str] = ()) -> ASGIApp:
 async def _keep(served: Served) -> None:
     """See that what follows the runs lives, and, every ten minutes, mark runs that nobody ends."""
     for look in itertools.count():
-        await run_in_threadpool(served.beside.keep)
+        with contextlib.suppress(OSError):  # no process can be begun now: then the next time
+            await run_in_threadpool(served.beside.keep)
+        await run_in_threadpool(served.jobs.put_down)
         if look % ABANDON_LOOKS == 0:
             with contextlib.suppress(LearningLoopError):  # the ledger is busy: then the next time
                 await run_in_threadpool(served.abandon)

@@ -39,7 +39,8 @@ class Guarded:
 
     def __init__(self, app: ASGIApp, *, access: Access, hosts: Collection[str], most_bytes: int, body_s: float) -> None:
         self._app, self._access = app, access
-        self._hosts = frozenset(host.lower() for host in hosts) | LOOPBACK
+        named = (host.lower() for host in hosts)
+        self._hosts = LOOPBACK | {f"[{host}]" if ":" in host and not host.startswith("[") else host for host in named}
         self._most_bytes, self._body_s = most_bytes, body_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,7 +112,8 @@ def name_of(host: str) -> str:
     if host.startswith("["):
         name, _, rest = host.partition("]")
         return f"{name}]" if not rest or re.fullmatch(r":\d*", rest) else host
-    return host.rpartition(":")[0] if host.count(":") == 1 else host
+    name, _, port = host.partition(":")
+    return name if re.fullmatch(r"\d*", port) else host
 
 
 def _check_origin(headers: Headers, host: str) -> None:

@@ -1,6 +1,7 @@
 """Work that takes long, done in the background: one of a kind at a time, with its progress, and its end on record."""
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -9,14 +10,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from learning_loop.app import App
-from learning_loop.errors import ConflictError, LearningLoopError, NotFoundError
+from learning_loop.errors import ConflictError, LearningLoopError, LedgerError, NotFoundError
 from learning_loop.flows.beginning import process_started_at
 from learning_loop.ledger.store import alive
 from learning_loop.records import Event
 
 JOB = "served_job"  # the kind of events about jobs; their subject is the job's id
 UNDER_WAY, DONE, FAILED, CANCELLED, INTERRUPTED = "running", "done", "failed", "cancelled", "interrupted"
+log = logging.getLogger("learning_loop")
 Told = Callable[[int, int], None]
 Work = Callable[[Told], Mapping[str, Any]]
 
@@ -45,11 +49,16 @@ class Job:
 @dataclass
 class _Working:
     job: Job
+    alone: FileLock
     stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def over(self) -> bool:
+        return self.job.ended_at is not None
 
 
 class Jobs:
-    """The jobs of one process over one workspace."""
+    """The jobs of one process over one workspace; of a kind, one is under way in all processes."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -61,13 +70,18 @@ class Jobs:
         """Begin a job; raise ConflictError where one of its kind is under way."""
         now = self._app.clock()
         job = Job(id=self._app.ids(), kind=kind, state=UNDER_WAY, by=by, asked=asked, started_at=now)
+        self._app.workspace.locks.mkdir(parents=True, exist_ok=True)
+        working = _Working(job, FileLock(self._app.workspace.locks / f"job-{kind}.lock", timeout=0, thread_local=False))
         with self._lock:
-            if busy := next((one.job.id for one in self._working.values() if one.job.kind == kind), None):
+            if busy := next((one.job.id for one in self._working.values() if one.job.kind == kind and not one.over), None):
                 raise ConflictError(f"a job of the kind {kind} is under way ({busy}): wait for it, or cancel it")
-            self._working[job.id] = _Working(job)
-            working = self._working[job.id]
+            try:
+                working.alone.acquire()
+            except Timeout:
+                raise ConflictError(f"a job of the kind {kind} is under way in another process: wait for it") from None
+            self._working[job.id] = working
         with contextlib.ExitStack() as undone:
-            undone.callback(self._over, job.id)
+            undone.callback(self._not_begun, working)
             self._tell(job, pid=os.getpid(), process_started_at=process_started_at())
             begun = self._pool.submit(work, lambda done, total: self._told(working, done, total))
             undone.pop_all()
@@ -78,8 +92,10 @@ class Jobs:
         """Ask a job to stop at its next step, and return it; raise NotFoundError, or ConflictError where it is over."""
         with self._lock:
             working = self._working.get(name)
-        if working is None:
-            raise ConflictError(f"the job {name} is {self.one(name).state}: there is nothing to cancel")
+        if working is None or working.over:
+            state = self.one(name).state
+            why = "another process is at it: cancel it there" if state == UNDER_WAY else "there is nothing to cancel"
+            raise ConflictError(f"the job {name} is {state}: {why}")
         working.stop.set()
         return working.job
 
@@ -99,7 +115,8 @@ class Jobs:
         for event in events:
             data = event.data
             if data["state"] == UNDER_WAY:
-                lives = alive(data["pid"], data["process_started_at"])
+                ours = data["pid"] == os.getpid()  # those that are not over stand in `working`
+                lives = not ours and alive(data["pid"], data["process_started_at"])
                 found[event.subject] = Job(
                     id=event.subject,
                     kind=data["kind"],
@@ -143,14 +160,29 @@ class Jobs:
             said = str(error) if isinstance(error, LearningLoopError) else f"{type(error).__name__}: {error}"
             job = replace(job, state=FAILED, error=said)
         working.job = replace(job, ended_at=self._app.clock())
+        working.alone.release()
+        self._put_down(working)
+
+    def _not_begun(self, working: _Working) -> None:
+        working.alone.release()
+        with self._lock:
+            self._working.pop(working.job.id, None)
+
+    def put_down(self) -> None:
+        """Put on record how jobs ended for which the ledger had no time then."""
+        with self._lock:
+            left = [working for working in self._working.values() if working.over]
+        for working in left:
+            self._put_down(working)
+
+    def _put_down(self, working: _Working) -> None:
         try:
             self._tell(working.job)
-        finally:
-            self._over(job.id)
-
-    def _over(self, name: str) -> None:
+        except LedgerError as error:
+            log.warning("how the job %s ended is not on record yet: %s", working.job.id, error)
+            return
         with self._lock:
-            self._working.pop(name, None)
+            self._working.pop(working.job.id, None)
 
     def _tell(self, job: Job, **more: Any) -> None:
         names = ("kind", "state", "by", "asked", "done", "total", "result", "error")

@@ -21,8 +21,8 @@ def cursor_of(*place: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(plain).encode()).decode().rstrip("=")
 
 
-def place_of(cursor: str, *kinds: type) -> list[Any]:
-    """Return what a cursor says, a value of each of these kinds, or None in its place; raise NotFoundError."""
+def place_of(cursor: str, *kinds: type | None) -> list[Any]:
+    """Return what a cursor says, of each of these kinds; None is a number that may be unknown. Raise NotFoundError."""
     try:
         found = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         return [_read(value, kind) for value, kind in zip(found, kinds, strict=True)]
@@ -30,9 +30,9 @@ def place_of(cursor: str, *kinds: type) -> list[Any]:
         raise NotFoundError("there is no such page: leave `cursor` out to begin at the first") from None
 
 
-def _read(value: Any, kind: type) -> Any:
-    if value is None:
-        return None
+def _read(value: Any, kind: type | None) -> Any:
+    if kind is None:
+        return None if value is None else _read(value, float)
     if kind is datetime:
         return datetime.fromisoformat(value)
     if kind is float and isinstance(value, int):
@@ -51,7 +51,7 @@ def part(
     """
     left = sorted(items, key=key, reverse=True)
     if cursor:
-        last = tuple(str(value) for value in place_of(cursor, str, str))
+        last = tuple(place_of(cursor, str, str))
         left = [item for item in left if key(item) < last]
     shown = left[:limit]
     return shown, cursor_of(*key(shown[-1])) if len(left) > limit else None

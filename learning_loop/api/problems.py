@@ -120,4 +120,4 @@ def add_problems(api: FastAPI, as_page: Callable[[Request, Exception], Response]
 
 
 def _is_page(request: Request) -> bool:
-    return request.url.path.startswith("/admin")
+    return f"{request.url.path}/".startswith("/admin/")

@@ -60,12 +60,13 @@ async def _once(given: str, actor: Actor, request: Request, carry_out: Handler) 
         claim = await asyncio.to_thread(ledger.claim_answer, key, asked, kept_since=served.app.clock() - KEPT)
         if claim.request != asked:
             return problem(409, "this Idempotency-Key was used for another request: take a new one for each", code="key_used")
-        if claim.status is not None and claim.body is None:
+        again = REPEATABLE.search(request.url.path) is not None
+        if claim.status is not None and claim.body is None and not again:
             raise ConflictError("this was done, and its answer was erased since, with something that was forgotten")
-        if claim.status is not None:
+        if claim.status is not None and claim.body is not None:
             head = {"Idempotency-Replayed": "true"}
             return Response(claim.body, claim.status, head, "application/json" if claim.body else None)
-        if not claim.fresh and not REPEATABLE.search(request.url.path):
+        if not claim.fresh and not again:
             raise ConflictError("it is not known what came of the first request with this key: look before you send it anew")
         request.scope["state"]["key"] = _digest(key, asked, claim.at.isoformat())
         try:

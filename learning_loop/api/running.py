@@ -19,13 +19,14 @@ from learning_loop.api.serving import Served
 from learning_loop.errors import UsageError
 
 HEAD_S = 10.0  # within which a request's head must have come
+MOST_HEAD = 524_288  # bytes that come before a head is at its end, some of a body's among them
 ENDING_S = 30  # within which what was accepted must be done when the process is asked to end
 MOST_CONNECTIONS = 2_000
 SWITCH_S = 0.0005  # after which a thread lets another go on: what is done in the background makes no answer wait for long
 
 
 class Impatient(HttpToolsProtocol):
-    """Closes a connection whose next request has begun to come and does not end to."""
+    """Closes a connection whose next request has begun to come and does not end to, or whose head has no end."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -35,6 +36,11 @@ class Impatient(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._late is None and (self.cycle is None or self.cycle.response_complete):
             self._wait()
+        if self._late is not None:
+            self._head += len(data)
+            if self._head > MOST_HEAD:
+                self.transport.close()
+                return
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
@@ -46,6 +52,7 @@ class Impatient(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _wait(self) -> None:
+        self._head = 0
         self._late = self.loop.call_later(HEAD_S, self.transport.close)
 
     def _stop_waiting(self) -> None:
@@ -55,11 +62,16 @@ class Impatient(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Tells whoever listens that it ends, so that their connections do not hold it up."""
+    """Says when it is ready, signals being heard by then; and that it ends, so that who listens does not hold it up."""
 
-    def __init__(self, config: uvicorn.Config, served: Served) -> None:
+    def __init__(self, config: uvicorn.Config, served: Served, ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._served = served
+        self._served, self._ready = served, ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._served.changes.end()
@@ -88,9 +100,9 @@ def serve(app: ASGIApp, served: Served, *, host: str, port: int, ready: Callable
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()  # all that stays as it is: looking through it now and then would hold answers up
-    ready(f"http://{address}:{listening.getsockname()[1]}")
+    at = f"http://{address}:{listening.getsockname()[1]}"
     with listening, _heard_once():
-        _Server(config, served).run(sockets=[listening])
+        _Server(config, served, lambda: ready(at)).run(sockets=[listening])
 
 
 @contextmanager

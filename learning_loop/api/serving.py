@@ -79,7 +79,7 @@ class Served:
         self.loop, self.app = loop, loop.app
         self.settings = self.app.settings.serve
         self.access = Access(self.app, session_s=3_600 * self.settings.session_hours)
-        self.runs = Runs(loop)
+        self.runs, self.follower = Runs(loop), loop.follower()
         self.jobs = Jobs(self.app)
         self.changes = Changes(self.app)
         self.beside = Beside(self.app.workspace.root, flags or {}, self.app.environ)
@@ -93,8 +93,8 @@ class Served:
     def close(self) -> None:
         """Finish what was begun, and ask jobs to stop."""
         self._recorder.shutdown(wait=True)
-        self.beside.close()
         self.jobs.close()
+        self.beside.close()
 
     def abandon(self) -> None:
         """Mark the runs as interrupted that were begun over the network and that nobody ended for long."""

@@ -67,6 +67,7 @@ def follow(ctx: click.Context, once: bool, while_open: bool) -> None:
         done = follower.follow(lambda: not stop.is_set())
         while not once and not stop.wait(FOLLOW_S):
             done += follower.follow(lambda: not stop.is_set())
+        follower.close()
         if not while_open:
             click.echo(f"reflected on {done} runs")
 

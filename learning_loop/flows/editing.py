@@ -9,10 +9,9 @@ from pathlib import PurePosixPath
 from learning_loop.app import App
 from learning_loop.errors import ConflictError, NoteError, NotFoundError
 from learning_loop.flows.indexing import index_note
-from learning_loop.records import Event
+from learning_loop.records import NOTE_EDIT, Event
 from learning_loop.workspace import Note
 
-EDITED = "note_edit"  # the kind of events about what people wrote through an interface; their subject is the note's path
 MOST_NAME, MOST_PATH = 200, 1_000
 MOST_DIFF = 100_000  # characters that are kept of what an edit changed
 
@@ -50,7 +49,7 @@ def edit_note(app: App, path: str, text: str, *, expected: str | None, by: str) 
         old = before.content.decode().splitlines() if before is not None else []
         diff = "\n".join(difflib.unified_diff(old, text.splitlines(), lineterm="", n=2))[:MOST_DIFF]
         data = {"by": by, "digest": note.digest, "before": expected, "diff": diff}
-        app.ledger.append(Event(kind=EDITED, subject=path, at=app.clock(), data=data))
+        app.ledger.append(Event(kind=NOTE_EDIT, subject=path, at=app.clock(), data=data))
         app.notes.write(note)
         index_note(app, note)
     return note
@@ -64,7 +63,7 @@ def history_of(app: App, note: Note) -> list[Version]:
     ]
     found += [
         Version(at=event.at, by=event.data["by"], digest=event.data["digest"], diff=event.data["diff"])
-        for event in app.ledger.events(EDITED, note.path)
+        for event in app.ledger.events(NOTE_EDIT, note.path)
     ]
     found.sort(key=lambda version: version.at, reverse=True)
     if not found or found[0].digest != note.digest:

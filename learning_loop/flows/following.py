@@ -1,30 +1,43 @@
 """Following runs that were recorded for others: what each left to be found out is, once, by one process at a time."""
 
+import contextlib
+import logging
 from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime, timedelta
 
 from filelock import FileLock, Timeout
 
 from learning_loop.app import App
+from learning_loop.errors import LedgerError, WorkspaceError
 from learning_loop.flows.guard import Guard
 from learning_loop.flows.reflect import Reflection, Reflector
 from learning_loop.records import Event, Kind
 
 DUE, DONE = "reflection_due", "reflected"  # the kinds of events; their subject is the execution
+FOLLOWED = "followed"  # up to which place kinds were told of
 AT_ONCE = 100
+WRITTEN_EVERY = timedelta(minutes=1)
+HELD_UP = timedelta(hours=1)  # by one reflection whose note cannot be written
+log = logging.getLogger("learning_loop")
 
 
 class Follower:
     """Reflects on the runs that are due, the oldest first, and tells of the kinds that ran.
 
     What was done is on record by its place, so that who comes next goes on from there; where a process dies between a
-    reflection and its record, that one is done again, which writes the same note.
+    reflection and its record, that one is done again, which writes the same note. Where ledger or files cannot be written,
+    all waits until they can.
     """
 
     def __init__(self, app: App, reflector: Reflector, guard: Guard, ran: Callable[[Kind], None]) -> None:
         self._app, self._reflector, self._guard, self._ran = app, reflector, guard, ran
-        self._seen = app.ledger.last_place()
+        last = app.ledger.events(FOLLOWED, last=1)
+        self._seen = self._written = int(last[0].data["place"]) if last else 0
+        self._written_at = app.clock()
+        self._held: tuple[int, datetime] | None = None  # by which place, and since when
         app.workspace.locks.mkdir(parents=True, exist_ok=True)
-        self._alone = FileLock(app.workspace.locks / "follow.lock", timeout=0)
+        self._alone = FileLock(app.workspace.locks / "follow.lock", timeout=0, thread_local=False)
 
     def follow(self, go_on: Callable[[], bool] = lambda: True) -> int:
         """Do what is due, until there is nothing more or `go_on` says no; return on how many runs it reflected.
@@ -33,28 +46,67 @@ class Follower:
         """
         try:
             with self._alone:
-                return self._follow(go_on)
+                self._tell()
+                return self._reflections(go_on)
         except Timeout:
             return 0
 
-    def _follow(self, go_on: Callable[[], bool]) -> int:
+    def close(self) -> None:
+        """Put on record how far it has come."""
+        with self._guard("following", []):
+            self._write()
+
+    def wait_for(self, execution_id: str, *, wait_s: float) -> Reflection:
+        """Do what is due up to a run, and return what reflecting on that gave: nothing where it could not be done yet."""
+        with contextlib.suppress(Timeout), self._alone.acquire(timeout=wait_s):
+            self._reflections(lambda: not self._app.ledger.events(DONE, execution_id, last=1))
+        done = self._app.ledger.events(DONE, execution_id, last=1)
+        return Reflection(**done[0].data["found"]) if done else Reflection()
+
+    def _tell(self) -> None:
         kinds, self._seen = self._app.ledger.kinds_since(self._seen)
         for kind in kinds:
             self._ran(kind)
+        if self._app.clock() - self._written_at >= WRITTEN_EVERY:
+            self._write()
+
+    def _write(self) -> None:
+        if self._seen > self._written:
+            self._written, self._written_at = self._seen, self._app.clock()
+            self._app.ledger.append(Event(kind=FOLLOWED, subject="", at=self._written_at, data={"place": self._seen}))
+
+    def _reflections(self, go_on: Callable[[], bool]) -> int:
         last = self._app.ledger.events(DONE, last=1)
         place, done = (int(last[0].data["place"]) if last else 0), 0
         while due := self._app.ledger.events_after(DUE, place, most=AT_ONCE):
             for place, event in due:
-                if not go_on():
+                if not go_on() or not self._reflect(place, event):
                     return done
-                self._reflect(place, event)
                 done += 1
         return done
 
-    def _reflect(self, place: int, event: Event) -> None:
-        with self._guard(f"reflection on {event.subject}", []):  # one that fails holds none of the others up
+    def _reflect(self, place: int, event: Event) -> bool:
+        """Reflect on a run, and put on record what that gave; false where it has to be done later."""
+        found, later = Reflection(), False
+        with self._guard(f"reflection on {event.subject}", []):  # one that fails for itself holds none of the others up
             outcome = self._app.ledger.execution(event.subject).outcome
-            if outcome is not None:
-                for action, reason in event.data["triggers"]:
-                    self._reflector.perform_reflection(action, reason, outcome, Reflection())
-        self._app.ledger.append(Event(kind=DONE, subject=event.subject, at=self._app.clock(), data={"place": place}))
+            try:
+                if outcome is not None:
+                    for action, reason in event.data["triggers"]:
+                        self._reflector.perform_reflection(action, reason, outcome, found)
+            except (OSError, LedgerError, WorkspaceError):
+                later = True
+                raise
+        if later and self._waits(place):
+            return False
+        data = {"place": place, "found": asdict(found)}
+        self._app.ledger.append(Event(kind=DONE, subject=event.subject, at=self._app.clock(), data=data))
+        return True
+
+    def _waits(self, place: int) -> bool:
+        if self._held is None or self._held[0] != place:
+            self._held = (place, self._app.clock())
+        if self._app.clock() - self._held[1] < HELD_UP:
+            return True
+        log.warning("a reflection could not be written for %s: it is given up", HELD_UP)
+        return False

@@ -84,7 +84,7 @@ def _note(app: App, path: str, reason: str) -> Forgotten:
     with app.index.store.taking_in():
         note_id = app.notes.read(path).id
         (app.workspace.root / path).unlink()
-        app.ledger.forget_note(note_id, reason=reason)
+        app.ledger.forget_note(note_id, path, reason=reason)
     return Forgotten(note_id, erased=[path])
 
 
@@ -116,7 +116,7 @@ def _erase(app: App, execution_id: str, found: Forgotten) -> list[tuple[str, lis
             _rest_on_others(app, note, execution_id, found)
         elif digest_of(note.content) in versions:
             (app.workspace.root / path).unlink(missing_ok=True)
-            app.ledger.forget_note(note.id, reason=f"it rested on {execution_id}")
+            app.ledger.forget_note(note.id, path, reason=f"it rested on {execution_id}")
             found.erased.append(path)
             if note.category in _ACTIONS:
                 again.append((_ACTIONS[note.category], [run for run in note.texts("evidence") if run != execution_id]))

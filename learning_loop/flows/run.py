@@ -104,7 +104,7 @@ class Run:
     cpu_started: float = 0.0
     ran: bool = True
     elsewhere: bool = False  # the work is another process's: what this one uses says nothing of it
-    reflects: Literal["now", "later", "never"] = "now"  # later: who follows the runs does; never: the caller does, or nobody
+    reflects: Literal["now", "later"] = "now"  # later: who follows the runs does
     recorded: bool = False  # its end, with everything about it
     kept: set[str] = field(default_factory=set)  # the choices that are on record already
     _token: Token["Run | None"] | None = None

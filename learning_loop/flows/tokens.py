@@ -12,6 +12,7 @@ from learning_loop.records import Event
 
 TOKEN = "token"  # noqa: S105  (the kind of events about tokens)
 SCOPES = ("read", "record", "steer", "admin")  # look; begin, end and rate runs; change what is learned; erase, and give tokens
+MOST_DAYS = 3_650
 PREFIX = "llt"
 TAKEN = ("loop", "the loop", "local", "person", "a person")  # by whom else something may have been done
 
@@ -49,6 +50,10 @@ def create_token(app: App, name: str, scopes: Iterable[str], *, days: float | No
         raise UsageError(f"{name.strip()!r} would be taken for somebody else: choose another name")
     if any(token.name == name.strip() and token.stands(app.clock()) for token in tokens(app)):
         raise UsageError(f"there is a token {name.strip()!r} already: revoke it first, or choose another name")
+    if days is not None and not 0 < days <= MOST_DAYS:
+        raise UsageError(f"a token lives for more than 0 and at most {MOST_DAYS:,} days, or for ever")
+    if any(ord(letter) < 32 for letter in name):
+        raise UsageError("a token's name is one line")
     now, secret = app.clock(), secrets.token_urlsafe(32)
     expires = None if days is None else now + timedelta(days=days)
     token = Token(

@@ -25,6 +25,7 @@ from learning_loop.ledger.rows import FIELDS, INSERTS
 from learning_loop.ledger.selection import EXCLUDED, Filter, conditions, counted, course, of_kind, tally, verdict
 from learning_loop.records import (
     FORGOTTEN,
+    NOTE_EDIT,
     Checkpoint,
     Clock,
     Credit,
@@ -814,11 +815,17 @@ class Ledger:
                 found |= set(connection.execute(rows).scalars())
         return found
 
-    def forget_note(self, note_id: str, *, reason: str) -> None:
-        """Erase what the ledger holds of a note, leaving a tombstone."""
+    def forget_note(self, note_id: str, path: str, *, reason: str) -> None:
+        """Erase what the ledger holds of a note, what people changed in it too, leaving tombstones."""
+        e = tables.events.c
+        edits = sa.select(e.seq, e.data).where(e.kind == NOTE_EDIT, e.subject == path)
         with self._write() as connection:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
             self._insert(connection, [self._tombstone(note_id, {"what": "note", "reason": reason})])
+            connection.execute(tables.answers.update().values(body=None))  # they may hold anything
+            for seq, data in connection.execute(edits).all():
+                self._insert(connection, [self._tombstone(f"event:{seq}", {"what": "event", "reason": reason})])
+                connection.execute(tables.events.update().where(e.seq == seq).values(data={**data, "diff": None}))
             connection.execute(tables.note_versions.delete().where(tables.note_versions.c.note_id == note_id))
         self._wipe()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -36,17 +36,17 @@ from learning_loop.api.v1.shapes import (
 )
 from learning_loop.app import App
 from learning_loop.errors import LedgerError, NotFoundError
-from learning_loop.flows.reflect import Reflection
+from learning_loop.flows.points import check_point
 from learning_loop.flows.run import Run
 from learning_loop.ledger import Filter
 from learning_loop.ledger.listing import Row as Listed
 from learning_loop.records import ExecutionRecord, Step
-from learning_loop.scoring import Trigger
 
 router = APIRouter(tags=["runs"], route_class=Repeatable)
 Order = Literal["started", "duration", "cost", "score", "task"]
 Status = Literal["running", "succeeded", "failed", "cancelled", "interrupted", "unknown"]
 EXPORTED = 100_000  # rows, at most
+REFLECTING_S = 60.0  # for who waits for it, while another process is at it
 
 
 # ---------------------------------------------------------------------------------------------------------- going round
@@ -86,6 +86,7 @@ async def choose(execution_id: str, choice: ChoiceIn, serving: Serving) -> Decis
 
 
 def _choose(execution_id: str, choice: ChoiceIn, serving: Served) -> DecisionOut:
+    check_point(choice.point)
     with serving.runs.alone(execution_id):
         run = serving.runs.one(execution_id)
         before = len(run.observed.decisions)
@@ -107,22 +108,22 @@ async def finish(
     ] = False,
 ) -> Ended:
     """End a run; the answer comes once everything about it is on record. A run that ended already is told as it ended."""
-    ended, due = await serving.record(partial(_finish, execution_id, outcome, serving, wait=wait))
-    return await run_in_threadpool(_learned, serving, ended, due) if wait and due else ended
+    ended, due = await serving.record(partial(_finish, execution_id, outcome, serving))
+    return await run_in_threadpool(_learned, serving, ended) if wait and due else ended
 
 
-def _finish(execution_id: str, outcome: OutcomeIn, serving: Served, *, wait: bool) -> tuple[Ended, Sequence[Trigger]]:
-    """End a run, and return the reflections that are due; who does not `wait` leaves them to be done later."""
+def _finish(execution_id: str, outcome: OutcomeIn, serving: Served) -> tuple[Ended, bool]:
+    """End a run, and return whether there is something to reflect on: that is on record with its end."""
     with serving.runs.alone(execution_id):
         run = serving.runs.known(execution_id)
         if run is None:
             record = serving.app.ledger.execution(execution_id)
             if record.outcome is not None and record.status != "interrupted":
-                return _as_it_ended(serving.app, record), ()
+                return _as_it_ended(serving.app, record), False
             run = serving.runs.one(execution_id)
         try:
             _note(run, outcome)
-            run.reflects = "never" if wait else "later"
+            run.reflects = "later"
             run.finish(run, outcome.result, asyncio.CancelledError() if outcome.cancelled else None)
         finally:
             serving.runs.over(execution_id)  # where it failed, it goes on from what is on record
@@ -141,15 +142,12 @@ def _finish(execution_id: str, outcome: OutcomeIn, serving: Served, *, wait: boo
         notes=sorted(report.notes),
         warnings=list(report.warnings),
     )
-    return answer, report.card.triggers() if serving.app.settings.mode != "disabled" else ()
+    return answer, bool(report.card.triggers()) and serving.app.settings.mode != "disabled"
 
 
-def _learned(serving: Served, ended: Ended, due: Sequence[Trigger]) -> Ended:
-    """Carry out what is to be reflected on a run, and return how it ended with what that gave."""
-    found, outcome = Reflection(), serving.app.ledger.execution(ended.execution_id).outcome
-    if outcome is not None:
-        for action, reason in due:
-            serving.loop.perform_reflection(action, reason, outcome, found)
+def _learned(serving: Served, ended: Ended) -> Ended:
+    """Wait for what is to be reflected on a run, and return how it ended with what that gave."""
+    found = serving.follower.wait_for(ended.execution_id, wait_s=REFLECTING_S)
     return ended.model_copy(
         update={
             "learnings": [*found.learnings, *ended.learnings],
@@ -161,6 +159,7 @@ def _learned(serving: Served, ended: Ended, due: Sequence[Trigger]) -> Ended:
 
 def _as_it_ended(app: App, record: ExecutionRecord) -> Ended:
     name = record.execution.id
+    wrote = {version.path for version in app.ledger.note_versions(execution_id=name)}
     return Ended(
         execution_id=name,
         status=record.status,
@@ -169,7 +168,7 @@ def _as_it_ended(app: App, record: ExecutionRecord) -> Ended:
         card=Card.model_validate(record.score) if record.score is not None else None,
         learnings=[],
         improvements=[],
-        notes=sorted({version.path for version in app.ledger.note_versions(execution_id=name)}),
+        notes=sorted(path for path in wrote if (app.workspace.root / path).is_file()),
         warnings=[],
     )
 
@@ -225,6 +224,7 @@ def feedback(execution_id: str, said: FeedbackIn, serving: Serving, who: Who) ->
 @router.post("/decisions", status_code=201, dependencies=[need("record")], responses=documented(409))
 def decide(choice: FreeChoiceIn, serving: Serving) -> DecisionOut:
     """Choose outside of any run; `reward` then says what came of it."""
+    check_point(choice.point)
     made = serving.loop.decide(choice.context, choice.options, point=choice.point, unit=choice.unit)
     if not made.id:
         raise LedgerError("nothing could be recorded: see the log of the server")
@@ -312,7 +312,7 @@ def rows_of(
     app: App, wanted: Filter, search: str | None, order: Order, cursor: str | None, limit: int, *, descending: bool
 ) -> tuple[list[Listed], str | None]:
     """Return a page of executions, and the cursor of the next."""
-    kind = {"started": datetime, "task": str}.get(order, float)
+    kind = {"started": datetime, "task": str}.get(order)
     after = place_of(cursor, kind, int) if cursor else None
     place = (after[0], after[1]) if after is not None else None
     found = app.ledger.listed(wanted, search=search, order=order, descending=descending, after=place, limit=limit + 1)
