@@ -190,7 +190,7 @@ def _state(test: Experiment, arm: str) -> str:
         return "taken back"
     if any(move.data["action"] == "promote" and move.data["arm"] == arm for move in test.moves):
         return "won"
-    return "dropped" if arm in test.dropped else "on trial" if test.stands else "not taken"
+    return "dropped" if arm in test.dropped else "on trial" if arm in test.alive else "not taken"
 
 
 def _says(test: Experiment) -> str:
@@ -199,8 +199,10 @@ def _says(test: Experiment) -> str:
     return {
         "running": "It is under way: nothing is known yet.",
         "watching": f"{test.winner} won, is in force, and is watched.",
-        "over": f"{test.winner} won, and is in force." if test.winner else "It ended without a winner.",
-    }[test.phase.value]
+        "over": f"{test.winner} won{'' if test.outranked else ', and is in force'}."
+        if test.winner
+        else "It ended without a winner.",
+    }[test.phase.value] + (f" {test.outranked.capitalize()}." if test.outranked else "")
 
 
 def plain(report: TestReport) -> dict[str, Any]:

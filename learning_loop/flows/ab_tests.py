@@ -44,6 +44,7 @@ class Experiment:
     dropped: tuple[str, ...]
     frozen: bool
     moves: tuple[Event, ...]
+    outranked: str | None = None
 
     @property
     def stands(self) -> bool:
@@ -71,7 +72,11 @@ def _outranked(test: Experiment, told: Sequence[Event]) -> Experiment:
     """Return a test as over where a person has said since what is to become of one of its strategies: that stays so."""
     slugs = {arm.partition("@")[0] for arm in (test.control, *test.candidates)}
     since = [event for event in told if event.subject in slugs and event.at > test.started_at]
-    return replace(test, phase=Phase.OVER) if since and test.stands else test
+    if not since:
+        return test
+    word = since[-1]
+    said = f"a person said otherwise on {word.at:%Y-%m-%d} ({word.data['action']} of {word.subject}): that stays so"
+    return replace(test, phase=Phase.OVER, outranked=said)
 
 
 def _experiment(name: str, events: Sequence[Event]) -> Experiment:
