@@ -21,6 +21,7 @@ from learning_loop.decider import Decider
 from learning_loop.errors import ConfigurationError, NotFoundError, UsageError
 from learning_loop.features.conditions import facts_of_context
 from learning_loop.flows.ab_judging import _Look
+from learning_loop.flows.ab_report import report_of
 from learning_loop.flows.ab_tests import EVIDENCE, experiments, start, stop
 from learning_loop.flows.strategies import (
     STRATEGY,
@@ -418,6 +419,7 @@ def test_what_a_person_says_ends_a_test(workspace: Workspace, make_loop: MakeLoo
     assert experiments(loop.app)[name].stands
     retire(loop.app, "a", reason="no more")
     assert not experiments(loop.app)[name].stands
+    assert "a person said otherwise" in report_of(loop.app, experiments(loop.app)[name]).says
 
 
 def test_what_a_person_says_while_a_test_is_looked_at_stays_so(workspace: Workspace, make_loop: MakeLoop) -> None:

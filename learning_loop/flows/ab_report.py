@@ -196,13 +196,13 @@ def _state(test: Experiment, arm: str) -> str:
 def _says(test: Experiment) -> str:
     if test.frozen:
         return "Units are missing: nothing is concluded until it is known why."
+    if test.outranked:
+        return f"{test.winner + ' won' if test.winner else 'It ended without a winner'}: {test.outranked}."
     return {
         "running": "It is under way: nothing is known yet.",
         "watching": f"{test.winner} won, is in force, and is watched.",
-        "over": f"{test.winner} won{'' if test.outranked else ', and is in force'}."
-        if test.winner
-        else "It ended without a winner.",
-    }[test.phase.value] + (f" {test.outranked.capitalize()}." if test.outranked else "")
+        "over": f"{test.winner} won, and is in force." if test.winner else "It ended without a winner.",
+    }[test.phase.value]
 
 
 def plain(report: TestReport) -> dict[str, Any]:
