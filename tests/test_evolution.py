@@ -178,9 +178,10 @@ def test_after_a_drift_it_waits_for_what_is_known_since_and_for_nothing_else(his
                 work(loop, 50, len(known), f"later{len(known)}-")
             drifted = notice(app) or last_drift(app)
             status = eligible(app, "plain")
-            assert ("the world changed" in status.says) == (drifted is not None and status.decisions < 250)
-            known.append(status.decisions if drifted is not None else 0)
-        assert max(known) > 250 > known[-2] > 0
+            since = 0 if drifted is None else len(app.ledger.places_deciding("strategy", after=drifted.data["outcome"]))
+            assert ("the world changed" in status.says) == (0 < since < 250)
+            known.append(since)
+        assert known[-1] >= 250 > known[-2] > 0
         assert not experiments(app)[str(found.test)].stands
         assert _Look(app, "plain", lately(app)).rejected == set(), "it was tested in another world"
 
