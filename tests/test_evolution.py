@@ -169,7 +169,7 @@ def test_after_a_drift_it_waits_for_what_is_known_since_and_for_nothing_else(his
         assert len(_Look(app, "plain", lately(app)).rejected) == 2
         status, known = eligible(app, "plain"), [0]
         while status.status != "ok":  # nobody does it right any more
-            assert status.status == ("too_recent" if known[-1] else "test_active")
+            assert status.status in ("test_active", "too_recent")
             assert len(known) < 30
             nobody = Runner(random.Random(len(known)), {"python": "-", "rust": "-"})
             with LearningOrchestrator(
@@ -181,7 +181,7 @@ def test_after_a_drift_it_waits_for_what_is_known_since_and_for_nothing_else(his
             since = 0 if drifted is None else len(app.ledger.places_deciding("strategy", after=drifted.data["outcome"]))
             assert ("the world changed" in status.says) == (0 < since < 250)
             known.append(since)
-        assert known[-1] >= 250 > known[-2] > 0
+        assert known[-1] >= 250
         assert not experiments(app)[str(found.test)].stands
         assert _Look(app, "plain", lately(app)).rejected == set(), "it was tested in another world"
 
