@@ -1,6 +1,5 @@
 """A/B tests at work: which are under way, which arm a unit is given, and what the units that ended say of them."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,10 +18,8 @@ from learning_loop.strategies import Strategy, Version
 EXPERIMENT, EVIDENCE = "experiment", "experiment_evidence"  # kinds of events: what was done to a test, and what it knows
 DRAWN = f"{RESERVED}test:"  # the decision point at which a unit takes part in a test, or not
 POLICY = "test/"  # how the policy of a choice that a test made begins
-KEEP_EVERY = 200  # units, at most, that are read again by the next process
 IN, OUT = "in", "out"
 WAIT_S = 30.0  # for another process that is at the tests
-log = logging.getLogger("learning_loop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +69,7 @@ def _outranked(test: Experiment, told: Sequence[Event]) -> Experiment:
     """Return a test as over where a person has said since what is to become of one of its strategies: that stays so."""
     slugs = {arm.partition("@")[0] for arm in (test.control, *test.candidates)}
     since = [event for event in told if event.subject in slugs and event.at > test.started_at]
-    if not since:
+    if not since or not (test.stands or test.winner):  # one that ended by itself, without a winner, did so
         return test
     word = since[-1]
     said = f"a person said otherwise on {word.at:%Y-%m-%d} ({word.data['action']} of {word.subject}): that stays so"
