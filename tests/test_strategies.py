@@ -20,7 +20,7 @@ from learning_loop.app import App
 from learning_loop.decider import Decider
 from learning_loop.errors import ConfigurationError, NotFoundError, UsageError
 from learning_loop.features.conditions import facts_of_context
-from learning_loop.flows.ab_judging import _Look
+from learning_loop.flows.ab_judging import _Look, judge
 from learning_loop.flows.ab_report import report_of
 from learning_loop.flows.ab_tests import EVIDENCE, experiments, start, stop
 from learning_loop.flows.strategies import (
@@ -443,6 +443,29 @@ def test_what_a_person_says_while_a_test_is_looked_at_stays_so(workspace: Worksp
     load(app)
     with pytest.raises(UsageError, match="its file is gone"):
         revive(app, "a")
+
+
+def test_evidence_that_begins_anew_has_a_level_of_its_own(workspace: Workspace, make_loop: MakeLoop) -> None:
+    only(workspace, "production", a="{name: a}", b="{name: b}", c="{name: c}")
+    app = make_loop(Runner(lambda _task, run: run.strategy.slug)).app
+    load(app)
+    first = {slug: str(standings(app)[slug].current) for slug in "abc"}
+    for slug in "abc":
+        text = f"{{name: {slug}, retry_policy: {{max_attempts: 2}}}}"
+        (workspace.config / "strategies" / f"{slug}.yaml").write_text(text, encoding="utf-8")
+    load(app)
+    names = [start(app, str(standing_of(app, slug).current), [first[slug]], by="person", reason="") for slug in "ab"]
+    assert judge(app) == []
+    assert [experiments(app)[name].tried for name in names] == [0, 1]
+    (workspace.config / "policies.yaml").write_text("strategies: {mode: production, tests: {level: 0.04}}\n", encoding="utf-8")
+    app = make_loop(Runner(lambda _task, run: run.strategy.slug)).app
+    assert judge(app) == []
+    assert judge(app) == []
+    again = [experiments(app)[name] for name in names]
+    assert [(test.begun, test.tried) for test in again] == [(2, 2), (2, 3)]
+    assert [test.moves[-1].data["action"] for test in again] == ["again", "again"]
+    third = start(app, str(standing_of(app, "c").current), [first["c"]], by="person", reason="")
+    assert experiments(app)[third].tried == 4
 
 
 def test_rules_ask_about_tags_and_about_nothing_that_no_context_has(workspace: Workspace, make_loop: MakeLoop) -> None:

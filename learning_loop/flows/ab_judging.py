@@ -8,7 +8,20 @@ from typing import Any
 from learning_loop.app import App
 from learning_loop.experiments.ab import AbTest
 from learning_loop.experiments.moves import ALL, Move, Phase, Told
-from learning_loop.flows.ab_tests import DRAWN, EVIDENCE, EXPERIMENT, IN, POLICY, Experiment, event_of, experiments, figures
+from learning_loop.flows.ab_tests import (
+    AGAIN,
+    DRAWN,
+    EVIDENCE,
+    IN,
+    POLICY,
+    THAW,
+    Experiment,
+    done,
+    event_of,
+    experiments,
+    figures,
+    levels,
+)
 from learning_loop.flows.experience import Episode, Log, Place
 from learning_loop.flows.notices import tell
 from learning_loop.flows.strategies import STRATEGY, said
@@ -44,7 +57,10 @@ class _Look:
         newest = app.ledger.events(EVIDENCE, test.id, last=1)
         kept = newest[0].data if newest else {}
         same = bool(kept) and kept["made"] == self._made()
-        self.again = int(kept.get("again", 0)) + (bool(kept) and not same)  # another reward makes another test of it
+        again = bool(kept) and not same  # another reward makes another test of it
+        before = levels(experiments(app).values()) if again else {"tried": test.tried, "found": test.found}
+        why = "its reward or its levels are others now: its evidence begins anew"
+        self.begun = [done(test.id, AGAIN, self.now, why, by="loop", **before)] if again else []
         self.place = int(kept["outcome"]) if same else app.ledger.last_place() if kept else test.outcome
         self.seen = set(kept.get("seen", ()))
         self.fresh = not same
@@ -52,12 +68,11 @@ class _Look:
             test.control,
             test.candidates,
             self.settings,
-            self.now if self.again and not same else test.started_at,
-            tried=test.tried + self.again * len(test.candidates),
-            found=test.found,
+            self.now if again else test.started_at,
+            **before,
             kept=kept["test"] if same else None,
         )
-        if kept and not same:
+        if again:
             self.ab.resume(test.phase, test.winner, test.dropped)
 
     def _made(self) -> str:
@@ -74,11 +89,9 @@ class _Look:
             self.place, read = place.outcome, read + 1
             if episode.record is not None and episode.record.execution.id not in excluded:
                 told += self._taken(episode)
-        thawed = [
-            Event(kind=EXPERIMENT, subject=self.test.id, at=self.now, data={"action": "thaw", "by": "loop", "reason": ""})
-        ]
-        rows: list[Event] = [row for move in told for row in self._rows(move)]
-        rows += thawed if frozen and not self.ab.frozen else []
+        rows = [*self.begun, *(row for move in told for row in self._rows(move))]
+        if frozen and not self.ab.frozen:
+            rows.append(done(self.test.id, THAW, self.now, "no more units are missing than chance would lose", by="loop"))
         if rows or self.fresh or read >= KEEP_EVERY:
             slugs = {arm.partition("@")[0] for arm in (self.test.control, *self.test.candidates)}
             if not self.app.ledger.append_unless(STRATEGY, slugs, self.heard, *rows, self._kept()):
@@ -143,7 +156,7 @@ class _Look:
         return said(slug, "rollback", self.test.control, self.now, by="loop", reason=reason, test=self.test.id)
 
     def _kept(self) -> Event:
-        kept = {"made": self._made(), "again": self.again, "outcome": self.place, "seen": sorted(self.seen)}
+        kept = {"made": self._made(), "outcome": self.place, "seen": sorted(self.seen)}
         return Event(kind=EVIDENCE, subject=self.test.id, at=self.now, data={**kept, "test": self.ab.plain()})
 
 

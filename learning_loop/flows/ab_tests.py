@@ -1,6 +1,6 @@
 """A/B tests at work: which are under way, which arm a unit is given, and what the units that ended say of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -20,11 +20,15 @@ DRAWN = f"{RESERVED}test:"  # the decision point at which a unit takes part in a
 POLICY = "test/"  # how the policy of a choice that a test made begins
 IN, OUT = "in", "out"
 WAIT_S = 30.0  # for another process that is at the tests
+AGAIN, THAW = "again", "thaw"  # what is done to a test beside the moves: its evidence begins anew, its units are complete again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """A test as it stands: what it tests, since when, and how it went so far."""
+    """A test as it stands: what it tests, since when, and how it went so far.
+
+    Its evidence began `begun` times, the last time when `tried` arms had been tried in all tests, of which `found` had won.
+    """
 
     id: str
     slug: str
@@ -34,6 +38,7 @@ class Experiment:
     reason: str
     started_at: datetime
     outcome: int
+    begun: int
     tried: int
     found: int
     phase: Phase
@@ -78,6 +83,7 @@ def _outranked(test: Experiment, told: Sequence[Event]) -> Experiment:
 
 def _experiment(name: str, events: Sequence[Event]) -> Experiment:
     first, phase, winner, frozen, dropped = events[0].data, Phase.RUNNING, None, False, list[Any]()
+    begun = [event.data for event in events if event.data["action"] in ("start", AGAIN)]
     for event in events[1:]:
         if phase is Phase.OVER:
             break  # whatever somebody else was about to do
@@ -88,7 +94,7 @@ def _experiment(name: str, events: Sequence[Event]) -> Experiment:
             phase, winner = Phase.WATCHING, arm
         elif action in (Move.TAKEN_BACK, Move.ENDED):
             phase, winner = Phase.OVER, None if action == Move.TAKEN_BACK else winner
-        frozen = action == Move.FROZEN if action in (Move.FROZEN, "thaw") else frozen
+        frozen = action == Move.FROZEN if action in (Move.FROZEN, THAW, AGAIN) else frozen
     return Experiment(
         id=name,
         slug=first["slug"],
@@ -98,8 +104,9 @@ def _experiment(name: str, events: Sequence[Event]) -> Experiment:
         reason=first["reason"],
         started_at=events[0].at,
         outcome=first["outcome"],
-        tried=first["tried"],
-        found=first["found"],
+        begun=len(begun),
+        tried=begun[-1]["tried"],
+        found=begun[-1]["found"],
         phase=phase,
         winner=winner,
         dropped=tuple(dropped),
@@ -253,8 +260,7 @@ def _begin(app: App, control: str, candidates: Sequence[str], *, by: str, reason
         "by": by,
         "reason": reason,
         "outcome": app.ledger.last_place(),
-        "tried": sum(len(test.candidates) for test in before.values()),
-        "found": sum(any(move.data["action"] == Move.PROMOTED for move in test.moves) for test in before.values()),
+        **levels(before.values()),
     }
     ended = [  # its winner was watched until now
         event_of(test.id, Told(Move.ENDED, test.winner, "another test of it began"), now, by="loop")
@@ -265,6 +271,14 @@ def _begin(app: App, control: str, candidates: Sequence[str], *, by: str, reason
     if not app.ledger.append_unless(STRATEGY, [slug], heard, *rows, *ended, begun):
         raise UsageError(f"somebody changed {slug} just now: look at it, then begin the test")
     return name
+
+
+def levels(tests: Collection[Experiment]) -> dict[str, int]:
+    """Return what the level of the next arm depends on: how many arms were tried in all tests, and how many won."""
+    return {
+        "tried": sum(test.begun * len(test.candidates) for test in tests),
+        "found": sum(any(move.data["action"] == Move.PROMOTED for move in test.moves) for test in tests),
+    }
 
 
 def stop(app: App, name: str, *, reason: str) -> None:
@@ -283,13 +297,9 @@ def figures(told: Told) -> str:
 
 
 def event_of(name: str, told: Told, now: datetime, *, by: str) -> Event:
-    data = {
-        "action": told.move.value,
-        "arm": told.arm,
-        "by": by,
-        "reason": told.reason,
-        "units": told.units,
-        "control": told.control,
-        "effect": told.effect,
-    }
-    return Event(kind=EXPERIMENT, subject=name, at=now, data=data)
+    known = {"arm": told.arm, "units": told.units, "control": told.control, "effect": told.effect}
+    return done(name, told.move.value, now, told.reason, by=by, **known)
+
+
+def done(name: str, action: str, now: datetime, reason: str, *, by: str, **more: Any) -> Event:
+    return Event(kind=EXPERIMENT, subject=name, at=now, data={"action": action, "by": by, "reason": reason, **more})

@@ -74,10 +74,12 @@ Proposer = Callable[[Strategy, Analysis, Sequence[str], int], Sequence[Proposal]
 
 def eligible(app: App, slug: str, found: Past | None = None) -> Eligibility:
     """Say whether a strategy may evolve; raise NotFoundError."""
+    return _waits(app, slug) or _young(app) or _failing(app, slug, found or lately(app))
+
+
+def _failing(app: App, slug: str, found: Past) -> Eligibility:
+    """Say whether a strategy's runs ask for another one."""
     settings = app.settings.strategies.evolution
-    if (waits := _waits(app, slug)) is not None:
-        return waits
-    found = found or lately(app)
     known = [run.success for run in _runs_of(found, slug) if run.success is not None]
     decisions = sum(_slug_of(made) == slug for of in found.by_point.values() for made in of)
     rate = sum(known) / len(known) if known else None
@@ -91,7 +93,7 @@ def eligible(app: App, slug: str, found: Past | None = None) -> Eligibility:
 
 
 def _waits(app: App, slug: str) -> Eligibility | None:
-    """Return why a strategy may not evolve now, whatever its runs say; None where they are to be asked."""
+    """Return why a strategy may not evolve now, whatever runs say; None where they are to be asked."""
     settings, stands = app.settings.strategies.evolution, standing_of(app, slug)
     if stands.current is None or stands.retired:
         return Eligibility(status="not_in_force", says=f"{slug} is not in force")
@@ -102,7 +104,7 @@ def _waits(app: App, slug: str) -> Eligibility | None:
     if evolved and evolved[-1] > since:
         says = f"it evolved on {evolved[-1]:%Y-%m-%d}, less than {settings.every_days:g} days ago"
         return Eligibility(status="too_recent", says=says)
-    return _young(app)
+    return None
 
 
 def _young(app: App) -> Eligibility | None:
@@ -138,12 +140,12 @@ def evolve_due(app: App, proposers: Sequence[Proposer] = (), *, told: Told = lam
     room = app.settings.strategies.tests.at_once
     room -= sum(test.phase is Phase.RUNNING for test in experiments(app).values())
     may = [slug for slug in standings(app) if _waits(app, slug) is None]
-    if room <= 0 or not may:
+    if room <= 0 or not may or _young(app) is not None:
         return []
     found, results = lately(app), list[Evolved]()
     for number, slug in enumerate(sorted(may, key=lambda slug: (-_failures(found, slug), slug))):
         told(number, len(may))
-        if room > 0 and eligible(app, slug, found).ok:
+        if room > 0 and _failing(app, slug, found).ok:
             results.append(evolve(app, slug, proposers=proposers, found=found))
             room -= results[-1].test is not None
     return results
