@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ from learning_loop.flows.contributions import Contributions, Made, contributed
 from learning_loop.flows.drift import last_drift, notice
 from learning_loop.flows.evolution import EVOLUTION, _Look, eligible, evolve, evolve_due, lately
 from learning_loop.flows.strategies import load, standing_of, standings
-from learning_loop.records import Decision, Experience
+from learning_loop.records import Clock, Decision, Experience, utc_now
 from learning_loop.settings import Evolution
 from learning_loop.strategies import Strategy
 from learning_loop.strategies.analysis import Analysis, Ran, analysis_of
@@ -40,6 +41,7 @@ from learning_loop.strategies.strategy import SELECT_AGENT
 from learning_loop.workspace import Workspace
 from tests.conftest import WORDS_ONLY, SteppingClock
 from tests.strategy_world import QUIET
+from tests.test_cli import command
 
 FILES = {
     "plain": "{name: plain, rank: 0, retry_policy: {max_attempts: 1}}",
@@ -62,7 +64,7 @@ class Runner:
 
 
 def worked(
-    root: Path, runs: int, *, good: dict[str, str] | None = None, seed: int = 1, files: dict[str, str] = FILES
+    root: Path, runs: int, *, good: dict[str, str] | None = None, files: dict[str, str] = FILES, clock: Clock | None = None
 ) -> Workspace:
     """Return a workspace in which so many runs followed strategies; cy is best with python, nobody takes cy."""
     workspace, _ = Workspace.init(root)
@@ -75,15 +77,15 @@ def worked(
     with (
         unhurried(),
         LearningOrchestrator(
-            Runner(random.Random(seed), good or {"python": "cy", "rust": "bob"}),
+            Runner(random.Random(1), good or {"python": "cy", "rust": "bob"}),
             workspace=workspace.root,
             environ=WORDS_ONLY,
-            clock=SteppingClock(),
-            rng=random.Random(seed),
+            clock=clock or SteppingClock(),
+            rng=random.Random(1),
             strict=True,
         ) as loop,
     ):
-        work(loop, runs, seed)
+        work(loop, runs)
     return workspace
 
 
@@ -560,6 +562,53 @@ def test_a_winner_is_promoted_by_itself_and_reported(history: Path, tmp_path: Pa
         assert "| project language |" in text
 
 
+# ------------------------------------------------------------------------------------------------------------ commands
+
+
+def test_commands_say_what_is_in_force_what_is_tested_and_take_a_persons_word(tmp_path: Path) -> None:
+    root = worked(tmp_path / "w", 300, clock=utc_now).root
+
+    def said(*arguments: str, ends: int = 0) -> str:
+        done = command(*arguments, folder=root, env=WORDS_ONLY)
+        assert done.returncode == ends, done.stderr
+        return done.stdout + done.stderr
+
+    listed = said("strategy", "list")
+    assert re.search(r"plain\ttype any\tplain@\w+\tfile\tin force", listed)
+    assert "mode: production" in listed
+    assert "may it evolve? ok" in said("strategy", "show", "plain")
+    assert json.loads(said("strategy", "evolve", "plain", "--dry-run", "--json"))[0]["status"] == "dry run"
+    assert "plain: started" in said("strategy", "evolve", "plain")
+    test = json.loads(said("experiment", "list", "--json"))[0]
+    assert test["phase"] == "running"
+    candidate, control = test["candidates"][0], test["control"]
+    assert "It is under way" in said("experiment", "show", test["id"])
+    changed = said("strategy", "diff", control, candidate)
+    assert f"+++ {candidate}" in changed
+    assert "is over" in said("experiment", "stop", test["id"], "--reason", "enough of it")
+    assert "enough of it" in said("experiment", "list")
+    assert said("experiment", "start", candidate, "--control", control).startswith("2")
+    assert "plain is retired" in said("strategy", "retire", "plain")
+    assert "is retired: `learning-loop strategy revive plain`" in said(
+        "experiment", "start", candidate, "--control", control, ends=2
+    )
+    assert f"{control} is in force" in said("strategy", "revive", "plain")
+    assert "none: see language_model" in said("spending")
+
+
+def test_all_that_is_wrong_with_files_is_said_at_once(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    texts = {"one.yaml": "{name: one, retries: 3}", "two.yml": "{name: two}", "three.yaml": "{name: three}"}
+    for name, text in texts.items():
+        (workspace.config / "strategies" / name).write_text(text, encoding="utf-8")
+    own = [f"config/strategies/{name}" for name in texts]
+    for done in (command("strategy", "validate", *files, folder=workspace.root) for files in (own, ())):
+        assert done.returncode == 4
+        assert "three: three" in done.stdout
+        assert "one.yaml:1" in done.stderr
+        assert "two.yml: name it two.yaml" in done.stderr
+
+
 # --------------------------------------------------------------------------------------------------------- crash tests
 
 EVOLVE = """
@@ -569,6 +618,7 @@ from learning_loop.app import App
 from learning_loop.flows.evolution import evolve
 from learning_loop.workspace import Workspace
 from pathlib import Path
+from tests.test_cli import command
 from tests.conftest import WORDS_ONLY, SteppingClock
 clock = SteppingClock()
 clock.now += timedelta(hours=3)

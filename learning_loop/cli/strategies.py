@@ -143,15 +143,13 @@ def diff(ctx: click.Context, one: str, other: str | None) -> None:
 @click.pass_context
 def validate(ctx: click.Context, files: tuple[Path, ...]) -> None:
     """Say what is wrong with strategies, by default those of the workspace; ends with 4 where something is."""
-    from learning_loop.flows.strategies import read_strategies, read_strategy
+    from learning_loop.flows.strategies import read_each, read_strategies
 
     if files:
-        for path in files:
-            made = read_strategy(path, str(path))
-            click.echo(f"{path}: {made.name}")
-        return
-    with opened(ctx) as app:
-        found, problems = read_strategies(app)
+        found, problems = read_each({path: str(path) for path in files})
+    else:
+        with opened(ctx) as app:
+            found, problems = read_strategies(app)
     for made in found:
         click.echo(f"{made.slug}: {made.name}")
     if problems:

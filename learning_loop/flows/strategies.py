@@ -34,10 +34,16 @@ class Standing:
 
 def read_strategies(app: App) -> tuple[list[Strategy], list[str]]:
     """Return what `config/strategies/` holds, and for each file that cannot be used a line that says why."""
+    paths = sorted((app.workspace.config / FOLDER).glob("*.y*ml"))
+    return read_each({path: f"config/{FOLDER}/{path.name}" for path in paths})
+
+
+def read_each(paths: Mapping[Path, str]) -> tuple[list[Strategy], list[str]]:
+    """Return the strategies in files, given what each is called, and a line for each file that cannot be used."""
     found, problems = [], []
-    for path in sorted((app.workspace.config / FOLDER).glob("*.yaml")):
+    for path, label in paths.items():
         try:
-            found.append(read_strategy(path, f"config/{FOLDER}/{path.name}"))
+            found.append(read_strategy(path, label))
         except ConfigurationError as error:
             problems.append(str(error))
     return found, problems
@@ -45,6 +51,8 @@ def read_strategies(app: App) -> tuple[list[Strategy], list[str]]:
 
 def read_strategy(path: Path, label: str) -> Strategy:
     """Read one strategy; raise ConfigurationError with file, line and what is wrong."""
+    if path.suffix != ".yaml":
+        raise ConfigurationError(f"{label}: name it {path.stem}.yaml")
     document, lines = read_document(path, label)
     try:
         made = Strategy.model_validate({"slug": path.stem, **document})
