@@ -23,6 +23,7 @@ from learning_loop.features.conditions import facts_of_context
 from learning_loop.flows.ab_judging import _Look, judge
 from learning_loop.flows.ab_report import report_of
 from learning_loop.flows.ab_tests import EVIDENCE, experiments, start, stop
+from learning_loop.flows.carrying import Offer
 from learning_loop.flows.strategies import (
     STRATEGY,
     load,
@@ -219,6 +220,25 @@ def test_a_context_is_coarse_and_leaves_out_what_nobody_knows() -> None:
 def test_a_runner_that_leaves_nothing_to_strategies_is_left_alone(make_loop: MakeLoop) -> None:
     report = make_loop(lambda task: task["id"]).execute_with_learning({"id": "t"})
     assert report.result == "t"
+
+
+@pytest.mark.parametrize(
+    ("agents", "taken"),
+    [
+        ({"bob", "ann"}, ("ann", "bob")),
+        (("bob", "ann"), ("bob", "ann")),
+        ({"bob": object()}, ("bob",)),
+        ("ann", None),
+        ([object()], None),
+        (object(), None),
+    ],
+)
+def test_agents_are_names_and_what_is_something_else_is_the_runners_own(agents: Any, taken: Any) -> None:
+    runner = Runner(lambda task, _: task)
+    runner.agents = agents
+    runner.decompose = None  # type: ignore[method-assign, assignment]
+    offer = Offer.of(runner)
+    assert (offer and offer.agents) == taken
 
 
 def test_parts_run_side_by_side_as_runs_of_their_own(workspace: Workspace, make_loop: MakeLoop) -> None:
