@@ -13,16 +13,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import psutil
+import pydantic
 import pytest
 
 from learning_loop import LearningOrchestrator
 from learning_loop.api.beside import Beside
 from learning_loop.api.jobs import Jobs
+from learning_loop.api.v1 import shapes
 from learning_loop.app import App
 from learning_loop.errors import ConflictError
 from learning_loop.flows.alerts import alerts
@@ -531,6 +534,82 @@ def test_the_index_is_kept_by_a_job_and_histories_go_out_and_come_in(client: htt
     assert client.get(f"{V1}/backup").content[:2] == b"\x1f\x8b"
 
 
+def test_a_history_that_comes_packed_is_looked_at_first_and_is_not_endless(client: httpx2.Client, tmp_path: Path) -> None:
+    ended(client, begun(client, id="packed"), success=True)
+    history = client.get(f"{V1}/history.jsonl.gz").content
+    workspace, _ = Workspace.init(tmp_path / "other")
+    with serving(workspace.root) as other, other.client() as there:
+        assert there.post(f"{V1}/history", content=history, params={"dry_run": True}).json()["read"] >= 1
+        asked: Any = {"format": "csv", "dry_run": True, "mapping": "{started_at: when, type: what}"}
+        looked = there.post(f"{V1}/history", content=gzip.compress(b"when,what\n2026-03-02 09:00,build\n"), params=asked).json()
+        assert [one["execution"]["task_type"] for one in looked["shown"]] == ["build"]
+        assert there.get(f"{V1}/executions").json()["items"] == []
+        bomb = there.post(f"{V1}/history", content=gzip.compress(bytes(101_000_000)))
+        assert (bomb.status_code, "more than 100 MB" in bomb.json()["detail"]) == (409, True)
+        assert "breaks off" in there.post(f"{V1}/history", content=history[:-20]).json()["detail"]
+        assert there.post(f"{V1}/history", content=history).json()["added"] >= 1
+
+
+def test_what_would_be_done_is_said_and_not_done(client: httpx2.Client) -> None:
+    ended(client, begun(client, id="looked-at"), success=True)
+    before = client.get(f"{V1}/reports").json()["items"]
+    week = f"{datetime.now(UTC):%G-W%V}"
+    dry = _over(client, client.post(f"{V1}/jobs/synthesis", json={"week": week, "dry_run": True}).json()["id"])
+    assert dry["result"]["synthesized"][0]["period"] == week
+    assert client.get(f"{V1}/reports").json()["items"] == before
+    none = _over(client, client.post(f"{V1}/jobs/synthesis", json={"every": True, "dry_run": True}).json()["id"])
+    assert (none["state"], "goes alone" in none["error"]) == ("failed", True)
+    slug = client.get(f"{V1}/strategies").json()["strategies"][0]["slug"]
+    asked = {"strategy": slug, "dry_run": True, "force": True}
+    evolved = _over(client, client.post(f"{V1}/jobs/evolution", json=asked).json()["id"])["result"]["evolved"][0]
+    assert (evolved["status"], evolved["test"]) == ("dry run", None)
+    all_of_them = _over(client, client.post(f"{V1}/jobs/evolution", json={"dry_run": True}).json()["id"])
+    assert "say which strategy" in all_of_them["error"]
+
+
+def test_what_changed_between_versions_is_said(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    path = workspace.config / "strategies" / "mine.yaml"
+    path.write_text("{name: mine}", encoding="utf-8")
+    with serving(workspace.root) as server, server.client() as client:
+        first = client.get(f"{V1}/strategies/mine").json()["version"]
+        assert client.get(f"{V1}/strategies/mine/diff").status_code == 404
+        path.write_text("{name: mine, retry_policy: {max_attempts: 3}}", encoding="utf-8")
+        lines = client.get(f"{V1}/strategies/mine/diff").json()
+        assert lines[0] == f"--- {first}"
+        assert "+  max_attempts: 3" in lines
+        back = client.get(f"{V1}/strategies/mine/diff", params={"version": first, "since": lines[1][4:]}).json()
+        assert "-  max_attempts: 3" in back
+
+
+def test_what_is_learned_from_can_be_had_and_all_points_are_set_at_once(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    with serving(workspace.root) as server, server.client() as client:
+        assert "001" in client.get(f"{V1}/lab").json()
+        done = _over(client, client.post(f"{V1}/jobs/packs", json={"runs": 4, "pack": "tax-assist"}).json()["id"])
+        point = next(iter(client.get(f"{V1}/policies").json()))
+        steps = client.get(f"{V1}/policies/{point}/experience").json()
+        assert {step["execution_id"] for step in steps} == set(done["result"]["runs"])
+        assert client.get(f"{V1}/policies/nowhere/experience").status_code == 404
+        said = client.put(f"{V1}/policies/mode", json={"mode": "production", "reason": "at once"}).json()
+        assert said["points"] == []
+        assert set(said["refused"]) == set(client.get(f"{V1}/policies").json()), "nothing was shown to help yet"
+        said = client.put(f"{V1}/policies/mode", json={"mode": "shadow"}).json()
+        assert {one["mode"] for one in said["points"]} == {"shadow"}
+        asked = {"point": point, "epochs": 1, "only": {"pack": "no-such"}}
+        assert "0 episodes" in str(_over(client, client.post(f"{V1}/jobs/training", json=asked).json()["id"])["error"])
+
+
+def test_what_is_erased_leaves_the_reason_and_what_is_expired_goes_when_asked(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    with serving(workspace.root) as server, server.client() as client:
+        old = begun(client)
+        ended(client, old, success=True)
+        assert client.post(f"{V1}/executions/expire").json() == []
+        assert client.delete(f"{V1}/executions/{old}", params={"reason": "it named somebody"}).status_code == 204
+        assert client.get(f"{V1}/audit").json()["items"][0]["reason"] == "it named somebody"
+
+
 # ---------------------------------------------------------------------------------------------------------------- live
 
 
@@ -543,6 +622,28 @@ def test_whoever_listens_is_told_what_is_new(client: httpx2.Client) -> None:
 
 
 # -------------------------------------------------------------------------------------------------- the document, generated
+
+
+def test_every_request_has_an_example_and_every_example_holds(client: httpx2.Client) -> None:
+    document = client.get(f"{V1}/openapi.json").json()
+    asked = {
+        content["schema"]["$ref"].rpartition("/")[2]
+        for path in document["paths"].values()
+        for operation in path.values()
+        for kind, content in operation.get("requestBody", {}).get("content", {}).items()
+        if kind == "application/json" and "$ref" in content["schema"]
+    }
+    assert len(asked) >= 20
+    assert [name for name in asked if not document["components"]["schemas"][name].get("examples")] == []
+    shown = [
+        shape for shape in vars(shapes).values()
+        if isinstance(shape, type) and issubclass(shape, pydantic.BaseModel) and (shape.model_config.get("json_schema_extra"))
+    ]  # fmt: skip
+    answers = {"Begun", "DecisionOut", "Ended", "Row", "JobOut", "NoteOut", "AlertOut"}
+    assert {shape.__name__ for shape in shown} >= asked | answers
+    for shape in shown:
+        for example in shape.model_config["json_schema_extra"]["examples"]:  # type: ignore[index, union-attr]
+            assert shape.model_validate_json(json.dumps(example)) is not None
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Cursors: where a page ended, as a text that only we read."""
+"""What many requests ask: how much, from where on, and why. A cursor says where a page ended, as a text that only we read."""
 
 import base64
 import binascii
@@ -13,6 +13,7 @@ from learning_loop.errors import NotFoundError
 
 Item = TypeVar("Item")
 Limit = Annotated[int, Query(ge=1, le=500, description="At most so many.")]
+Why = Annotated[str, Query(alias="reason", max_length=2_000, description="Why; it is kept with what is done.")]
 Cursor = Annotated[str | None, Query(max_length=1_000, description="The `next` of the page before.")]
 
 

@@ -118,9 +118,9 @@ def lab() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """List the experiments."""
-    from learning_loop.examples.harbor.experiments import EXPERIMENTS
+    from learning_loop.examples.harbor.experiments import listed
 
-    found = {number: (work.__doc__ or "").partition(": ")[2].strip() for number, work in EXPERIMENTS.items()}
+    found = listed()
     if as_json:
         print_json(found)
         return

@@ -197,18 +197,15 @@ def _percent(mean: Any) -> str:
 @click.pass_context
 def export(ctx: click.Context, point: str | None, output: Path | None, as_json: bool) -> None:
     """Write the choices of a decision point, or of all, with their propensities and what they earned."""
-    from learning_loop.flows.experience import Log, plain_of
+    from learning_loop.flows.experience import exported
     from learning_loop.flows.points import ledger_points
     from learning_loop.workspace import atomic_write
 
     target = output or Path("experiences.json")
     with opened(ctx) as app:
         names = [point] if point else sorted(ledger_points(app.ledger))
-        logs = {name: Log(app, name, _settings(app, name)) for name in names}
-        episodes = {name: [episode for episode, _ in log.episodes()] for name, log in logs.items()}
-    steps = [{"point": name, **step} for name, of in episodes.items() for episode in of for step in plain_of(episode)]
+        steps, rewards = exported(app, {name: _settings(app, name) for name in names})
     atomic_write(target, (json.dumps(steps, indent=1, ensure_ascii=False, default=str) + "\n").encode())
-    rewards = [episode.reward for of in episodes.values() for episode in of]
     about = {"file": str(target), "experiences": len(rewards), "choices": len(steps)}
     if as_json:
         print_json(about)

@@ -1,6 +1,5 @@
 """strategy: how work is orchestrated, as data; experiment: A/B tests of strategies."""
 
-import difflib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import click
 
 from learning_loop.cli.common import json_option, opened, print_json, table
-from learning_loop.errors import ConfigurationError, NotFoundError
+from learning_loop.errors import ConfigurationError
 
 
 @click.group(name="strategy")
@@ -112,30 +111,12 @@ def show(ctx: click.Context, slug: str, as_json: bool) -> None:
 @click.pass_context
 def diff(ctx: click.Context, one: str, other: str | None) -> None:
     """Show what changed between two versions, or since the version before; take a strategy's name for its version in force."""
-    from learning_loop.flows.strategies import load, standing_of
-    from learning_loop.workspace import yaml
+    from learning_loop.flows.strategies import changes_of, load
 
     with opened(ctx) as app:
         load(app)
-
-        def found(name: str) -> Any:
-            wanted = name if "@" in name else standing_of(app, name).current
-            kept = app.ledger.strategy_versions([str(wanted)])
-            if wanted not in kept:
-                raise NotFoundError(f"there is no version {name!r}: see `learning-loop strategy show {name.partition('@')[0]}`")
-            return kept[wanted]
-
-        new = found(other or one)
-        if other is None and new.parent_id is None:
-            earlier = [version for version in app.ledger.versions_of(new.slug) if version.id != new.id]
-            if not earlier:
-                raise NotFoundError(f"{new.id} is the first version of {new.slug}: there is nothing to compare it with")
-            old = earlier[-1]
-        else:
-            old = found(one if other is not None else str(new.parent_id))
-    before, after = (yaml.dump(version.document).splitlines() for version in (old, new))
-    for line in difflib.unified_diff(before, after, old.id, new.id, lineterm="", n=2):
-        click.echo(line)
+        for line in changes_of(app, one, other):
+            click.echo(line)
 
 
 @strategy.command()

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -176,6 +176,16 @@ def experience_of(decision: Decision, reward: float, episode: str | None) -> Exp
 
 def steps_of(episodes: Sequence[Episode]) -> list[Experience]:
     return [step for episode in episodes for step in episode.steps]
+
+
+def exported(app: App, points: Mapping[str, Point | None]) -> tuple[list[dict[str, Any]], list[float]]:
+    """Return the choices of decision points, as files keep them, and the rewards of the episodes they were made in."""
+    steps, rewards = list[dict[str, Any]](), list[float]()
+    for name, settings in points.items():
+        for episode, _ in Log(app, name, settings).episodes():
+            steps += ({"point": name, **step} for step in plain_of(episode))
+            rewards.append(episode.reward)
+    return steps, rewards
 
 
 def plain_of(episode: Episode) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Strategies of a workspace: what people wrote and evidence changed, which version of each is in force, and choosing one."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from learning_loop.errors import ConfigurationError, NotFoundError, UsageError
 from learning_loop.records import Event, StrategyEntry, StrategyVersion
 from learning_loop.strategies import Catalogue, Strategy, Version, version_of
 from learning_loop.strategies.context import NAMES
+from learning_loop.workspace import yaml
 from learning_loop.workspace.config import read_document
 
 FOLDER = "strategies"
@@ -77,6 +79,31 @@ def explained(error: ValidationError, label: str, lines: Mapping[tuple[str, ...]
     line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), 1) if lines else None
     message = first["msg"].removeprefix("Value error, ")
     return f"{label}{'' if line is None else f':{line}'}: {'.'.join(place) or 'the strategy'}: {message}"
+
+
+def changes_of(app: App, one: str, other: str | None = None) -> list[str]:
+    """Return what changed between two versions, or since the version before, line by line; raise NotFoundError.
+
+    A strategy's name stands for its version in force.
+    """
+
+    def found(name: str) -> StrategyVersion:
+        wanted = name if "@" in name else standing_of(app, name).current
+        kept = app.ledger.strategy_versions([str(wanted)])
+        if wanted not in kept:
+            raise NotFoundError(f"there is no version {name!r}: see `learning-loop strategy show {name.partition('@')[0]}`")
+        return kept[wanted]
+
+    new = found(other or one)
+    if other is None and new.parent_id is None:
+        earlier = [version for version in app.ledger.versions_of(new.slug) if version.id != new.id]
+        if not earlier:
+            raise NotFoundError(f"{new.id} is the first version of {new.slug}: there is nothing to compare it with")
+        old = earlier[-1]
+    else:
+        old = found(one if other is not None else str(new.parent_id))
+    before, after = (yaml.dump(version.document).splitlines() for version in (old, new))
+    return list(difflib.unified_diff(before, after, old.id, new.id, lineterm="", n=2))
 
 
 def standings(app: App) -> dict[str, Standing]:

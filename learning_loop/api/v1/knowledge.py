@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import PlainTextResponse
 
 from learning_loop.api.access import Who, need
-from learning_loop.api.paging import Cursor, Limit, part
+from learning_loop.api.paging import Cursor, Limit, Why, part
 from learning_loop.api.problems import documented
 from learning_loop.api.repeating import Repeatable
 from learning_loop.api.serving import Opened, Serving
@@ -139,13 +139,13 @@ def write(path: str, given: NoteIn, serving: Serving, who: Who) -> NoteOut:
 @router.delete(
     "/memory/notes/{path:path}", status_code=204, tags=["memory"], dependencies=[need("admin")], responses=documented(404, 409)
 )
-def erase(path: str, serving: Serving, who: Who) -> None:
-    """Erase a note for good, leaving a tombstone."""
+def erase(path: str, serving: Serving, who: Who, reason: Why = "") -> None:
+    """Erase a note for good, leaving a tombstone with the reason."""
     from learning_loop.flows.forget import forget
 
     note_at(serving.app, path)
-    forget(serving.app, path, reason=f"{who.name} asked for it")
-    serving.audit(who.name, "forget note", path)
+    forget(serving.app, path, reason=reason or f"{who.name} asked for it")
+    serving.audit(who.name, "forget note", path, reason=reason)
 
 
 # ----------------------------------------------------------------------------------------------------------------- rules

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from learning_loop.api.access import Who, need
-from learning_loop.api.paging import Cursor, Limit, cursor_of, place_of
+from learning_loop.api.paging import Cursor, Limit, Why, cursor_of, place_of
 from learning_loop.api.problems import documented
 from learning_loop.api.repeating import Repeatable
 from learning_loop.api.serving import Opened, Served, Serving
@@ -404,10 +404,20 @@ def exclude(execution_id: str, said: Because, serving: Serving, who: Who) -> Non
 
 
 @router.delete("/executions/{execution_id}", status_code=204, dependencies=[need("admin")], responses=documented(404, 409))
-def forget(execution_id: str, serving: Serving, who: Who) -> None:
-    """Erase an execution for good: from ledger, notes and index, leaving a tombstone."""
+def forget(execution_id: str, serving: Serving, who: Who, reason: Why = "") -> None:
+    """Erase an execution for good: from ledger, notes and index, leaving a tombstone with the reason."""
     from learning_loop.flows.forget import forget as erase
 
     serving.app.ledger.execution(execution_id)
-    erase(serving.app, execution_id, reason=f"{who.name} asked for it")
-    serving.audit(who.name, "forget", execution_id)
+    erase(serving.app, execution_id, reason=reason or f"{who.name} asked for it")
+    serving.audit(who.name, "forget", execution_id, reason=reason)
+
+
+@router.post("/executions/expire", dependencies=[need("admin")])
+def expire(serving: Serving, who: Who) -> list[str]:
+    """Erase all executions for good that are older than `ledger.retention_days`, and say which; none where that is not set."""
+    from learning_loop.flows.forget import forget_expired
+
+    gone = [item.id for item in forget_expired(serving.app)]
+    serving.audit(who.name, "forget expired", f"{len(gone)} executions")
+    return gone

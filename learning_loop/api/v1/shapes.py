@@ -31,6 +31,8 @@ def _different(values: list[str]) -> list[str]:
     return values
 
 
+RUN, PATH = "20260302-090000-k3v9qa2m", "memory/long-term/integration-gotchas/warm-the-cache-first.md"  # in examples
+NOTE = "---\nkind: gotcha\ntitle: Warm the cache first\n---\nBuilds after a cold start take twice as long.\n"
 Whole = BeforeValidator(_whole)
 Json = Annotated[JsonValue, AfterValidator(_finite)]
 Fields = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
@@ -41,6 +43,11 @@ Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53), Whole]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Reason = Annotated[str, Field(max_length=2_000, description="Why; it is kept with what is done.")]
+
+
+def like(*examples: dict[str, Any]) -> ConfigDict:
+    """Return what shows such objects to readers of the OpenAPI document."""
+    return ConfigDict(json_schema_extra={"examples": list(examples)})
 
 
 class Asked(BaseModel):
@@ -65,10 +72,10 @@ class Page(Told, Generic[Item]):
 class TaskIn(Asked):
     """A piece of work that is about to begin."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{
+    model_config = like({
         "id": "build-42", "type": "build", "component": "wheel", "agent": "ci", "parameters": {"python": "3.12"},
         "tags": ["nightly"],
-    }]})  # fmt: skip
+    })  # fmt: skip
     id: Name
     type: Name = "task"
     component: Name | None = None
@@ -98,6 +105,10 @@ class Hinted(Told):
 class Begun(Told):
     """A run under way: what is known of such tasks, and what it is to use."""
 
+    model_config = like({
+        "execution_id": RUN, "started_at": "2026-03-02T09:00:00Z", "parameters": {"python": "3.12", "warm_up": True},
+        "set_by_rules": ["warm_up"], "briefing": "", "notes": [], "rules": [], "warnings": [],
+    })  # fmt: skip
     execution_id: str
     started_at: datetime
     parameters: Annotated[dict[str, Any], Field(description="The task's own, and those that rules set.")]
@@ -111,9 +122,7 @@ class Begun(Told):
 class ChoiceIn(Asked):
     """Something to choose at a decision point."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{
-        "point": "model", "options": ["small", "large"], "context": {"size": "big"},
-    }]})  # fmt: skip
+    model_config = like({"point": "model", "options": ["small", "large"], "context": {"size": "big"}})
     point: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
     options: Annotated[
         list[Name], Field(min_length=1, max_length=1_000, json_schema_extra={"uniqueItems": True}), AfterValidator(_different)
@@ -124,12 +133,18 @@ class ChoiceIn(Asked):
 class FreeChoiceIn(ChoiceIn):
     """The same, outside of a run: units go on being chosen for by the learned policy, or by the rules."""
 
+    model_config = like({"point": "model", "options": ["small", "large"], "context": {"size": "big"}, "unit": "customer-7"})
     unit: Name | None = None
 
 
 class DecisionOut(Told):
     """A choice with the distribution it was drawn from; `probabilities` are null where nobody knows them."""
 
+    model_config = like({
+        "id": "20260302-090001-w7c2ms4x", "execution_id": RUN, "point": "model", "alternatives": ["small", "large"],
+        "probabilities": [0.8, 0.2], "chosen": "small", "propensity": 0.8, "policy": "live-cd254420",
+        "context": {"size": "big"}, "at": "2026-03-02T09:00:01Z", "latency_us": 110.0,
+    })  # fmt: skip
     id: str
     execution_id: str | None
     point: str
@@ -144,11 +159,13 @@ class DecisionOut(Told):
 
 
 class RewardIn(Asked):
+    model_config = like({"value": 0.8, "source": "reviewer"})
     value: Number
     source: Annotated[Name | None, Field(description="Whose judgement it is; by default that of who asks.")] = None
 
 
 class CheckpointIn(Asked):
+    model_config = like({"name": "compiled", "data": {"files": 214}})
     name: Name
     data: Fields = {}
 
@@ -156,6 +173,7 @@ class CheckpointIn(Asked):
 class StepIn(Asked):
     """One step of the work's own."""
 
+    model_config = like({"id": "s1", "role": "planner", "status": "completed", "file_path": "plan.md", "duration_ms": 840})
     id: Name
     role: Name
     status: Literal["completed", "failed"] = "completed"
@@ -166,6 +184,9 @@ class StepIn(Asked):
 class UsageIn(Asked):
     """One call of a language model."""
 
+    model_config = like(
+        {"model": "small", "provider": "local", "tokens": 1830, "latency_ms": 912.5, "cost_usd": 0.0004, "step": "s1"}
+    )
     model: Name
     provider: Name | None = None
     tokens: Count | None = None
@@ -178,6 +199,7 @@ class UsageIn(Asked):
 
 
 class ErrorIn(Asked):
+    model_config = like({"type": "TimeoutError", "message": "no answer within 30 s"})
     type: Name | None = None
     message: Text
 
@@ -185,10 +207,10 @@ class ErrorIn(Asked):
 class OutcomeIn(Asked):
     """How a run ended. What is left out is unknown; without anything of it, it is neither success nor failure."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [
+    model_config = like(
         {"success": True, "duration_s": 12.5, "tests_passed": 41, "tests_total": 41},
         {"error": {"type": "TimeoutError", "message": "no answer within 30 s"}, "duration_s": 30.1},
-    ]})  # fmt: skip
+    )
     success: bool | None = None
     cancelled: bool = False
     score: Percent | None = None
@@ -224,6 +246,10 @@ class Card(Told):
 class Ended(Told):
     """How a run ended, and what it taught."""
 
+    model_config = like({
+        "execution_id": RUN, "status": "succeeded", "success": True, "score": 91.0, "card": None,
+        "learnings": [], "improvements": [], "notes": [], "warnings": [],
+    })  # fmt: skip
     execution_id: str
     status: str
     success: bool | None
@@ -238,7 +264,7 @@ class Ended(Told):
 class FeedbackIn(Asked):
     """A measure that came later: `success`, `score`, `tests_passed` and the like change how a run is judged."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"metric": "satisfaction", "value": 4}]})
+    model_config = like({"metric": "satisfaction", "value": 4})
     metric: Name
     value: Number | bool | Text
     source: Annotated[Name | None, Field(description="Whose judgement it is; by default that of who asks.")] = None
@@ -252,6 +278,11 @@ class Scored(Told):
 class Row(Told):
     """An execution as lists show it."""
 
+    model_config = like({
+        "id": RUN, "task_id": "build-42", "task_type": "build", "component": "wheel", "project": None, "agent": "ci",
+        "sprint": None, "parent_id": None, "started_at": "2026-03-02T09:00:00Z", "status": "succeeded", "success": True,
+        "duration_s": 12.5, "cost_usd": None, "error": None, "score": 91.0,
+    })  # fmt: skip
     id: str
     task_id: str
     task_type: str
@@ -270,12 +301,14 @@ class Row(Told):
 
 
 class Because(Asked):
+    model_config = like({"reason": "it was measured on the old machines"})
     reason: Reason = ""
 
 
 class NoteIn(Asked):
     """A note as it is to be: all of it, front matter included."""
 
+    model_config = like({"content": NOTE})
     content: Annotated[str, Field(max_length=900_000)]
     digest: Annotated[
         str | None, Field(description="That of the version you changed; null for a new note. Another one answers 409.")
@@ -283,6 +316,10 @@ class NoteIn(Asked):
 
 
 class NoteOut(Told):
+    model_config = like({
+        "path": PATH, "id": "warm-the-cache-first", "category": "gotcha", "title": "Warm the cache first",
+        "digest": "6b5e2f8d0c1a4e97b3d85f1e2a7c9046", "created": "2026-03-02T09:00:14Z", "content": NOTE,
+    })  # fmt: skip
     path: str
     id: str
     category: str
@@ -301,11 +338,13 @@ class VersionOut(Told):
 
 
 class ModeIn(Asked):
+    model_config = like({"mode": "ab_test", "reason": "a month in shadow was enough"})
     mode: Literal["disabled", "shadow", "ab_test", "production"]
     reason: Reason = ""
 
 
 class VersionIn(Asked):
+    model_config = like({"version": "patient@6f959059", "reason": "the newer one waits too long"})
     version: Name | None = None
     reason: Reason = ""
 
@@ -313,17 +352,22 @@ class VersionIn(Asked):
 class TestIn(Asked):
     """An A/B test to begin: versions against the one in force."""
 
+    model_config = like(
+        {"versions": ["patient@6f959059"], "control": "patient@44cd45bc", "reason": "does waiting longer help?"}
+    )
     versions: Annotated[list[Name], Field(min_length=1, max_length=20)]
     control: Name | None = None
     reason: Reason = ""
 
 
 class WeekIn(Asked):
+    model_config = like({"week": "2026-W10", "reason": "that week's runs were a load test"})
     week: Annotated[str, Field(pattern=r"^\d{4}-W\d{2}$")]
     reason: Reason = ""
 
 
 class TokenIn(Asked):
+    model_config = like({"name": "build-server", "scopes": ["read", "record"], "days": 30})
     name: Name
     scopes: Annotated[list[Literal["read", "record", "steer", "admin"]], Field(min_length=1)]
     days: Annotated[float, Field(gt=0, le=3_650)] | None = 90.0
@@ -345,6 +389,11 @@ class NewToken(TokenOut):
 class JobOut(Told):
     """Work in the background; `result` once it has ended well."""
 
+    model_config = like({
+        "id": "20260302-091500-f5n8tz6b", "kind": "training", "state": "running", "by": "build-server",
+        "asked": {"point": "model", "algo": "lints"}, "started_at": "2026-03-02T09:15:00Z", "ended_at": None,
+        "done": 3, "total": 20, "result": None, "error": None,
+    })  # fmt: skip
     id: str
     kind: str
     state: Literal["running", "done", "failed", "cancelled", "interrupted"]
@@ -361,24 +410,32 @@ class JobOut(Told):
 class TrainingIn(Asked):
     """Train a policy of a decision point on what is on record."""
 
+    model_config = like({"point": "model", "algo": "lints", "seed": 7})
     point: Name | None = None
     algo: Literal["epsilon", "linucb", "lints", "probit", "horizon", "imitation", "reinforce", "a2c"] | None = None
     epochs: Annotated[int, Field(ge=1, le=10_000), Whole] = 20
+    only: Annotated[
+        Annotated[dict[Name, Name], Field(max_length=1)] | None, Field(description="Choices alone whose context says so.")
+    ] = None
+    start: Annotated[Name | None, Field(description="The version to go on from.")] = None
     seed: Annotated[int, Field(ge=0, le=2**31), Whole] = 0
 
 
 class SynthesisIn(Asked):
     """Learn from a week, by default that of the newest run; or review a month or a sprint."""
 
+    model_config = like({"week": "2026-W10"}, {"every": True}, {"month": "2026-03"})
     week: Annotated[str, Field(pattern=r"^\d{4}-W\d{2}$")] | None = None
     month: Annotated[str, Field(pattern=r"^\d{4}-\d{2}$")] | None = None
     sprint: Name | None = None
     every: Annotated[bool, Field(description="Every week that was not synthesised yet.")] = False
+    dry_run: Annotated[bool, Field(description="Say what would change; write nothing.")] = False
 
 
 class PacksIn(Asked):
     """Run a pack, or `all` of them in turn."""
 
+    model_config = like({"pack": "all", "mode": "rule", "runs": 20, "seed": 7})
     pack: Name = "all"
     mode: Literal["static", "rule", "rl"] = "rule"
     version: Name | None = None
@@ -391,25 +448,43 @@ class PacksIn(Asked):
 class IndexIn(Asked):
     """Take in what changed in the notes, and embed it; or read all of them anew."""
 
+    model_config = like({"rebuild": True})
     rebuild: bool = False
 
 
 class LabIn(Asked):
     """Carry out an experiment of the lab, and write its report."""
 
+    model_config = like({"number": "001", "repeat": 5, "seed": 7})
     number: Name
     repeat: Annotated[int, Field(ge=3, le=1_000), Whole] = 5
+    seed: Annotated[int, Field(ge=0, le=2**31), Whole] = 0
+
+
+class SweepIn(Asked):
+    """Look for the learner's best settings."""
+
+    model_config = like({"trials": 20, "seed": 7})
+    trials: Annotated[int, Field(ge=2, le=10_000), Whole] = 20
     seed: Annotated[int, Field(ge=0, le=2**31), Whole] = 0
 
 
 class EvolutionIn(Asked):
     """Let a strategy evolve, or all that may."""
 
+    model_config = like({"strategy": "patient", "force": True})
     strategy: Name | None = None
-    force: bool = False
+    force: Annotated[bool, Field(description="Now, though it may not be time, or though there is little to go by.")] = False
+    dry_run: Annotated[bool, Field(description="Say what would be proposed, and begin nothing.")] = False
 
 
 class AlertOut(Told):
+    model_config = like({
+        "id": "20260302-093000-w7c2ms4x", "sort": "repeated_error", "state": "open",
+        "title": "The same error again and again: build / wheel", "text": "TimeoutError in 6 of the last 10 runs",
+        "advice": "review the architecture round it", "opened_at": "2026-03-02T09:30:00Z",
+        "changed_at": "2026-03-02T09:30:00Z", "note": None, "executions": [RUN],
+    })  # fmt: skip
     id: str
     sort: str
     state: str

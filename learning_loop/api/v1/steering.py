@@ -24,6 +24,7 @@ from learning_loop.api.v1.shapes import (
     ModeIn,
     PacksIn,
     Page,
+    SweepIn,
     SynthesisIn,
     TestIn,
     TrainingIn,
@@ -31,6 +32,7 @@ from learning_loop.api.v1.shapes import (
 )
 from learning_loop.app import App
 from learning_loop.errors import NotFoundError, UsageError
+from learning_loop.settings import Point
 
 router = APIRouter(route_class=Repeatable)
 
@@ -71,6 +73,21 @@ def strategy(slug: str, app: Opened) -> dict[str, Any]:
             "may_evolve": asdict(eligible(app, slug)),
         }
     )
+
+
+@router.get("/strategies/{slug}/diff", tags=["strategies"], dependencies=[need("read")], responses=documented(404))
+def diff(
+    slug: str,
+    app: Opened,
+    version: Annotated[str | None, Query(max_length=200, description="By default the one in force.")] = None,
+    since: Annotated[str | None, Query(max_length=200, description="By default the version before it.")] = None,
+) -> list[str]:
+    """Say what changed between two versions of a strategy, line by line."""
+    from learning_loop.flows.strategies import changes_of, load
+
+    load(app)
+    new = version or slug
+    return changes_of(app, since, new) if since else changes_of(app, new)
 
 
 @router.post(
@@ -220,6 +237,27 @@ def policy(point: str, app: Opened) -> dict[str, Any]:
     return found[point]
 
 
+@router.get("/policies/{point}/experience", tags=["policies"], dependencies=[need("read")], responses=documented(404))
+def experience(point: str, app: Opened) -> list[dict[str, Any]]:
+    """Return all choices of a decision point whose reward is known: with probabilities, and what they earned."""
+    from learning_loop.flows.experience import exported
+
+    policy(point, app)
+    return exported(app, {point: _settings(app, point)})[0]
+
+
+@router.put("/policies/mode", tags=["policies"], dependencies=[need("steer")])
+def mode_of_all(given: ModeIn, serving: Serving, who: Who) -> dict[str, Any]:
+    """Say in which mode all decision points are to be; `refused` says why of some that may not."""
+    points, refused = [], {}
+    for point in policies_of(serving.app):
+        try:
+            points.append(mode(point, given, serving, who))
+        except UsageError as error:
+            refused[point] = str(error)
+    return {"points": points, "refused": refused}
+
+
 @router.put("/policies/{point}/mode", tags=["policies"], dependencies=[need("steer")], responses=documented(404, 409))
 def mode(point: str, given: ModeIn, serving: Serving, who: Who) -> dict[str, Any]:
     """Say in which mode a decision point is to be."""
@@ -242,6 +280,14 @@ def roll_back(point: str, given: VersionIn, serving: Serving, who: Who) -> dict[
     return {"point": point, "version": gone}
 
 
+@router.get("/lab", tags=["policies"], dependencies=[need("read")])
+def experiments_of_the_lab() -> dict[str, str]:
+    """List the experiments of the lab by their numbers."""
+    from learning_loop.examples.harbor.experiments import listed
+
+    return listed()
+
+
 @router.get("/packs", tags=["policies"], dependencies=[need("read")])
 def packs() -> list[str]:
     """List the packs that can be run."""
@@ -253,15 +299,23 @@ def packs() -> list[str]:
 # ------------------------------------------------------------------------------------------------------------------ jobs
 
 
-def _train(serving: Served, given: TrainingIn, told: Told) -> Mapping[str, Any]:
+def _settings(app: App, point: str) -> Point | None:
+    """Return the settings of a decision point, those of the packs among them."""
     from learning_loop.examples.harbor import POINT
     from learning_loop.examples.harbor.runs import settings_of
+
+    return settings_of(app) if point == POINT else app.settings.point(point)
+
+
+def _train(serving: Served, given: TrainingIn, told: Told) -> Mapping[str, Any]:
     from learning_loop.flows.training import one_point, train
 
-    app = serving.app
-    where = one_point(app, given.point, None)
-    settings = settings_of(app) if where == POINT else app.settings.point(where)
-    found = train(app, where, settings=settings, algo=given.algo, epochs=given.epochs, seed=given.seed, told=told)
+    where = one_point(serving.app, given.point, None)
+    only = next(iter(given.only.items()), None) if given.only else None
+    found = train(
+        serving.app, where, settings=_settings(serving.app, where), algo=given.algo, epochs=given.epochs, only=only,
+        start=given.start, seed=given.seed, told=told,
+    )  # fmt: skip
     return plain(asdict(found))
 
 
@@ -269,10 +323,12 @@ def _synthesize(serving: Served, given: SynthesisIn, told: Told) -> Mapping[str,
     from learning_loop.flows.synthesis import open_weeks, period_named, synthesize
 
     app = serving.app
+    if given.every and (given.dry_run or given.week or given.month or given.sprint):
+        raise UsageError("`every` goes alone: leave the others out")
     periods = open_weeks(app) if given.every else [period_named(app, given.week, given.month, given.sprint)]
     found = []
     for number, period in enumerate(periods):
-        found.append(synthesize(app, period, told=partial(_part, told, number, len(periods))))
+        found.append(synthesize(app, period, dry_run=given.dry_run, told=partial(_part, told, number, len(periods))))
     return plain({"synthesized": [{name: item[name] for name in item} for item in found]})
 
 
@@ -306,8 +362,10 @@ def _evolve(serving: Served, given: EvolutionIn, told: Told) -> Mapping[str, Any
 
     app = serving.app
     if given.strategy is None:
+        if given.dry_run or given.force:
+            raise UsageError("say which strategy is meant: `dry_run` and `force` are for one")
         return plain({"evolved": [shown(one) for one in evolve_due(app, proposers_of(app), told=told)]})
-    found = evolve(app, given.strategy, proposers=proposers_of(app), force=given.force, told=told)
+    found = evolve(app, given.strategy, proposers=proposers_of(app), force=given.force, dry_run=given.dry_run, told=told)
     return plain({"evolved": [shown(found)]})
 
 
@@ -329,6 +387,12 @@ def _lab(serving: Served, given: LabIn, told: Told) -> Mapping[str, Any]:
     return plain({"report": serving.app.workspace.relative(write_report(serving.app, found)), **found.plain()})
 
 
+def _sweep(_serving: Served, given: SweepIn, told: Told) -> Mapping[str, Any]:
+    from learning_loop.examples.harbor.experiments import sweep
+
+    return plain(sweep(given.trials, given.seed, told))
+
+
 JOBS: Mapping[str, tuple[type[BaseModel], Callable[[Served, Any, Told], Mapping[str, Any]], str]] = {
     "training": (TrainingIn, _train, "Train a policy in the background."),
     "synthesis": (SynthesisIn, _synthesize, "Learn from a week in the background."),
@@ -336,6 +400,7 @@ JOBS: Mapping[str, tuple[type[BaseModel], Callable[[Served, Any, Told], Mapping[
     "evolution": (EvolutionIn, _evolve, "Let strategies evolve in the background."),
     "index": (IndexIn, _index, "Bring the index up to date with the notes in the background."),
     "lab": (LabIn, _lab, "Carry out an experiment of the lab in the background."),
+    "sweep": (SweepIn, _sweep, "Look for the learner's best settings in the background."),
 }  # what is asked, what is done, what that is
 
 

@@ -1,7 +1,10 @@
 """The workspace and who may do what in it: status, settings, tokens, what was changed, what is new."""
 
 import contextlib
+import gzip
+import io
 import tempfile
+import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +21,10 @@ from learning_loop.api.repeating import Repeatable
 from learning_loop.api.serving import AUDIT, Opened, Serving
 from learning_loop.api.v1.shapes import NewToken, Page, TokenIn, TokenOut
 from learning_loop.app import App
+from learning_loop.errors import MappingError
 
 router = APIRouter(tags=["workspace"], route_class=Repeatable)
+MOST_UNPACKED = 100_000_000  # bytes of a history that comes gzipped
 _EVENT = {
     "type": "object",
     "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
@@ -112,25 +117,48 @@ def take_in(
     content: Annotated[bytes, Body(media_type="application/octet-stream")] = b"",
     form: Annotated[Literal["csv", "jsonl", "junit"], Query(alias="format")] = "jsonl",
     mapping: Annotated[str | None, Query(max_length=4_000, description="Which column says what, as YAML.")] = None,
+    *,
+    dry_run: Annotated[bool, Query(description="Say what the first rows become; write nothing.")] = False,
 ) -> dict[str, Any]:
-    """Take a history in: an export of learning-loop, CSV or JSONL by a mapping, JUnit XML; once is once."""
+    """Take a history in: an export of learning-loop, CSV or JSONL by a mapping, JUnit XML, gzipped or not; once is once."""
     from learning_loop.flows.importing import import_history, load_mapping
 
     with tempfile.TemporaryDirectory(prefix="learning-loop-") as folder:
         path, by = Path(folder) / f"history.{form}", Path(folder) / "mapping.yaml"
-        path.write_bytes(content)
+        path.write_bytes(_unpacked(content))
         if mapping is not None:
             by.write_text(mapping, encoding="utf-8")
         read = load_mapping(by) if mapping is not None else None
-        found = import_history(serving.app, path, read, form)
-    serving.audit(who.name, "import", form, added=found.added)
+        found = import_history(serving.app, path, read, form, dry_run=dry_run)
+    if not dry_run:
+        serving.audit(who.name, "import", form, added=found.added)
     return {
         "read": found.read,
         "added": found.added,
         "known": found.known,
         "bad": found.bad_count,
         "set_aside": found.set_aside,
+        "problems": [{"line": row.line, "problem": row.problem} for row in found.bad],
+        "unseen": found.unseen,
+        "shown": [asdict(one) for one in found.shown],
     }
+
+
+def _unpacked(content: bytes) -> bytes:
+    """Return a file that may be gzipped as it was before; raise MappingError, also where that is far too much."""
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            found = file.read(MOST_UNPACKED + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise MappingError(f"the file breaks off: {error}. Nothing was taken in") from None
+    if len(found) > MOST_UNPACKED:
+        raise MappingError(
+            f"that is more than {MOST_UNPACKED // 1_000_000} MB once it is unpacked: send it in parts, or say "
+            "`learning-loop import` on the machine that serves"
+        )
+    return found
 
 
 @router.get("/schedule", dependencies=[need("read")])

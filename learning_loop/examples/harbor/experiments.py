@@ -359,6 +359,11 @@ TESTED = _facts(1, "none", "no", "old", "passed")
 STATES = (START, READY, TESTED, _facts(5, "all", "passed", "new", "no"), _facts(6, "all", "passed", "new", "passed"))
 
 
+def listed() -> dict[str, str]:
+    """Return what each experiment is about, by its number."""
+    return {number: (work.__doc__ or "").partition(": ")[2].strip() for number, work in EXPERIMENTS.items()}
+
+
 def run_experiment(number: str, seeds: Sequence[int], told: Told = lambda _done, _total: None) -> Experiment:
     """Carry out one experiment; raise UsageError where there is none of that number."""
     if number not in EXPERIMENTS:
