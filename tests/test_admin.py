@@ -57,8 +57,8 @@ def filled(root: Path) -> Workspace:
     workspace, _ = Workspace.init(root)
     for number in range(2):
         (workspace.memory / "rules" / f"big-{number}.md").write_text(RULE.format(title=f"Workers {number}"), encoding="utf-8")
-    settings = "policies: {points: {model: {learner: probit, reward: orchestra, explore: 0.2}}}\n"
-    (workspace.config / "policies.yaml").write_text(settings, encoding="utf-8")
+    points = "model: {learner: probit, reward: orchestra, explore: 0.2}, effort: {mode: ab_test, explore: 0.4}"
+    (workspace.config / "policies.yaml").write_text(f"policies: {{points: {{{points}}}}}\n", encoding="utf-8")
     rng, clock = random.Random(2), SteppingClock(step=timedelta(minutes=90))
     with LearningOrchestrator(Runner(), workspace=root, environ=WORDS_ONLY, clock=clock, rng=random.Random(3)) as loop:
         for number in range(110):
@@ -67,6 +67,11 @@ def filled(root: Path) -> Workspace:
                 loop.execute_with_learning({**task, "parameters": {"size": rng.choice(["big", "small"])}})
             except TimeoutError:
                 continue
+        for number in range(400):  # more effort earns more: what learns that is on its way to more units
+            choice = loop.decide({}, ["low", "high"], point="effort", unit=f"u{number}")
+            loop.reward(choice, float(choice.chosen == "high"))
+            if number % 50 == 49:
+                loop.learn()
         for week in ("2026-W10", "2026-W11"):
             loop.weekly_learning_synthesis(week)
         app = loop.app
@@ -307,18 +312,27 @@ def test_rules_are_approved_pinned_rejected_and_rolled_back(page: Page) -> None:
     card.get_by_role("button", name="Unpin").click()
     card.locator("details summary").click()
     expect(card.locator("details")).to_contain_text("local said so")
+    card.get_by_label("Why").fill("it was for the old machines")
+    card.get_by_label("Why").press("Enter")
+    expect(card.get_by_role("button", name="Reject")).to_be_visible()  # Enter alone decides nothing
     card.get_by_role("button", name="Reject").click()
     said(page, "rejected")
+    page.goto("/admin/rules?retired=true")
+    expect(page.locator("#rules")).to_contain_text("it was for the old machines")
     page.click("button:text-is('Roll back')")
     said(page, "as they were after 2026-W11")
 
 
 def test_a_test_is_looked_at_stopped_and_another_begun(page: Page) -> None:
     page.goto("/admin/experiments")
+    expect(page.locator("#ramps").get_by_role("row", name="effort live")).to_contain_text("1 of 4")
+    expect(page.locator("#ramps canvas").first).to_be_attached()
     page.locator("#tests a").first.click()
     expect(page.locator("h1")).to_contain_text("direct")
+    page.fill("input[name=reason]", "seen enough of it")
     page.click("button:text-is('Stop')")
     said(page, "The test is over")
+    expect(page.locator("#test")).to_contain_text("seen enough of it")
     page.goto("/admin/experiments")
     version = page.locator("#versions option[value^='direct']").first.get_attribute("value")
     page.fill("input[name=versions]", str(version))

@@ -7,7 +7,6 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import PurePosixPath
@@ -61,6 +60,7 @@ NAV = (
 MOST_PAGES = 64  # that are kept as they were rendered, while nothing changes
 FOREVER = "public, max-age=31536000, immutable"
 Read, Steer = need("read"), need("steer")
+Why = Annotated[str, Form(max_length=2_000)]
 
 
 class Pages:
@@ -299,10 +299,9 @@ def runs_csv(asked: Asked, app: Opened) -> StreamingResponse:
     wanted = asked.wanted()  # before anything is answered
 
     def lines() -> Iterator[str]:
-        names = [name for name in Row.__slots__ if name != "seq"]
-        yield _csv(names)
-        for row in exported(app, wanted, asked.search):
-            yield _csv([getattr(row, name) for name in names])
+        yield _csv([name for name in Row.__slots__ if name != "seq"])
+        for row in exported(app, wanted, asked.search, asked.order, descending=asked.descending):
+            yield _csv(list(row.values()))
 
     head = {"Content-Disposition": 'attachment; filename="runs.csv"'}
     return StreamingResponse(lines(), media_type="text/csv; charset=utf-8", headers=head)
@@ -322,9 +321,8 @@ def runs_json(asked: Asked, app: Opened) -> StreamingResponse:
 
     def parts() -> Iterator[str]:
         before = "[\n"
-        for row in exported(app, wanted, asked.search):
-            plain = {name: value for name, value in asdict(row).items() if name != "seq"}
-            yield before + json.dumps(plain, default=str, ensure_ascii=False)
+        for row in exported(app, wanted, asked.search, asked.order, descending=asked.descending):
+            yield before + json.dumps(row, default=runs_.said_of, ensure_ascii=False)
             before = ",\n"
         yield "\n]\n" if before.startswith(",") else "[]\n"
 
@@ -358,7 +356,7 @@ def feedback(
 
 
 @router.post("/runs/{name}/exclude", dependencies=[Steer])
-def exclude(name: str, serving: Serving, who: Who, reason: Annotated[str, Form(max_length=2_000)]) -> Response:
+def exclude(name: str, serving: Serving, who: Who, reason: Why) -> Response:
     runs_.exclude(name, Because(reason=reason), serving, who)
     return done(f"/admin/runs/{quote(name)}", "It is excluded from all evidence.")
 
@@ -475,8 +473,8 @@ def roll_rules_back(serving: Serving, who: Who, week: Annotated[str, Form(max_le
 
 
 @router.post("/rules/{path:path}", dependencies=[Steer])
-def rule_that(path: str, serving: Serving, who: Who, do: Annotated[str, Query(max_length=20)]) -> Response:
-    found = knowledge.rule_that(path, cast("Any", do), Because(reason=f"{who.name} said so"), serving, who)
+def rule_that(path: str, serving: Serving, who: Who, do: Annotated[str, Query(max_length=20)], reason: Why = "") -> Response:
+    found = knowledge.rule_that(path, cast("Any", do), Because(reason=reason or f"{who.name} said so"), serving, who)
     return done("/admin/rules", f"{found['title']}: {found['status']}{', pinned' if found['pinned'] else ''}.")
 
 
@@ -490,7 +488,7 @@ def tests(request: Request, app: Opened, pages: Rendering) -> Response:
     def context() -> dict[str, Any]:
         found = sorted(experiments(app).values(), key=lambda test: test.started_at, reverse=True)
         versions = [version.id for entry in app.ledger.strategies() for version in app.ledger.versions_of(entry.slug)]
-        return {"tests": found, "versions": versions}
+        return {"tests": found, "versions": versions, **views.ramps(app)}
 
     return pages.page(request, "experiments.html.j2", context)
 
@@ -501,7 +499,7 @@ def start_test(
     who: Who,
     versions: Annotated[str, Form(max_length=2_000)],
     control: Annotated[str, Form(max_length=200)] = "",
-    reason: Annotated[str, Form(max_length=2_000)] = "",
+    reason: Why = "",
 ) -> Response:
     asked = {"versions": versions.split(), "control": control or None, "reason": reason}
     made = steering.start(_read(TestIn, asked), serving, who)
@@ -516,14 +514,14 @@ def test(name: str, request: Request, app: Opened, pages: Rendering) -> Response
 
 
 @router.post("/experiments/{name}/stop", dependencies=[Steer])
-def stop_test(name: str, serving: Serving, who: Who) -> Response:
-    steering.stop(name, Because(), serving, who)
+def stop_test(name: str, serving: Serving, who: Who, reason: Why = "") -> Response:
+    steering.stop(name, Because(reason=reason), serving, who)
     return done(f"/admin/experiments/{quote(name)}", "The test is over.")
 
 
 @router.post("/experiments/{name}/rollback", dependencies=[Steer])
-def take_test_back(name: str, serving: Serving, who: Who) -> Response:
-    found = steering.taken_back(serving, who, name, "")
+def take_test_back(name: str, serving: Serving, who: Who, reason: Why = "") -> Response:
+    found = steering.taken_back(serving, who, name, reason)
     return done(f"/admin/experiments/{quote(name)}", f"{found} is in force again.")
 
 
@@ -564,14 +562,14 @@ def strategy(name: str, request: Request, app: Opened, pages: Rendering) -> Resp
 
 
 @router.post("/strategies/{name}/retire", dependencies=[Steer])
-def retire(name: str, serving: Serving, who: Who) -> Response:
-    steering.retire(name, Because(), serving, who)
+def retire(name: str, serving: Serving, who: Who, reason: Why = "") -> Response:
+    steering.retire(name, Because(reason=reason), serving, who)
     return done(f"/admin/strategies/{quote(name)}", "It is retired; its file stays as it is.")
 
 
 @router.post("/strategies/{name}/revive", dependencies=[Steer])
-def revive(name: str, serving: Serving, who: Who) -> Response:
-    found = steering.revive(name, VersionIn(), serving, who)
+def revive(name: str, serving: Serving, who: Who, reason: Why = "") -> Response:
+    found = steering.revive(name, VersionIn(reason=reason), serving, who)
     return done(f"/admin/strategies/{quote(name)}", f"{found['version']} is in force.")
 
 
@@ -601,15 +599,15 @@ def set_mode(
     who: Who,
     point: Annotated[str, Form(max_length=200)],
     mode: Annotated[str, Form(max_length=20)],
-    reason: Annotated[str, Form(max_length=2_000)] = "",
+    reason: Why = "",
 ) -> Response:
     steering.mode(point, _given(ModeIn, mode=mode, reason=reason), serving, who)
     return done(f"/admin/policies?{urlencode({'point': point})}", f"{point}: {mode}.")
 
 
 @router.post("/policies/rollback", dependencies=[Steer])
-def roll_policy_back(serving: Serving, who: Who, point: Annotated[str, Form(max_length=200)]) -> Response:
-    gone = steering.roll_back(point, VersionIn(), serving, who)
+def roll_policy_back(serving: Serving, who: Who, point: Annotated[str, Form(max_length=200)], reason: Why = "") -> Response:
+    gone = steering.roll_back(point, VersionIn(reason=reason), serving, who)
     return done(f"/admin/policies?{urlencode({'point': point})}", f"{gone['version']} was taken back.")
 
 

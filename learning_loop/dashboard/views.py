@@ -12,6 +12,7 @@ from learning_loop.dashboard.metrics import LearningDashboard
 from learning_loop.errors import WorkspaceError
 from learning_loop.experiments.ab import AbTest
 from learning_loop.experiments.lift import Lifts
+from learning_loop.experiments.ramp import Climb
 from learning_loop.features.encoding import OWN, RAMP
 from learning_loop.flows.ab_report import report_of
 from learning_loop.flows.ab_tests import EVIDENCE, Experiment, experiments
@@ -20,7 +21,7 @@ from learning_loop.flows.contributions import contributed
 from learning_loop.flows.experience import LEARNED, RULES, Episode, Log
 from learning_loop.flows.lifts import RuleLift, memory_lifts, rule_lifts, shown_to
 from learning_loop.flows.measuring import counted_weeks
-from learning_loop.flows.points import POLICY, ledger_points, standing
+from learning_loop.flows.points import CLIMB, POLICY, climb_of, ledger_points, standing
 from learning_loop.flows.rules import RuleBook
 from learning_loop.flows.status import search_of
 from learning_loop.ledger import Filter
@@ -33,6 +34,7 @@ from learning_loop.workspace.versions import folder_of, load_version
 DAYS = 14  # that the overview looks back from the newest run
 MOST_EPISODES = 2_000  # the newest, that the page of a policy looks at
 MOST_BUCKETS, MOST_BINS = 12, 15
+MOST_LOOKS = 200  # at a ramp, the newest, that are drawn
 
 
 # ------------------------------------------------------------------------------------------------------------- overview
@@ -218,6 +220,24 @@ def experiment(app: App, test: Experiment) -> dict[str, Any]:
         "evidence_chart": charts.evidence(rows, list(limits.values())),
         "effects_chart": charts.intervals(effects, title="points of the reward's range, beside the one in force"),
     }
+
+
+def ramps(app: App) -> dict[str, Any]:
+    """Return how far learned policies have come on their way to all units, and the evidence of each over time."""
+    ramp, found, rows, bars = app.settings.policies.ramp, [], [], []
+    for point in sorted({*ledger_points(app.ledger), *app.settings.policies.points}):
+        now = standing(app, point)
+        looks = app.ledger.events(CLIMB, climb_of(point, now.version), last=MOST_LOOKS) if now.version else []
+        climbs = [Climb(str(now.version), ramp, event.at, kept=event.data) for event in looks]
+        if not climbs or now.mode not in ("ab_test", "production"):
+            continue
+        found.append({"point": point, "now": now, "climb": climbs[-1]})
+        for climb in climbs:
+            units = int(climb.trials.gate.evidence.runs[0].sum())
+            values = {"benefit": climb.benefit, "harm": climb.harm}
+            rows += [{"units": units, "what": f"{what} at {point}", "log_e": round(value, 3)} for what, value in values.items()]
+        bars.append({"what": f"benefit at {point}", "log_e": round(climbs[-1].bar, 3)})
+    return {"ramps": found, "ramp": ramp, "ramps_chart": charts.evidence(rows, bars)}
 
 
 # ------------------------------------------------------------------------------------------------------------ policies

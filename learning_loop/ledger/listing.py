@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from learning_loop.ledger import tables
 from learning_loop.ledger.selection import Filter, conditions, verdict
+from learning_loop.records import FORGOTTEN
 
 _E, _O, _S = tables.executions.c, tables.outcomes.c, tables.scores.c
 _SCORE = (
@@ -57,7 +58,7 @@ def listed(
     """Select the next page of rows; those whose value in this order is unknown come last."""
     success, status = verdict()
     key = ORDERS[order]
-    state = sa.case((_O.execution_id.is_(None), "running"), else_=status)
+    state = sa.case((_E.task_type == FORGOTTEN, "forgotten"), (_O.execution_id.is_(None), "running"), else_=status)
     chosen = [*conditions(wanted), *_searched(search)]
     if after is not None:
         chosen.append(_beyond(key, after, descending=descending))

@@ -47,6 +47,7 @@ function take(fresh) {
   fresh.querySelectorAll("[data-live]").forEach((now) => {
     const old = document.getElementById(now.id);
     if (!old || old.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")) return;
+    if ([...old.querySelectorAll("input, textarea")].some((item) => item.value !== item.defaultValue)) return;
     const open = [...old.querySelectorAll("details[open]")].map((item) => item.id);
     open.forEach((id) => { const item = id && now.querySelector("#" + CSS.escape(id)); if (item) item.open = true; });
     if (old.dataset.source === now.innerHTML) return;

@@ -322,12 +322,14 @@ def rows_of(
     return shown, following
 
 
-def exported(app: App, wanted: Filter, search: str | None) -> Iterator[Listed]:
-    """Yield executions, the newest first, at most `EXPORTED`."""
+def exported(
+    app: App, wanted: Filter, search: str | None, order: Order = "started", *, descending: bool = True
+) -> Iterator[dict[str, Any]]:
+    """Yield executions as lists show them, at most `EXPORTED`."""
     cursor: str | None = None
     for _ in range(EXPORTED // 1_000):
-        rows, cursor = rows_of(app, wanted, search, "started", cursor, 1_000, descending=True)
-        yield from rows
+        rows, cursor = rows_of(app, wanted, search, order, cursor, 1_000, descending=descending)
+        yield from ({name: value for name, value in asdict(row).items() if name != "seq"} for row in rows)
         if cursor is None:
             return
 
@@ -338,11 +340,12 @@ def show(app: App, execution_id: str) -> dict[str, Any]:
 
     record = app.ledger.execution(execution_id)
     notes = app.index.store.citing([record.execution.id])
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(record), default=_said))
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(record), default=said_of))
     return {**plain, "status": record.status, "notes": notes, "contributions": contributed(app, record)}
 
 
-def _said(value: Any) -> Any:
+def said_of(value: Any) -> str:
+    """Return what JSON has no word for as text, moments by ISO 8601."""
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
@@ -368,7 +371,7 @@ def executions(
 @router.get("/executions.jsonl", dependencies=[need("read")], response_class=StreamingResponse)
 def export(app: Opened, wanted: Wanted, search: Search = None) -> StreamingResponse:
     """Write executions out, one as JSON a line, the newest first; narrowed as the list is, without pages."""
-    rows = (json.dumps(asdict(row), default=_said) + "\n" for row in exported(app, wanted, search))
+    rows = (json.dumps(row, default=said_of) + "\n" for row in exported(app, wanted, search))
     return StreamingResponse(rows, media_type="application/x-ndjson")
 
 
