@@ -280,7 +280,7 @@ class AbTesting(_Section):
     """
 
     at_once: Annotated[int, Field(ge=1, le=100)] = 2
-    traffic: Probability = 0.2
+    traffic: Probability = 0.4
     least_runs: Annotated[int, Field(ge=1, le=100_000)] = 20
     least_effect: Annotated[float, Field(ge=0, le=1)] = 0.08
     most_units: Annotated[int, Field(ge=50, le=10_000_000)] = 2_000

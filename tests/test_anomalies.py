@@ -152,12 +152,12 @@ def test_cost_and_time_are_looked_at_by_their_order(quick: App) -> None:
     assert [alert.sort for alert in check_anomalies(quick, [KIND])] == ["latency"]
 
 
-def followed(app: App, number: int, *, good: bool, complexity: str = "simple") -> None:
+def followed(app: App, number: int, *, good: bool, complexity: str = "simple", policy: str = "probit") -> None:
     name, now = f"s{number:05}", app.clock()
     started = execution(name, started_at=now, parameters={})
     choice = Decision(
         id=f"{name}d", execution_id=name, point="strategy", alternatives=("a@1", "b@1"), probabilities=(0.5, 0.5),
-        chosen="a@1", propensity=0.5, policy="probit", context={"issue_complexity": complexity}, at=now, latency_us=None,
+        chosen="a@1", propensity=0.5, policy=policy, context={"issue_complexity": complexity}, at=now, latency_us=None,
     )  # fmt: skip
     app.ledger.start(started, choice)
     app.ledger.finish(outcome(started, success=good, status="succeeded" if good else "failed", ended_at=app.clock()))
@@ -193,6 +193,19 @@ def test_a_drift_is_noticed_however_many_runs_there_were_since_the_last_look(qui
     assert found is not None
     assert found.data["before"] > 0.6
     assert found.data["after"] < 0.5
+
+
+def test_what_a_test_tries_is_no_change_of_the_world(quick: App) -> None:
+    rng = random.Random(7)
+    for number in range(900):
+        tried = number >= 500 and number % 2 == 0  # half of the work is given to what is worse
+        followed(quick, number, good=rng.random() < (0.3 if tried else 0.8), policy="test/t1" if tried else "probit")
+        if number % 100 == 99:
+            assert notice(quick) is None
+    for number in range(900, 1_100):
+        tried = number % 2 == 0
+        followed(quick, number, good=rng.random() < (0.1 if tried else 0.4), policy="test/t1" if tried else "probit")
+    assert notice(quick) is not None
 
 
 def test_another_mix_of_work_is_no_drift(quick: App) -> None:

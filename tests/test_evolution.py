@@ -33,16 +33,17 @@ from learning_loop.records import Clock, Decision, Experience, utc_now
 from learning_loop.settings import Evolution
 from learning_loop.strategies import Strategy
 from learning_loop.strategies.analysis import Analysis, Ran, analysis_of
-from learning_loop.strategies.effects import Effects
+from learning_loop.strategies.effects import Context, Effects
 from learning_loop.strategies.fitness import fitness
-from learning_loop.strategies.propose import Proposal, _named
+from learning_loop.strategies.propose import Proposal, Room, _named, proposals
 from learning_loop.strategies.safety import faults, mark
-from learning_loop.strategies.strategy import SELECT_AGENT
+from learning_loop.strategies.strategy import SELECT_AGENT, Parallelism
 from learning_loop.workspace import Workspace
 from tests.conftest import WORDS_ONLY, SteppingClock
 from tests.strategy_world import QUIET
 from tests.test_cli import command
 
+FOR = {"a-hopeless": "rust", "b-hopeful": "python"}
 FILES = {
     "plain": "{name: plain, rank: 0, retry_policy: {max_attempts: 1}}",
     "bobs": "{name: bobs, agent_selection_rules: [{take: bob}], retry_policy: {max_attempts: 1}}",
@@ -208,6 +209,17 @@ def test_so_many_tests_are_begun_at_a_time_each_of_another_strategy(tmp_path: Pa
         assert evolve_due(app) == [], "there is no room"
 
 
+def test_what_promises_most_is_tested_first_though_something_else_fails_more(tmp_path: Path) -> None:
+    rules = {name: f"{{name: {name}, context_rules: [context.project_language = {of}]}}" for name, of in FOR.items()}
+    workspace = worked(tmp_path / "w", 300, good={"python": "cy", "rust": "nobody"}, files=rules)
+    clock = SteppingClock()
+    clock.now += timedelta(hours=3)
+    flags = {"strategies.tests.at_once": "1"}
+    with App.open(workspace, environ=WORDS_ONLY, flags=flags, clock=clock, rng=random.Random(9)) as app:
+        assert eligible(app, "a-hopeless").success_rate < eligible(app, "b-hopeful").success_rate  # type: ignore[operator]
+        assert [one.slug for one in evolve_due(app)] == ["b-hopeful"]
+
+
 # ---------------------------------------------------------------------------------------------------------- proposals
 
 
@@ -254,6 +266,7 @@ def proposal(**changes: Any) -> Proposal:
         ({"escalation_rules": [{"when": "attempts >= 1"}]}, "escalation_rules is fixed"),
         ({"agent_selection_rules": [{"take": "mallory"}]}, "nobody offers the agent 'mallory'"),
         ({"slug": "bobs", "context_rules": ["type = x"]}, "another strategy 'bobs'"),
+        ({"parallelism_config": {"max_parallel": 2}}, "no work came to be taken apart"),
     ],
 )
 def test_whoever_proposes_it_what_must_not_be_is_refused(evolving: App, changes: dict[str, Any], why: str) -> None:
@@ -285,6 +298,22 @@ def test_what_runs_say_adds_nothing_is_not_tested(evolving: App, only: list[str]
     said = " ".join(reason for _, reason in found.refused)
     assert (why or "") in said
     assert ("language model" in [one.origin for one in found.proposals]) == (why is None)
+
+
+@pytest.mark.parametrize("divides", [True, False])
+def test_how_much_is_done_at_once_is_changed_only_where_work_is_taken_apart(divides: bool) -> None:
+    rng, runs = random.Random(5), []
+    for _ in range(300):
+        ways = {"loop:decompose": "parallel", "loop:retry": "1"} | ({"loop:parallelize": "4"} if divides else {})
+        runs.append(({"context.type": "x"}, ways, float(rng.random() < 0.5)))
+    parent = Strategy(slug="s", name="s", decomposition_approach="parallel")
+    effects = Effects(runs, idle=() if divides else ("loop:parallelize",))
+    where: dict[Context, int] = {(("context.type", "x"),): 300}
+    room = Room(agents=(), decomposes=False, divides=divides, tuned={}, limits=Evolution())
+    found = proposals(parent, analysis_of([]), effects, where, room, origin="evolution")
+    assert ("parallelism" in [one.part for one in found]) == divides
+    more = parent.model_copy(update={"parallelism_config": Parallelism(max_parallel=8)})
+    assert (effects.compare(more, effects.ways([parent], where, ()), where, ()) is not None) == divides
 
 
 def test_a_model_that_fails_changes_nothing(evolving: App) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from learning_loop.app import App
 from learning_loop.experiments.moves import Move, Phase, Told
+from learning_loop.flows.ab_tests import POLICY as TEST
 from learning_loop.flows.ab_tests import event_of, experiments
 from learning_loop.flows.experience import Log
 from learning_loop.flows.points import DRIFT
@@ -105,7 +106,9 @@ def _rewards(app: App, wanted: Sequence[tuple[int, str]]) -> list[_Ran]:
         for (place, _), record in zip(part, log.records([name for _, name in part]), strict=True):
             episode = log.of_run(record)
             if episode is not None and episode.steps and record.outcome is not None:
-                kind = (record.execution.task_type, *(episode.decisions[0].context.get(name) for name in strata))
+                first = episode.decisions[0]
+                test = first.policy if first.policy.startswith(TEST) else None  # what it tries is no change of the world
+                kind = (record.execution.task_type, test, *(first.context.get(name) for name in strata))
                 reward = log.scaled(episode)[0].reward
                 found.append(_Ran(place, record.execution.id, str(kind), reward, record.outcome.ended_at))
     return found

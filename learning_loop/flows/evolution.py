@@ -1,5 +1,6 @@
 """Evolution of strategies: where one could do better, changes are proposed, checked, and put to a test."""
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -10,7 +11,6 @@ from learning_loop.app import App
 from learning_loop.errors import LearningLoopError, UsageError
 from learning_loop.experiments.moves import Move, Phase
 from learning_loop.features.conditions import facts_of_context
-from learning_loop.flows.ab_tests import POLICY as TEST
 from learning_loop.flows.ab_tests import experiments, start
 from learning_loop.flows.contributions import Made, Past, past
 from learning_loop.flows.drift import last_drift, since_drift
@@ -27,7 +27,7 @@ from learning_loop.strategies.analysis import Analysis, Ran, analysis_of
 from learning_loop.strategies.effects import Context, Effects, options_of
 from learning_loop.strategies.propose import SEARCH, Proposal, Room, chosen, proposals
 from learning_loop.strategies.safety import faults, mark
-from learning_loop.strategies.strategy import DECOMPOSE, RETRY, SELECT_AGENT
+from learning_loop.strategies.strategy import DECOMPOSE, PARALLELIZE, RETRY, SELECT_AGENT
 
 EVOLUTION = "evolution"  # the kind of events about it; their subject is the strategy's slug
 Told = Callable[[int, int], None]
@@ -130,7 +130,7 @@ def lately(app: App) -> Past:
 
 
 def evolve_due(app: App, proposers: Sequence[Proposer] = (), *, told: Told = lambda _done, _total: None) -> list[Evolved]:
-    """Let strategies evolve that may, those with most failures first, as long as there is room for a test.
+    """Let strategies evolve that may, those first of which runs promise most, as long as there is room for a test.
 
     Where strategies only watch, none does. `told` hears before each how many have been looked at, and how many there are.
     """
@@ -142,10 +142,13 @@ def evolve_due(app: App, proposers: Sequence[Proposer] = (), *, told: Told = lam
     may = [slug for slug in standings(app) if _waits(app, slug) is None]
     if room <= 0 or not may or _young(app) is not None:
         return []
-    found, results = lately(app), list[Evolved]()
-    for number, slug in enumerate(sorted(may, key=lambda slug: (-_failures(found, slug), slug))):
+    found, hopes, results = lately(app), dict[str, float](), list[Evolved]()
+    for number, slug in enumerate(may):
         told(number, len(may))
-        if room > 0 and _failing(app, slug, found).ok:
+        if _failing(app, slug, found).ok:
+            hopes[slug] = _Look(app, slug, found).hope
+    for slug in sorted(hopes, key=lambda slug: (-hopes[slug], slug)):
+        if room > 0:
             results.append(evolve(app, slug, proposers=proposers, found=found))
             room -= results[-1].test is not None
     return results
@@ -159,12 +162,6 @@ def proposers_of(app: App) -> list[Proposer]:
     from learning_loop.flows.modelling import StrategyProposer
 
     return [StrategyProposer(model, fixed=app.settings.strategies.evolution.fixed)]
-
-
-def _failures(found: Past, slug: str) -> int:
-    """Return how many failures a strategy is answerable for: where it was chosen, and not given by a test."""
-    chosen_ = [made for made in found.of(POINT) if made.decision.chosen.partition("@")[0] == slug]
-    return sum(made.record.success is False for made in chosen_ if not made.decision.policy.startswith(TEST))
 
 
 def evolve(
@@ -262,20 +259,31 @@ class _Look:
         self.runs = _runs_of(found, slug)
         self.analysis = analysis_of(self.runs)
         self.rejected = self._rejected()
+        self.divides = bool(found.of(PARALLELIZE))
         self.agents = list(dict.fromkeys(option for made in found.of(SELECT_AGENT) for option in made.decision.alternatives))
         self.effects = self._effects()
         self.where = self._contexts(self.others)
-
-    def proposed(self, proposers: Sequence[Proposer]) -> tuple[list[Proposal], tuple[tuple[str, str], ...]]:
-        """Return the proposals that pass all checks, and why the others do not."""
-        room = Room(
+        self.room = Room(
             agents=self.agents,
-            decomposes=bool(self.found.of(DECOMPOSE)),
+            decomposes=bool(found.of(DECOMPOSE)),
+            divides=self.divides,
             tuned=self._tuned(),
             limits=self.settings,
             others=self.others,
             least_effect=self.least_effect,
         )
+        self.own = proposals(self.parent.strategy, self.analysis, self.effects, self.where, self.room, origin=DERIVED)
+
+    @property
+    def hope(self) -> float:
+        """What its best change promises, by the root of the share of all runs that it would be tested with."""
+        best = next((one.worth for one in self.own if mark(one.strategy) not in self.rejected), 0.0)
+        runs = self.found.of(POINT)
+        inside = sum(self.parent.strategy.is_for(facts_of_context(made.decision.context)) for made in runs)
+        return best * math.sqrt(inside / max(len(runs), 1))
+
+    def proposed(self, proposers: Sequence[Proposer]) -> tuple[list[Proposal], tuple[tuple[str, str], ...]]:
+        """Return the proposals that pass all checks, and why the others do not."""
         found, refused = list[Proposal](), list[tuple[str, str]]()
         most = self.settings.mutations
         for propose in proposers:
@@ -284,10 +292,9 @@ class _Look:
             except LearningLoopError as error:
                 refused.append(("a proposer", str(error)))
         theirs = self._passing(found, max(most - 1, 1), refused)  # who proposes from outside has not all places of several
-        own = proposals(self.parent.strategy, self.analysis, self.effects, self.where, room, origin=DERIVED)
         self.rejected |= {mark(one.strategy) for one in theirs}  # what both propose is tested once
-        made = [*theirs, *self._passing(own, most - len(theirs), refused)]
-        if (len(room.agents) > 1 or room.decomposes) and all(one.part == SEARCH for one in made):
+        made = [*theirs, *self._passing(self.own, most - len(theirs), refused)]
+        if (len(self.agents) > 1 or self.room.decomposes) and all(one.part == SEARCH for one in made):
             made = []  # what numbers add is little: they are tested beside something else, where there is something else
         return made, tuple(refused)
 
@@ -313,6 +320,9 @@ class _Look:
 
     def _hardly(self, made: Proposal) -> list[str]:
         """Return why a test of a proposal would show nothing: runs say already that it adds hardly anything to what is done."""
+        old, new = self.parent.strategy.does, made.strategy.does
+        if not self.divides and {name for name in new if new[name] != old[name]} == {"parallelism_config"}:
+            return ["no work came to be taken apart: how much of it is done at once changes nothing"]
         known = self._contexts([made.strategy, *self.others])
         where = {context: count for context, count in known.items() if made.strategy.is_for(dict(context))}
         now, best = (self.effects.ways([self.parent.strategy, *others], where, self.agents) for others in ((), self.others))
@@ -367,7 +377,7 @@ class _Look:
             if (strategy := versions.get(one.decision.chosen)) is not None:
                 decided = {made.point: made.chosen for made in one.record.decisions if made.point in (DECOMPOSE, SELECT_AGENT)}
                 runs.append((facts, options_of(strategy, facts, self.agents, decided), one.experience.reward))
-        return Effects(runs)
+        return Effects(runs, idle=() if self.divides else (PARALLELIZE,))
 
     def _tuned(self) -> dict[str, Any]:
         """Return numbers for patience and parallelism that a search over all versions of the strategy so far suggests."""
@@ -379,7 +389,7 @@ class _Look:
             if made.decision.chosen.partition("@")[0] == self.slug:
                 runs.setdefault(made.decision.chosen, []).append(made.experience.reward)
         versions = self.app.ledger.strategy_versions(list(runs))
-        space = _space(self.parent.strategy, self.settings)
+        space = _space(self.parent.strategy, self.settings, divides=self.divides)
         seed = len(self.app.ledger.events(EVOLUTION, self.slug))
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=LEAST_VERSIONS)
         study = optuna.create_study(direction="maximize", sampler=sampler)
@@ -487,14 +497,14 @@ def numbers_of(strategy: Strategy) -> dict[str, Any]:
     }
 
 
-def _space(strategy: Strategy, limits: Evolution) -> dict[str, Any]:
+def _space(strategy: Strategy, limits: Evolution, *, divides: bool) -> dict[str, Any]:
     """Return which numbers are searched over: those that matter for what the strategy does."""
     from optuna.distributions import FloatDistribution, IntDistribution
 
     found: dict[str, Any] = {"max_attempts": IntDistribution(1, limits.most_attempts)}
     if strategy.retry_policy.max_attempts > 1:
         found["wait_s"] = FloatDistribution(0.01, min(LONGEST_WAIT_S, limits.longest_timeout_s), log=True)
-    if strategy.decomposition_approach != "single":
+    if strategy.decomposition_approach != "single" and divides:
         found["max_parallel"] = IntDistribution(1, limits.most_parallel, log=True)
     return found
 

@@ -1,7 +1,7 @@
 """What the parts of strategies seem to do, over all runs and versions: what proposals rest on, and nothing else does."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -52,10 +52,12 @@ class Effects:
     """A linear model of rewards over contexts, options, and options in contexts; normal, with a prior that expects little.
 
     `runs` are (facts, options by decision point, reward from 0 to 1). What varies between projects counts against an option:
-    a change is to carry over to the next one. Of a number that nobody had, the one next to it says most.
+    a change is to carry over to the next one. Of a number that nobody had, the one next to it says most. What strategies say of
+    `idle` decision points, at which nothing comes to be decided, does nothing.
     """
 
-    def __init__(self, runs: Sequence[tuple[Facts, Way, float]]) -> None:
+    def __init__(self, runs: Sequence[tuple[Facts, Way, float]], *, idle: Collection[str] = ()) -> None:
+        self._idle = idle
         self._had = Counter(pair for _, options, _ in runs for pair in options.items())
         self._numbers = sorted({(point, int(option)) for point, option in self._had if option.isdigit()})
         self._coarse = _coarse([facts for facts, _, _ in runs])
@@ -101,7 +103,7 @@ class Effects:
                 continue
             facts, did = dict(context), ways[context]
             for point, option in options_of(new, facts, agents).items():
-                if option == did.get(point):
+                if option == did.get(point) or point in self._idle:
                     continue
                 had.add((point, option))
                 for sign, one in ((1.0, option), (-1.0, did.get(point, "-"))):

@@ -41,13 +41,14 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What may be changed: the agents there are, whether work can be taken apart, and the numbers that a search suggests.
+    """What may be changed: the agents there are, whether work can be taken apart, whether it is, the numbers a search suggests.
 
     `others` are the strategies that work may be given to instead, and `least_effect` what a change must promise to add to them.
     """
 
     agents: Sequence[str]
     decomposes: bool
+    divides: bool
     tuned: Mapping[str, Any]
     limits: Evolution
     others: Sequence[Strategy] = ()
@@ -145,7 +146,7 @@ def _options(
             add(ATTEMPTS, retry_policy=policy.model_copy(update={"max_attempts": attempts}))
     parallel = parent.parallelism_config
     for at_once in {min(2 * parallel.max_parallel, room.limits.most_parallel), max(parallel.max_parallel // 2, 1)}:
-        if parent.decomposition_approach != "single":
+        if parent.decomposition_approach != "single" and room.divides:
             add(PARALLEL, parallelism_config=parallel.model_copy(update={"max_parallel": at_once}))
     return found
 
