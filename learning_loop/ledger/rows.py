@@ -23,12 +23,18 @@ class Insert:
         statement = insert(table).on_conflict_do_nothing() if once else insert(table)
         self.statement = str(statement.compile(dialect=_DIALECT, column_keys=[column.name for column in columns]))
         kept = [column.type.dialect_impl(_DIALECT).bind_processor(_DIALECT) for column in columns]
-        self._columns = [(column.name, how) for column, how in zip(columns, kept, strict=True)]
+        said = [not isinstance(column.type, sa.Integer | sa.Float | sa.Boolean | tables.Timestamp) for column in columns]
+        self._columns = [(column.name, *how) for column, how in zip(columns, zip(said, kept, strict=True), strict=True)]
 
     def values(self, row: Any, sanitize: Callable[[Any], Any]) -> tuple[Any, ...]:
-        """Return what is bound to the statement for a record."""
-        found = [(sanitize(getattr(row, name)), how) for name, how in self._columns]
-        return tuple(value if how is None else how(value) for value, how in found)
+        """Return what is bound to the statement for a record; what is neither number nor moment is sanitised."""
+        found = []
+        for name, said, how in self._columns:
+            value = getattr(row, name)
+            if said and value is not None:
+                value = sanitize(value)
+            found.append(value if how is None else how(value))
+        return tuple(found)
 
 
 INSERTS = {kind: Insert(table, FIELDS[kind], once=kind in ONCE) for kind, table in tables.TABLE_OF.items()}

@@ -4,12 +4,13 @@ import contextlib
 import json
 import os
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -156,7 +157,7 @@ class Ledger:
     def _faults(self) -> Iterator[None]:
         try:
             yield
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error) as error:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise LedgerError(f"{self.path}: {reason}. {_mend(reason)}") from error
 
@@ -284,10 +285,10 @@ class Ledger:
         groups: dict[type, list[tuple[Any, ...]]] = {}
         for row in rows:
             groups.setdefault(type(row), []).append(INSERTS[type(row)].values(row, self._sanitize))
-        seq = None
+        seq, driver = None, cast("sqlite3.Connection", connection.connection.dbapi_connection)  # statements are made already
         for kind, group in groups.items():
-            one = len(group) == 1
-            done = connection.exec_driver_sql(INSERTS[kind].statement, group[0] if one else group)
+            statement, one = INSERTS[kind].statement, len(group) == 1
+            done = driver.execute(statement, group[0]) if one else driver.executemany(statement, group)
             seq = done.lastrowid if one else None
         return seq
 
@@ -863,8 +864,6 @@ class Ledger:
 
     def copy_to(self, target: Path) -> None:
         """Write a consistent copy of the ledger to a file, while others go on writing."""
-        import sqlite3
-
         with self._read() as connection, contextlib.closing(sqlite3.connect(target)) as copy:
             source = connection.connection.driver_connection
             if not isinstance(source, sqlite3.Connection):
