@@ -312,8 +312,8 @@ def test_rules_are_approved_pinned_rejected_and_rolled_back(page: Page) -> None:
     card.get_by_role("button", name="Unpin").click()
     card.locator("details summary").click()
     expect(card.locator("details")).to_contain_text("local said so")
-    card.get_by_label("Why").fill("it was for the old machines")
-    card.get_by_label("Why").press("Enter")
+    card.get_by_label("Reason").fill("it was for the old machines")
+    card.get_by_label("Reason").press("Enter")
     expect(card.get_by_role("button", name="Reject")).to_be_visible()  # Enter alone decides nothing
     card.get_by_role("button", name="Reject").click()
     said(page, "rejected")

@@ -136,7 +136,7 @@ def evidence(rows: Rows, limits: Rows) -> Spec | None:
             {
                 "data": {"values": [dict(row) for row in limits]},
                 "mark": {"type": "rule", "strokeDash": [4, 3]},
-                "encoding": {"y": _axis("log_e", "quantitative"), "color": _axis("what", "nominal")},
+                "encoding": {"y": _axis("log_e", "quantitative", title="log e-value"), "color": _axis("what", "nominal")},
             },
         ],
     )  # fmt: skip

@@ -231,7 +231,7 @@ def ramps(app: App) -> dict[str, Any]:
         climbs = [Climb(str(now.version), ramp, event.at, kept=event.data) for event in looks]
         if not climbs or now.mode not in ("ab_test", "production"):
             continue
-        found.append({"point": point, "now": now, "climb": climbs[-1]})
+        found.append({"point": point, "now": now, "climb": climbs[-1], "at": looks[-1].at})
         for climb in climbs:
             units = int(climb.trials.gate.evidence.runs[0].sum())
             values = {"benefit": climb.benefit, "harm": climb.harm}
