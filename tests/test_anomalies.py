@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from learning_loop.app import App
 from learning_loop.errors import DeliveryError
+from learning_loop.flows.ab_tests import start
 from learning_loop.flows.alerts import alerts, check_anomalies, check_learning, resolve, write_alert
 from learning_loop.flows.drift import last_drift, notice, since_drift
 from learning_loop.flows.notices import NOTICE, tell
-from learning_loop.flows.strategies import load
+from learning_loop.flows.strategies import load, standing_of
 from learning_loop.providers.webhook import Webhook
 from learning_loop.records import Decision, Event, Kind, Usage
 from learning_loop.stats.conformal import chance, worsened
@@ -152,12 +153,15 @@ def test_cost_and_time_are_looked_at_by_their_order(quick: App) -> None:
     assert [alert.sort for alert in check_anomalies(quick, [KIND])] == ["latency"]
 
 
-def followed(app: App, number: int, *, good: bool, complexity: str = "simple", policy: str = "probit") -> None:
+def followed(
+    app: App, number: int, *, good: bool, complexity: str = "simple", language: str = "python", policy: str = "probit"
+) -> None:
     name, now = f"s{number:05}", app.clock()
     started = execution(name, started_at=now, parameters={})
+    context = {"issue_complexity": complexity, "project_language": language}
     choice = Decision(
         id=f"{name}d", execution_id=name, point="strategy", alternatives=("a@1", "b@1"), probabilities=(0.5, 0.5),
-        chosen="a@1", propensity=0.5, policy=policy, context={"issue_complexity": complexity}, at=now, latency_us=None,
+        chosen="a@1", propensity=0.5, policy=policy, context=context, at=now, latency_us=None,
     )  # fmt: skip
     app.ledger.start(started, choice)
     app.ledger.finish(outcome(started, success=good, status="succeeded" if good else "failed", ended_at=app.clock()))
@@ -206,6 +210,25 @@ def test_what_a_test_tries_is_no_change_of_the_world(quick: App) -> None:
         tried = number % 2 == 0
         followed(quick, number, good=rng.random() < (0.1 if tried else 0.4), policy="test/t1" if tried else "probit")
     assert notice(quick) is not None
+
+
+def test_that_a_test_of_a_part_of_the_work_ends_is_no_change_of_the_world(quick: App, workspace: Workspace) -> None:
+    """While half of what is harder is given by a test, the rest is easier work than before, and than after."""
+    text = "{name: hard, context_rules: [context.project_language = rust], retry_policy: {max_attempts: %d}}"
+    versions = []
+    for attempts in (1, 2):
+        (workspace.config / "strategies" / "hard.yaml").write_text(text % attempts, encoding="utf-8")
+        load(quick)
+        versions.append(str(standing_of(quick, "hard").current))
+    rng, test = random.Random(8), start(quick, versions[1], [versions[0]], by="person", reason="")
+    for number in range(1_000):
+        hard = rng.random() < 0.5
+        tried = hard and number < 500 and rng.random() < 0.6
+        good = rng.random() < (0.2 if hard else 0.9)
+        policy = f"test/{test}" if tried else "probit"
+        followed(quick, number, good=good, language="rust" if hard else "python", policy=policy)
+        if number % 100 == 99:
+            assert notice(quick) is None, number
 
 
 def test_another_mix_of_work_is_no_drift(quick: App) -> None:

@@ -222,6 +222,8 @@ def test_packs_are_run_trained_on_and_run_by_what_was_learned(workspace: Workspa
     run = invoke(workspace, "run-pack-dynamic", "tax-assist", "--mode", "rl", "--seed", "1", "--json")
     assert json.loads(run.output)["policy"] == about["version"]
     assert all(step["action"] in ACTIONS for step in json.loads(run.output)["steps"])
+    elsewhere = invoke(workspace, "policy", "train", "--start", "../../elsewhere", "--epochs", "1")
+    assert "has no version '../../elsewhere'" in str(elsewhere.exception)
     tuned = invoke(workspace, "policy", "train", "--only", "pack=tax-assist", "--start", about["version"], "--epochs", "1")
     assert "episodes of 'harbor' are too few" in str(tuned.exception)
 

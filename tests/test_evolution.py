@@ -647,7 +647,6 @@ from learning_loop.app import App
 from learning_loop.flows.evolution import evolve
 from learning_loop.workspace import Workspace
 from pathlib import Path
-from tests.test_cli import command
 from tests.conftest import WORDS_ONLY, SteppingClock
 clock = SteppingClock()
 clock.now += timedelta(hours=3)

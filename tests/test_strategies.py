@@ -117,6 +117,9 @@ def test_one_that_is_broken_leaves_the_others_and_stays_in_force_as_it_was(app: 
     assert [version.id for version in now.versions] == [version.id for version in before.versions]
     assert "patient.yaml:1" in now.problems[0]
     assert len(read_strategies(app)[0]) == 3
+    (workspace.config / "strategies" / "patient.yaml").rename(workspace.config / "strategies" / "patient.yml")
+    assert "name it patient.yaml" in load(app).problems[0]
+    assert not standing_of(app, "patient").retired
 
 
 def test_an_edited_file_is_a_new_version_and_the_old_one_stays_on_record(app: App, workspace: Workspace) -> None:
@@ -486,6 +489,10 @@ def test_evidence_that_begins_anew_has_a_level_of_its_own(workspace: Workspace, 
     assert [test.moves[-1].data["action"] for test in again] == ["again", "again"]
     third = start(app, str(standing_of(app, "c").current), [first["c"]], by="person", reason="")
     assert experiments(app)[third].tried == 4
+    (workspace.config / "policies.yaml").write_text("strategies: {mode: production}\n", encoding="utf-8")
+    app = make_loop(Runner(lambda _task, run: run.strategy.slug)).app
+    assert judge(app) == []
+    assert [experiments(app)[name].begun for name in names] == [2, 2], "it goes on with what it knew by the level it had"
 
 
 def test_rules_ask_about_tags_and_about_nothing_that_no_context_has(workspace: Workspace, make_loop: MakeLoop) -> None:

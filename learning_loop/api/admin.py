@@ -75,7 +75,7 @@ class Pages:
     def page(self, request: Request, template: str, context: Callable[[], Mapping[str, Any]], *, kept: bool = True) -> Response:
         """Return a page; `context` is asked for only where the page is not kept."""
         said = request.cookies.get(SAID)
-        if said:
+        if said and "x-live" not in request.headers:  # what is fetched anew is no page that the message was for
             answer = HTMLResponse(self.render(request, template, {"said": unquote(said), **context()}))
             answer.delete_cookie(SAID, path="/admin")
             return answer

@@ -31,8 +31,8 @@ KEEP_S, ABANDON_LOOKS = 5.0, 120  # between two looks after the process beside; 
 SCHEMA = f"{V1}/openapi.json"
 ABOUT = """\
 Go round work in any language: `POST /tasks` before it begins, `POST /executions/{id}/finish` when it has ended, and what was
-learned comes back with the next one. What the command line can do can be done here, but for what is about files and processes
-of that machine: `eval`, `replay`, `restore`, `strategy validate`, `lab sweep` and `schedule run`.
+learned comes back with the next one. What the command line can do can be done here, but for what reads the files of a machine
+or runs on it: `eval`, `replay`, `policy train --data`, `strategy validate`, `restore` and `schedule run`.
 
 Errors are problem details (RFC 9457). Writes may carry an `Idempotency-Key`. Lists that grow have a `cursor`. Once there is a
 token, everybody needs one: `Authorization: Bearer TOKEN`, with the scope `read`, `record`, `steer` or `admin`.

@@ -57,7 +57,7 @@ def follow(ctx: click.Context, once: bool, while_open: bool) -> None:
     from learning_loop.orchestrator import LearningOrchestrator
 
     if while_open:
-        _at_lowest_priority()  # before there are threads, which have each their own
+        os.nice(19)  # before there are threads, which have each their own
     with (
         LearningOrchestrator(workspace=workspace_of(ctx).root, flags=ctx.obj["flags"], environ=os.environ) as loop,
         until_stopped() as stop,
@@ -71,13 +71,6 @@ def follow(ctx: click.Context, once: bool, while_open: bool) -> None:
         follower.close()
         if not while_open:
             click.echo(f"reflected on {done} runs")
-
-
-def _at_lowest_priority() -> None:
-    """Do what is done from now on while nobody else needs the processor: whoever does has it at once."""
-    os.nice(19)
-    if sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _stop_with_input(stop: threading.Event) -> None:

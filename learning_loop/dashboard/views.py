@@ -236,7 +236,8 @@ def ramps(app: App) -> dict[str, Any]:
             units = int(climb.trials.gate.evidence.runs[0].sum())
             values = {"benefit": climb.benefit, "harm": climb.harm}
             rows += [{"units": units, "what": f"{what} at {point}", "log_e": round(value, 3)} for what, value in values.items()]
-        bars.append({"what": f"benefit at {point}", "log_e": round(climbs[-1].bar, 3)})
+        if not climbs[-1].last:
+            bars.append({"what": f"benefit at {point}", "log_e": round(climbs[-1].bar, 3)})
     return {"ramps": found, "ramp": ramp, "ramps_chart": charts.evidence(rows, bars)}
 
 

@@ -54,25 +54,27 @@ class _Look:
         self.app, self.test, self.heard, self.now = app, test, heard, app.clock()
         self.settings = app.settings.strategies.tests
         self.log = Log(app, POINT)
-        newest = app.ledger.events(EVIDENCE, test.id, last=1)
-        kept = newest[0].data if newest else {}
-        same = bool(kept) and kept["made"] == self._made()
-        again = bool(kept) and not same  # another reward makes another test of it
+        looks = app.ledger.events(EVIDENCE, test.id, last=1)
+        if looks and looks[0].data["made"] != self._made():  # by another process, or before something was changed
+            looks = app.ledger.events(EVIDENCE, test.id)
+        kept = next((look.data for look in reversed(looks) if look.data["made"] == self._made()), None)
+        again = bool(looks) and kept is None  # another reward makes another test of it
         before = levels(experiments(app).values()) if again else {"tried": test.tried, "found": test.found}
         why = "its reward or its levels are others now: its evidence begins anew"
-        self.begun = [done(test.id, AGAIN, self.now, why, by="loop", **before)] if again else []
-        self.place = int(kept["outcome"]) if same else app.ledger.last_place() if kept else test.outcome
-        self.seen = set(kept.get("seen", ()))
-        self.fresh = not same
+        self.renewed = [done(test.id, AGAIN, self.now, why, by="loop", **before)] if again else []
+        self.place = int(kept["outcome"]) if kept else app.ledger.last_place() if again else test.outcome
+        self.seen = set((kept or (looks[-1].data if looks else {})).get("seen", ()))
+        self.fresh = kept is None
         self.ab = AbTest(
             test.control,
             test.candidates,
             self.settings,
             self.now if again else test.started_at,
             **before,
-            kept=kept["test"] if same else None,
+            kept=kept["test"] if kept else None,
         )
-        if again:
+        moved = kept is not None and kept is not looks[-1].data  # by another process, that goes by other settings
+        if again or (moved and (self.ab.phase, set(self.ab.alive)) != (test.phase, set(test.alive))):
             self.ab.resume(test.phase, test.winner, test.dropped)
 
     def _made(self) -> str:
@@ -89,7 +91,7 @@ class _Look:
             self.place, read = place.outcome, read + 1
             if episode.record is not None and episode.record.execution.id not in excluded:
                 told += self._taken(episode)
-        rows = [*self.begun, *(row for move in told for row in self._rows(move))]
+        rows = [*self.renewed, *(row for move in told for row in self._rows(move))]
         if frozen and not self.ab.frozen:
             rows.append(done(self.test.id, THAW, self.now, "no more units are missing than chance would lose", by="loop"))
         if rows or self.fresh or read >= KEEP_EVERY:

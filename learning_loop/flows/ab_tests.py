@@ -27,7 +27,8 @@ AGAIN, THAW = "again", "thaw"  # what is done to a test beside the moves: its ev
 class Experiment:
     """A test as it stands: what it tests, since when, and how it went so far.
 
-    Its evidence began `begun` times, the last time when `tried` arms had been tried in all tests, of which `found` had won.
+    Its evidence began `begun` times, the last time when `tried` arms had been tried in all tests, of which `found` had won; a
+    winner was `doubted` so often, and tried once more each time.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Experiment:
     started_at: datetime
     outcome: int
     begun: int
+    doubted: int
     tried: int
     found: int
     phase: Phase
@@ -105,6 +107,7 @@ def _experiment(name: str, events: Sequence[Event]) -> Experiment:
         started_at=events[0].at,
         outcome=first["outcome"],
         begun=len(begun),
+        doubted=sum(event.data["action"] == Move.DOUBTED for event in events),
         tried=begun[-1]["tried"],
         found=begun[-1]["found"],
         phase=phase,
@@ -276,7 +279,7 @@ def _begin(app: App, control: str, candidates: Sequence[str], *, by: str, reason
 def levels(tests: Collection[Experiment]) -> dict[str, int]:
     """Return what the level of the next arm depends on: how many arms were tried in all tests, and how many won."""
     return {
-        "tried": sum(test.begun * len(test.candidates) for test in tests),
+        "tried": sum(test.begun * len(test.candidates) + test.doubted for test in tests),
         "found": sum(any(move.data["action"] == Move.PROMOTED for move in test.moves) for test in tests),
     }
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from contextlib import AbstractContextManager
@@ -42,7 +42,7 @@ class Offer:
         """Return what a runner offers; None where it leaves nothing to a strategy."""
         methods = {name: getattr(runner, name, None) for name in ("decompose", "combine", "escalate")}
         agents = getattr(runner, "agents", None)
-        listed = () if isinstance(agents, str) or not isinstance(agents, Collection) else agents
+        listed = agents if isinstance(agents, list | tuple | dict | set | frozenset) else ()
         named = tuple(listed) if all(isinstance(agent, str) for agent in listed) else ()
         named = tuple(sorted(named)) if isinstance(agents, set | frozenset) else named  # in any order, each time
         if not named and not callable(methods["decompose"]):

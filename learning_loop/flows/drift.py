@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from learning_loop.app import App
 from learning_loop.experiments.moves import Move, Phase, Told
+from learning_loop.features.conditions import Facts, facts_of_context
 from learning_loop.flows.ab_tests import POLICY as TEST
 from learning_loop.flows.ab_tests import event_of, experiments
 from learning_loop.flows.experience import Log
@@ -13,6 +14,7 @@ from learning_loop.flows.points import DRIFT
 from learning_loop.records import Event
 from learning_loop.settings import STRATEGY as POINT
 from learning_loop.stats.conformal import chance, worsened
+from learning_loop.strategies import Strategy
 
 SEGMENT = 500  # runs after which what is looked at begins anew; each is looked at with those of the segment before or after
 LOOKED = "drift_looked"  # the kind of events that say how many segments need no look any more
@@ -20,11 +22,12 @@ FEW = 60  # runs before which nothing is said
 
 
 class _Ran(NamedTuple):
-    """A run that ended: its place and id, what kind of work it was, its reward (0 to 1), and when that was."""
+    """A run that ended: its place, id, context, the test that gave it a version, its reward (0 to 1), and when that was."""
 
     place: int
     id: str
-    kind: str
+    facts: Facts
+    test: str | None
     reward: float
     ended_at: datetime
 
@@ -46,9 +49,9 @@ def notice(app: App, *, wait_s: float = 1.0) -> Event | None:
 
     One process at a time; raise WorkspaceError where another one is at it for longer than `wait_s`.
 
-    Runs are held against those of their kind: another mix of work is no drift. Of a series in which nothing changes, it is said
-    once in `strategies.drift_runs` runs at most, in the mean. What was learned live before that begins anew; what evolves looks
-    at what came after, and no test that the loop began stands in its way.
+    Runs are held against those of their kind: neither another mix of work nor what a test tries is a drift. Of a series in
+    which nothing changes, it is said once in `strategies.drift_runs` runs at most, in the mean. What was learned live before
+    that begins anew; what evolves looks at what came after, and no test that the loop began stands in its way.
     """
     with app.journal.alone(wait_s=wait_s):
         return _noticed(app)
@@ -77,7 +80,7 @@ def _found(app: App, ran: Sequence[_Ran]) -> Event | None:
         [-one.reward for one in ran],
         lambda place: chance(ran[place].id),
         alarm=2 * app.settings.strategies.drift_runs,  # each run is looked at in two segments
-        kinds=[one.kind for one in ran],
+        kinds=_kinds(app, ran),
     )
     if found is None:
         return None
@@ -98,17 +101,31 @@ def _found(app: App, ran: Sequence[_Ran]) -> Event | None:
     return event
 
 
+def _kinds(app: App, ran: Sequence[_Ran]) -> list[str]:
+    """Return what each run is held against: those of its type and strata, and of the test that gave it, if any.
+
+    What tested strategies are for tells kinds apart as well: so a test takes the same share of every kind that it takes runs
+    of, and where it begins or ends, what is left has the mix of work that it had.
+    """
+    known = experiments(app)
+    tests = [known[name] for name in sorted({one.test for one in ran if one.test is not None}) if name in known]
+    versions = app.ledger.strategy_versions([arm for test in tests for arm in (test.control, *test.candidates)])
+    asked = {name for version in versions.values() for name in Strategy.model_validate(version.document).limits}
+    names = ("type", *app.settings.strategies.tests.strata, *sorted(asked))
+    return [str((one.test, *(one.facts.get(name) for name in names))) for one in ran]
+
+
 def _rewards(app: App, wanted: Sequence[tuple[int, str]]) -> list[_Ran]:
     """Return those of these runs whose reward is known."""
-    log, strata, found = Log(app, POINT), app.settings.strategies.tests.strata, list[_Ran]()
+    log, found = Log(app, POINT), list[_Ran]()
     for start in range(0, len(wanted), SEGMENT):
         part = wanted[start : start + SEGMENT]
         for (place, _), record in zip(part, log.records([name for _, name in part]), strict=True):
             episode = log.of_run(record)
             if episode is not None and episode.steps and record.outcome is not None:
                 first = episode.decisions[0]
-                test = first.policy if first.policy.startswith(TEST) else None  # what it tries is no change of the world
-                kind = (record.execution.task_type, test, *(first.context.get(name) for name in strata))
-                reward = log.scaled(episode)[0].reward
-                found.append(_Ran(place, record.execution.id, str(kind), reward, record.outcome.ended_at))
+                facts = {**facts_of_context(first.context), "type": record.execution.task_type}
+                test = first.policy.removeprefix(TEST) if first.policy.startswith(TEST) else None
+                reward, ended_at = log.scaled(episode)[0].reward, record.outcome.ended_at
+                found.append(_Ran(place, record.execution.id, facts, test, reward, ended_at))
     return found

@@ -132,7 +132,7 @@ def lately(app: App) -> Past:
 def evolve_due(app: App, proposers: Sequence[Proposer] = (), *, told: Told = lambda _done, _total: None) -> list[Evolved]:
     """Let strategies evolve that may, those first of which runs promise most, as long as there is room for a test.
 
-    Where strategies only watch, none does. `told` hears before each how many have been looked at, and how many there are.
+    Where strategies only watch, none does. `told` hears before each look, and before each evolution, how far it is.
     """
     if standing(app, POINT).mode not in ("ab_test", "production"):
         return []
@@ -144,11 +144,12 @@ def evolve_due(app: App, proposers: Sequence[Proposer] = (), *, told: Told = lam
         return []
     found, hopes, results = lately(app), dict[str, float](), list[Evolved]()
     for number, slug in enumerate(may):
-        told(number, len(may))
+        told(number, 2 * len(may))
         if _failing(app, slug, found).ok:
             hopes[slug] = _Look(app, slug, found).hope
-    for slug in sorted(hopes, key=lambda slug: (-hopes[slug], slug)):
+    for number, slug in enumerate(sorted(hopes, key=lambda slug: (-hopes[slug], slug)), len(may)):
         if room > 0:
+            told(number, 2 * len(may))
             results.append(evolve(app, slug, proposers=proposers, found=found))
             room -= results[-1].test is not None
     return results
@@ -255,7 +256,7 @@ class _Look:
         self.others = self._others(versions)
         self.least_effect = app.settings.strategies.tests.least_effect
         self.slugs = set(known)
-        self.idle = {name for name, stands in known.items() if stands.current is None or stands.retired}
+        self.resting = {name for name, stands in known.items() if stands.current is None or stands.retired}
         self.runs = _runs_of(found, slug)
         self.analysis = analysis_of(self.runs)
         self.rejected = self._rejected()
@@ -343,7 +344,7 @@ class _Look:
     def _named(self, made: Proposal) -> Proposal:
         """Return a proposal that takes no name from one that is not in force any more."""
         slug, number = made.strategy.slug, 1
-        while slug in self.idle:
+        while slug in self.resting:
             number += 1
             slug = f"{made.strategy.slug[:56].rstrip('-')}-{number}"
         return replace(made, strategy=made.strategy.model_copy(update={"slug": slug}))

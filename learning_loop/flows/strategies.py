@@ -161,7 +161,7 @@ def load(app: App) -> Catalogue:
         if stands is None or stands.loaded != version or (stands.retired and stands.last and stands.last.data["by"] == FILE):
             rows += rows_of(strategy, FILE, now)
             rows.append(said(strategy.slug, "load", version, now, by="person", reason=f"config/{FOLDER}/{strategy.slug}.yaml"))
-    broken = {problem.partition(":")[0].removeprefix(f"config/{FOLDER}/").removesuffix(".yaml") for problem in problems}
+    broken = {problem.partition(":")[0].removeprefix(f"config/{FOLDER}/").rpartition(".")[0] for problem in problems}
     for slug, stands in known.items():
         if stands.entry.origin == FILE and not stands.retired and slug not in usable and slug not in broken:
             rows.append(said(slug, "retire", stands.current, now, by=FILE, reason="its file is gone"))

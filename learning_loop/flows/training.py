@@ -265,6 +265,8 @@ class _Recipe:
         """Return a policy that learned from all of them."""
         made = learner(self.name, **self.settings)
         if self.start is not None:
+            if not any(event.data.get("version") == self.start for event in app.ledger.events(POLICY, log.point)):
+                raise UsageError(f"{log.point!r} has no version {self.start!r}: see `learning-loop policy status {log.point}`")
             state, about = load_version(folder_of(app.workspace, log.point) / self.start)
             if about["learner"] != self.name:
                 raise UsageError(

@@ -58,7 +58,8 @@ def listed(
     """Select the next page of rows; those whose value in this order is unknown come last."""
     success, status = verdict()
     key = ORDERS[order]
-    state = sa.case((_E.task_type == FORGOTTEN, "forgotten"), (_O.execution_id.is_(None), "running"), else_=status)
+    ended, gone = _O.execution_id.is_not(None), _E.task_type == FORGOTTEN
+    state = sa.case((ended, status), (gone, "forgotten"), else_="running")
     chosen = [*conditions(wanted), *_searched(search)]
     if after is not None:
         chosen.append(_beyond(key, after, descending=descending))

@@ -12,6 +12,7 @@ from learning_loop.records import StrategyEntry, StrategyVersion
 
 FIELDS = {kind: tuple(item.name for item in fields(kind)) for kind in tables.TABLE_OF}
 ONCE = (StrategyEntry, StrategyVersion)  # what they say is in their names: there is nothing to write twice
+HARMLESS = (sa.Integer, sa.Float, sa.Boolean, tables.Timestamp)  # types of columns in which nothing secret can stand
 _DIALECT = dialect()
 
 
@@ -22,18 +23,19 @@ class Insert:
         columns = [column for column in table.c if column.name in names]
         statement = insert(table).on_conflict_do_nothing() if once else insert(table)
         self.statement = str(statement.compile(dialect=_DIALECT, column_keys=[column.name for column in columns]))
-        kept = [column.type.dialect_impl(_DIALECT).bind_processor(_DIALECT) for column in columns]
-        said = [not isinstance(column.type, sa.Integer | sa.Float | sa.Boolean | tables.Timestamp) for column in columns]
-        self._columns = [(column.name, *how) for column, how in zip(columns, zip(said, kept, strict=True), strict=True)]
+        self._columns = [
+            (column.name, not isinstance(column.type, HARMLESS), column.type.dialect_impl(_DIALECT).bind_processor(_DIALECT))
+            for column in columns
+        ]
 
     def values(self, row: Any, sanitize: Callable[[Any], Any]) -> tuple[Any, ...]:
         """Return what is bound to the statement for a record; what is neither number nor moment is sanitised."""
         found = []
-        for name, said, how in self._columns:
+        for name, tells, bound in self._columns:
             value = getattr(row, name)
-            if said and value is not None:
+            if tells and value is not None:
                 value = sanitize(value)
-            found.append(value if how is None else how(value))
+            found.append(value if bound is None else bound(value))
         return tuple(found)
 
 

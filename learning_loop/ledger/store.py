@@ -864,12 +864,13 @@ class Ledger:
 
     def copy_to(self, target: Path) -> None:
         """Write a consistent copy of the ledger to a file, while others go on writing."""
-        with self._read() as connection, contextlib.closing(sqlite3.connect(target)) as copy:
+        with self._read() as connection:
             source = connection.connection.driver_connection
             if not isinstance(source, sqlite3.Connection):
                 raise LedgerError("only a SQLite ledger can be copied to a file")
             try:
-                source.backup(copy)
+                with contextlib.closing(sqlite3.connect(target)) as copy:
+                    source.backup(copy)
             except sqlite3.Error as error:
                 raise LedgerError(f"cannot copy {self.path} to {target}: {error}") from error
 

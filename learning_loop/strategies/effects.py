@@ -58,6 +58,7 @@ class Effects:
 
     def __init__(self, runs: Sequence[tuple[Facts, Way, float]], *, idle: Collection[str] = ()) -> None:
         self._idle = idle
+        runs = [(facts, self._counting(options), reward) for facts, options, reward in runs]
         self._had = Counter(pair for _, options, _ in runs for pair in options.items())
         self._numbers = sorted({(point, int(option)) for point, option in self._had if option.isdigit()})
         self._coarse = _coarse([facts for facts, _, _ in runs])
@@ -83,7 +84,7 @@ class Effects:
         found = dict[Context, Way]()
         for context in where:
             facts = dict(context)
-            fitting = [options_of(one, facts, agents) for one in strategies if one.is_for(facts)]
+            fitting = [self._counting(options_of(one, facts, agents)) for one in strategies if one.is_for(facts)]
             if fitting:
                 found[context] = max(fitting, key=lambda way: self._believed(facts, way)) if len(fitting) > 1 else fitting[0]
         return found
@@ -102,8 +103,8 @@ class Effects:
             if context not in ways:
                 continue
             facts, did = dict(context), ways[context]
-            for point, option in options_of(new, facts, agents).items():
-                if option == did.get(point) or point in self._idle:
+            for point, option in self._counting(options_of(new, facts, agents)).items():
+                if option == did.get(point):
                     continue
                 had.add((point, option))
                 for sign, one in ((1.0, option), (-1.0, did.get(point, "-"))):
@@ -131,6 +132,9 @@ class Effects:
     def features(self) -> Sequence[str]:
         """The features of contexts that are told apart."""
         return self._coarse
+
+    def _counting(self, options: Way) -> Way:
+        return {point: option for point, option in options.items() if point not in self._idle}
 
     def _contrast(self, shares: Mapping[tuple[str, ...], float]) -> tuple[Floats, float]:
         """Return what of each weight a difference is made of, and the variance of what no run had."""

@@ -134,8 +134,13 @@ class Strategy(_Strict):
     @property
     def asks(self) -> list[str]:
         """The features of a context that decide whether it is for work, and who does it."""
-        rules = [*self.context_rules, *(rule.when for rule in self.agent_selection_rules if rule.when is not None)]
-        return [name for rule in rules for name in names_of(_parsed(rule))]
+        rules = [rule.when for rule in self.agent_selection_rules if rule.when is not None]
+        return [*self.limits, *(name for rule in rules for name in names_of(_parsed(rule)))]
+
+    @property
+    def limits(self) -> list[str]:
+        """The features of a context that decide whether it is for work."""
+        return [name for rule in self.context_rules for name in names_of(_parsed(rule))]
 
     @property
     def strange(self) -> list[str]:

@@ -421,6 +421,5 @@ def expire(serving: Serving, who: Who) -> list[str]:
     """Erase all executions for good that are older than `ledger.retention_days`, and say which; none where that is not set."""
     from learning_loop.flows.forget import forget_expired
 
-    gone = [item.id for item in forget_expired(serving.app)]
-    serving.audit(who.name, "forget expired", f"{len(gone)} executions")
-    return gone
+    serving.audit(who.name, "forget expired", f"older than {serving.app.settings.ledger.retention_days} days")
+    return [item.id for item in forget_expired(serving.app)]

@@ -2,9 +2,9 @@
 
 import math
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from learning_loop.records import ERROR_CODES
 
@@ -431,6 +431,12 @@ class SynthesisIn(Asked):
     every: Annotated[bool, Field(description="Every week that was not synthesised yet.")] = False
     dry_run: Annotated[bool, Field(description="Say what would change; write nothing.")] = False
 
+    @model_validator(mode="after")
+    def _alone(self) -> Self:
+        if self.every and (self.dry_run or self.week or self.month or self.sprint):
+            raise ValueError("`every` goes alone: leave the others out")
+        return self
+
 
 class PacksIn(Asked):
     """Run a pack, or `all` of them in turn."""
@@ -476,6 +482,12 @@ class EvolutionIn(Asked):
     strategy: Name | None = None
     force: Annotated[bool, Field(description="Now, though it may not be time, or though there is little to go by.")] = False
     dry_run: Annotated[bool, Field(description="Say what would be proposed, and begin nothing.")] = False
+
+    @model_validator(mode="after")
+    def _of_one(self) -> Self:
+        if self.strategy is None and (self.dry_run or self.force):
+            raise ValueError("say which strategy is meant: `dry_run` and `force` are for one")
+        return self
 
 
 class AlertOut(Told):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
+from starlette.responses import StreamingResponse
 
 from learning_loop.api.access import Actor, Who, need
 from learning_loop.api.jobs import Job, Told
@@ -31,7 +32,7 @@ from learning_loop.api.v1.shapes import (
     VersionIn,
 )
 from learning_loop.app import App
-from learning_loop.errors import NotFoundError, UsageError
+from learning_loop.errors import LearningLoopError, NotFoundError, UsageError
 from learning_loop.settings import Point
 
 router = APIRouter(route_class=Repeatable)
@@ -83,10 +84,13 @@ def diff(
     since: Annotated[str | None, Query(max_length=200, description="By default the version before it.")] = None,
 ) -> list[str]:
     """Say what changed between two versions of a strategy, line by line."""
-    from learning_loop.flows.strategies import changes_of, load
+    from learning_loop.flows.strategies import changes_of, load, standing_of
 
     load(app)
+    standing_of(app, slug)
     new = version or slug
+    if strange := [name for name in (new, since or new) if name.partition("@")[0] != slug]:
+        raise NotFoundError(f"{strange[0]} is no version of {slug}")
     return changes_of(app, since, new) if since else changes_of(app, new)
 
 
@@ -237,23 +241,30 @@ def policy(point: str, app: Opened) -> dict[str, Any]:
     return found[point]
 
 
-@router.get("/policies/{point}/experience", tags=["policies"], dependencies=[need("read")], responses=documented(404))
-def experience(point: str, app: Opened) -> list[dict[str, Any]]:
-    """Return all choices of a decision point whose reward is known: with probabilities, and what they earned."""
-    from learning_loop.flows.experience import exported
+@router.get(
+    "/policies/{point}/experience.jsonl", tags=["policies"], dependencies=[need("read")], responses=documented(404),
+    response_class=StreamingResponse,
+)  # fmt: skip
+def experience(point: str, app: Opened) -> StreamingResponse:
+    """Write all choices of a decision point whose reward is known, one as JSON a line: how likely each was, what it earned."""
+    from learning_loop.flows.experience import Log, plain_of
 
     policy(point, app)
-    return exported(app, {point: _settings(app, point)})[0]
+    episodes = Log(app, point, _settings(app, point)).episodes()
+    rows = (json.dumps({"point": point, **step}) + "\n" for episode, _ in episodes for step in plain_of(episode))
+    return StreamingResponse(rows, media_type="application/x-ndjson")
 
 
 @router.put("/policies/mode", tags=["policies"], dependencies=[need("steer")])
 def mode_of_all(given: ModeIn, serving: Serving, who: Who) -> dict[str, Any]:
     """Say in which mode all decision points are to be; `refused` says why of some that may not."""
+    from learning_loop.flows.points import ledger_points
+
     points, refused = [], {}
-    for point in policies_of(serving.app):
+    for point in sorted({*ledger_points(serving.app.ledger), *serving.app.settings.policies.points}):
         try:
             points.append(mode(point, given, serving, who))
-        except UsageError as error:
+        except LearningLoopError as error:
             refused[point] = str(error)
     return {"points": points, "refused": refused}
 
@@ -323,8 +334,6 @@ def _synthesize(serving: Served, given: SynthesisIn, told: Told) -> Mapping[str,
     from learning_loop.flows.synthesis import open_weeks, period_named, synthesize
 
     app = serving.app
-    if given.every and (given.dry_run or given.week or given.month or given.sprint):
-        raise UsageError("`every` goes alone: leave the others out")
     periods = open_weeks(app) if given.every else [period_named(app, given.week, given.month, given.sprint)]
     found = []
     for number, period in enumerate(periods):
@@ -362,8 +371,6 @@ def _evolve(serving: Served, given: EvolutionIn, told: Told) -> Mapping[str, Any
 
     app = serving.app
     if given.strategy is None:
-        if given.dry_run or given.force:
-            raise UsageError("say which strategy is meant: `dry_run` and `force` are for one")
         return plain({"evolved": [shown(one) for one in evolve_due(app, proposers_of(app), told=told)]})
     found = evolve(app, given.strategy, proposers=proposers_of(app), force=given.force, dry_run=given.dry_run, told=told)
     return plain({"evolved": [shown(found)]})

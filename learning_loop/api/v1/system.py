@@ -140,19 +140,22 @@ def take_in(
         "set_aside": found.set_aside,
         "problems": [{"line": row.line, "problem": row.problem} for row in found.bad],
         "unseen": found.unseen,
-        "shown": [asdict(one) for one in found.shown],
+        "shown": [serving.app.redact(asdict(one)) for one in found.shown],
     }
 
 
 def _unpacked(content: bytes) -> bytes:
     """Return a file that may be gzipped as it was before; raise MappingError, also where that is far too much."""
-    if not content.startswith(b"\x1f\x8b"):
+    packed = b"\x1f\x8b"
+    if not content.startswith(packed):
         return content
     try:
         with gzip.open(io.BytesIO(content)) as file:
             found = file.read(MOST_UNPACKED + 1)
     except (EOFError, OSError, zlib.error) as error:
         raise MappingError(f"the file breaks off: {error}. Nothing was taken in") from None
+    if found.startswith(packed):
+        raise MappingError("the file is packed twice: pack it once. Nothing was taken in")
     if len(found) > MOST_UNPACKED:
         raise MappingError(
             f"that is more than {MOST_UNPACKED // 1_000_000} MB once it is unpacked: send it in parts, or say "
