@@ -194,7 +194,7 @@ def _needed(method: str, path: str) -> str | None:
         return "admin" if path.endswith(("/tokens", "/audit", "/backup")) else "read"
     if path == f"{V1}/tasks" or path.endswith(("/decisions", "/finish", "/feedback", "/reward")):
         return "record"
-    return "admin" if "/tokens" in path or method == "DELETE" else "steer"
+    return "admin" if "/tokens" in path or path.endswith("/expire") or method == "DELETE" else "steer"
 
 
 def test_every_operation_takes_its_scope_and_no_other(guarded: tuple[Server, dict[str, str]]) -> None:
