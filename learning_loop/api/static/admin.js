@@ -68,7 +68,7 @@ let waiting = null;
 let last = 0;
 async function refresh() {
   waiting = null;
-  if (document.hidden) return;
+  if (document.hidden || !document.querySelector("[data-live]")) return;  // a refusal stands at an address that only takes forms
   last = Date.now();
   const answer = await fetch(location.href, { headers: { "X-Live": "1" } });
   if (answer.ok && !answer.redirected) take(new DOMParser().parseFromString(await answer.text(), "text/html"));
