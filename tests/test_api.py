@@ -356,6 +356,19 @@ def test_of_a_kind_one_job_is_under_way_in_all_processes(tmp_path: Path) -> None
         there.close()
 
 
+def test_a_job_that_ends_while_it_is_looked_at_was_not_interrupted(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    with App.open(workspace, environ=WORDS_ONLY) as app:
+        jobs = Jobs(app)
+        seen = set()
+        for number in range(150):
+            job = jobs.start(f"kind-{number}", lambda _told: {"went": "well"}, by="a", asked={})
+            while (looked_at := jobs.one(job.id)).ended_at is None:
+                seen |= {looked_at.state, *(one.state for one in jobs.all(most=5))}
+        assert seen <= {"running", "done"}
+        jobs.close()
+
+
 def test_how_a_job_ended_is_put_down_later_where_the_ledger_is_locked(tmp_path: Path) -> None:
     workspace, _ = Workspace.init(tmp_path / "w")
     flags = {"ledger.busy_timeout_s": "0.05"}

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -101,21 +101,23 @@ class Jobs:
 
     def one(self, name: str) -> Job:
         """Return a job by its id; raise NotFoundError."""
-        found = self._read(self._app.ledger.events(JOB, name))
+        found = self._read(name)
         if not found:
             raise NotFoundError(f"there is no job {name!r}")
         return found[0]
 
     def all(self, *, most: int = 200) -> list[Job]:
         """Return the newest jobs, of this process and of those before it, the newest first."""
-        return self._read(self._app.ledger.events(JOB, last=2 * most))[:most]
+        return self._read(last=2 * most)[:most]
 
-    def _read(self, events: Sequence[Event]) -> list[Job]:
+    def _read(self, name: str | None = None, *, last: int | None = None) -> list[Job]:
+        with self._lock:
+            working = dict(self._working)
         found: dict[str, Job] = {}
-        for event in events:
+        for event in self._app.ledger.events(JOB, name, last=last):
             data = event.data
             if data["state"] == UNDER_WAY:
-                ours = data["pid"] == os.getpid()  # those that are not over stand in `working`
+                ours = data["pid"] == os.getpid()  # those of this process are in `working` until their end is on record
                 lives = not ours and alive(data["pid"], data["process_started_at"])
                 found[event.subject] = Job(
                     id=event.subject,
@@ -129,7 +131,8 @@ class Jobs:
                 names = ("state", "result", "error", "done", "total")
                 found[event.subject] = replace(found[event.subject], ended_at=event.at, **{name: data[name] for name in names})
         with self._lock:
-            found |= {name: working.job for name, working in self._working.items() if name in found}
+            working |= self._working  # before and after the events were read: what began or was put down meanwhile is in one
+        found |= {name: one.job for name, one in working.items() if name in found}
         return sorted(found.values(), key=lambda job: (job.started_at, job.id), reverse=True)
 
     @property
