@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "learning_loop"
 
 LAYERS = [  # a file imports from lower rows only; two areas in one row never import each other
-    {"errors"},
+    {"errors", "forking"},
     {"records", "stats"},
     {"settings", "protocols", "features"},
     {

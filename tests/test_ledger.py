@@ -15,6 +15,7 @@ from learning_loop.app import App
 from learning_loop.errors import LedgerError, NotFoundError
 from learning_loop.ledger import EVERYTHING, Filter, Ledger, tables
 from learning_loop.records import Event, Execution, Kind, Outcome, Phase, Step, Usage, utc_now
+from learning_loop.workspace import Workspace
 
 
 def execution(name: str, **fields: Any) -> Execution:
@@ -101,6 +102,20 @@ def test_what_is_written_is_read_back_equal(app: App) -> None:
         (use,),
     )
     assert app.ledger.counts() == {"succeeded": 1, "running": 0}
+
+
+def test_a_run_is_the_newest_unless_others_ended_one_meanwhile(app: App, workspace: Workspace) -> None:
+    def ended(name: str, ledger: Ledger) -> bool:
+        ledger.start(started := execution(name))
+        return ledger.finish(outcome(started)) is not None
+
+    assert [ended("x1", app.ledger), ended("x2", app.ledger)] == [True, True]
+    with App.open(workspace, environ={}) as other:
+        other.ledger.append(Event(kind="seen", subject="x2", at=utc_now(), data={}))
+        assert ended("x3", app.ledger), "what others write of other things is no run"
+        assert not ended("y1", other.ledger)
+        assert not ended("x4", app.ledger)
+        assert ended("x5", app.ledger)
 
 
 def test_evidence_cannot_be_changed_or_deleted_even_by_hand(app: App) -> None:

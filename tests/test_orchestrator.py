@@ -2,8 +2,10 @@ import asyncio
 import inspect
 import os
 import random
+import signal
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ import pytest
 from learning_loop import LearningOrchestrator, Report, Run
 from learning_loop.app import App
 from learning_loop.errors import LearningLoopError
+from learning_loop.forking import Gate
+from learning_loop.index import Scope
 from learning_loop.ledger import Filter
 from learning_loop.records import ExecutionRecord
 from learning_loop.workspace import Workspace
@@ -343,6 +347,74 @@ def test_a_forked_child_goes_on_with_the_same_loop(make_loop: MakeLoop) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     names = {record.execution.task_id for record in loop._must().app.ledger.executions()}
     assert names == {"before", "child", "parent"}
+
+
+def test_a_child_is_not_held_up_by_what_other_threads_were_at(make_loop: MakeLoop) -> None:
+    loop = make_loop(lambda task: None, rng=random.SystemRandom())
+    loop.execute_with_learning({**TASK, "id": "before"})
+    stop = threading.Event()
+
+    def busy() -> None:
+        while not stop.is_set():
+            loop.app.ledger.counts()
+            loop.app.index.store.note_rows(("title",), Scope(), limit=5)
+
+    threads = [threading.Thread(target=busy) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(15):
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    loop.execute_with_learning({**TASK, "id": f"child {number}"})
+                    code = 0
+                finally:
+                    os._exit(code)
+            until = time.monotonic() + 60
+            while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < until:
+                time.sleep(0.005)
+            if ended[0] == 0:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+            assert ended == (child, 0), "it waits for a lock that no thread of its own holds"
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert loop.app.ledger.counts()["succeeded"] == 16
+
+
+def test_a_fork_waits_for_threads_that_are_inside_and_not_for_its_own() -> None:
+    gate, said = Gate(), []
+    entered, go_on = threading.Event(), threading.Event()
+
+    def long() -> None:
+        with gate, gate:
+            entered.set()
+            go_on.wait(30)
+            with gate:  # who is in goes on
+                said.append("out")
+
+    def late() -> None:
+        with gate:
+            said.append("late")
+
+    threads = [threading.Thread(target=long), threading.Thread(target=late)]
+    threads[0].start()
+    entered.wait(30)
+    threading.Timer(0.1, go_on.set).start()
+    with gate:
+        gate.before_fork()
+        said.append("fork")
+        threads[1].start()
+        time.sleep(0.05)
+        assert said == ["out", "fork"]
+        gate.after_in_parent()
+    for thread in threads:
+        thread.join()
+    assert said == ["out", "fork", "late"]
 
 
 # ------------------------------------------------------------------------------- learning never breaks the work

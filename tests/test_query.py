@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from learning_loop.providers import HashingEmbedder
 from learning_loop.retrieval import Vocabulary, read_question, terms
 from learning_loop.retrieval.chunks import chunks_of
 from learning_loop.workspace import Workspace
-from tests.conftest import MakeLoop
+from tests.conftest import MakeLoop, SteppingClock
 
 LESSONS = {
     "reiki_patterns": ["Use a soft color palette for the healing UI", "Booking flow has at most 3 steps"],
@@ -80,6 +80,35 @@ def test_similar_executions_are_a_briefing(loop: LearningOrchestrator) -> None:
     assert "Booking flow has at most 3 steps" in briefing.markdown
     assert "square" not in briefing.markdown
     assert not loop.query_interface.get_similar_executions({"id": "x", "type": "unheard", "component": "of"})
+
+
+def test_what_a_task_says_is_embedded_once_as_long_as_the_index_is_the_same(workspace: Workspace, clock: SteppingClock) -> None:
+    asked: list[str] = []
+
+    class Counting(HashingEmbedder):
+        def embed_query(self, text: str) -> Any:
+            asked.append(text)
+            return super().embed_query(text)
+
+    path = workspace.memory / "long-term" / "integration-gotchas" / "dns.md"
+    path.write_text("# Resolver\n\nThe flumox resolver caches for an hour.\n")
+    task = {"id": "x", "type": "resolver", "description": "the flumox resolver"}
+    with LearningOrchestrator(workspace=workspace.root, environ={}, embedder=Counting(), clock=clock) as loop:
+        loop.query_interface.query("flumox")
+        asked.clear()
+        known = [loop.query_interface.get_similar_executions(task).markdown for _ in range(5)]
+        assert (len(set(known)), len(asked)) == (1, 1)
+        assert "an hour" in known[0]
+        loop.query_interface.get_similar_executions({**task, "description": "another resolver"})
+        assert len(asked) == 2
+        path.write_text("# Resolver\n\nThe flumox resolver caches for two hours.\n")
+        assert "two hours" in loop.query_interface.get_similar_executions(task).markdown
+        asked.clear()
+        loop.query_interface.get_similar_executions(task)
+        assert not asked
+        clock.now += timedelta(hours=2)
+        loop.query_interface.get_similar_executions(task)
+        assert len(asked) == 1
 
 
 def test_a_project_sees_only_its_own(loop: LearningOrchestrator) -> None:

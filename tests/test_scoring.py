@@ -1,14 +1,15 @@
+import math
 import random
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from learning_loop import ExecutionScoreCard
 from learning_loop.records import Outcome, PastRun
-from learning_loop.scoring import History
+from learning_loop.scoring import History, between
 from learning_loop.scoring.accuracy import accuracy
 from learning_loop.scoring.efficiency import efficiency
 from learning_loop.scoring.reusability import reusability
@@ -169,6 +170,19 @@ def test_an_overall_score_lies_within_its_parts(scores: dict[str, float | None])
     else:
         assert overall is not None
         assert min(counted) - 1e-9 <= overall <= max(counted) + 1e-9
+
+
+@given(st.lists(st.floats(0, 1e308), min_size=6, max_size=30))
+@example([0.0] * 6)
+@example([1e-5] * 6)
+@example([1e-300, 1e300] * 3)
+def test_however_short_or_long_runs_are_the_next_is_expected_within_bounds(durations: list[float]) -> None:
+    predicted = history(durations, costs=durations).predict()
+    for known in (predicted.log_duration, predicted.log_cost):
+        expected = between(known)
+        assert expected is not None
+        usual, low, high = expected
+        assert 0 <= low <= usual <= high < math.inf
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.floats(0, 1))

@@ -59,10 +59,10 @@ def plain(value: Any, depth: int = 0) -> Any:  # noqa: C901, PLR0911, PLR0912  (
 
 
 def preview(value: Any, limit: int) -> str | None:
-    """Return `value` as text of at most `limit` characters; None for None."""
+    """Return a plain value as text of at most `limit` characters; None for None."""
     if value is None:
         return None
-    text = value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
 
 

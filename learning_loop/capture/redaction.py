@@ -63,19 +63,25 @@ class Redactor:
         own = [re.escape(value) for value in sorted(values, key=len, reverse=True)] + list(patterns)
         self._own = re.compile("|".join(f"(?:{pattern})" for pattern in own)) if own else None
         self._short = lru_cache(maxsize=4_096)(self.text)  # names, types, reasons: the same in every run
+        self._name = lru_cache(maxsize=4_096)(lambda name: (self.text(name), any(_sounds_secret(name))))
 
     def __call__(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._short(value) if len(value) <= SHORT else self.text(value)
         if value is None or isinstance(value, (float, int)):
             return value
+        if isinstance(value, str):
+            return self._short(value) if len(value) <= SHORT else self.text(value)
         if isinstance(value, Mapping):
-            return {self(key): REDACTED if _is_secret(key, item) else self(item) for key, item in value.items()}
+            return dict(self._entry(key, item) for key, item in value.items())
         if isinstance(value, tuple):
-            return tuple(self._items(value))
+            return tuple(self._items(value)) if value else value
         if isinstance(value, list):
-            return self._items(value)
+            return self._items(value) if value else value
         return value
+
+    def _entry(self, key: Any, item: Any) -> tuple[Any, Any]:
+        """Return what stands in a mapping, and under which name."""
+        name, sounds = self._name(key) if isinstance(key, str) and len(key) <= SHORT else (self(key), True)
+        return name, REDACTED if sounds and _is_secret(key, item) else self(item)
 
     def _items(self, values: Sequence[Any]) -> list[Any]:
         """Return a list's items; one that follows a flag such as --token, as in a command, is that flag's secret."""

@@ -7,6 +7,7 @@ execution, *common* means counted. What is asked of knowledge is searched for in
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from learning_loop.app import App
@@ -17,6 +18,7 @@ from learning_loop.flows.indexing import Indexing, Progress, Say
 from learning_loop.flows.vocabulary import Names
 from learning_loop.index import MemoryIndex, Scope
 from learning_loop.index.store import match_all, match_any
+from learning_loop.index.vectors import View
 from learning_loop.ledger import Filter
 from learning_loop.protocols import Embedder
 from learning_loop.records import Briefing, ExecutionRecord, Hit, Tally, Task
@@ -28,6 +30,8 @@ from learning_loop.retrieval.words import words_of
 EVERY = 1_000_000
 RUNS_SHOWN = 3
 NOTES_BESIDE = 3  # where runs were asked for
+RECALLED = timedelta(hours=1)  # how long the notes for a task are kept, for how new they are counts
+MOST_RECALLED = 1_000
 LEAST_RUNS = 5  # before one may be called the best or the worst
 _OPPOSITE = {"failed": "succeeded", "succeeded": "failed"}
 _NEAR = {  # what people mean by a word, where no note is of that very kind
@@ -48,6 +52,7 @@ class LearningQueryInterface:
         self._histories = histories or Histories(app)
         self._indexing = indexing or Indexing(app)
         self._names = Names(app)
+        self._recalled: dict[Any, tuple[View, datetime, list[Hit]]] = {}
 
     def query(
         self,
@@ -418,13 +423,26 @@ class LearningQueryInterface:
         limits = self._app.settings.recall
         text = _said_of(task)
         fitting = Scope(other_than=("assumption", "proposal", "rule"), active=True, fitting=task.kind, project=task.project)
-        model, now = self._indexing.loaded, self._app.clock()
-        words = terms(text) or terms(task.type)
-        notes = self._app.index.search(words, fitting, limit=limits.notes, now=now, text=text, embedder=model)
+        notes = self._recall(text, tuple(terms(text) or terms(task.type)), fitting, limits.notes)
         executions = self._histories.recent(task.kind, limits.executions)
         return Briefing(
             notes=tuple(_within(notes, limits.token_budget)), executions=tuple(executions), render=self.render, kind=task.kind
         )
+
+    def _recall(self, text: str, words: tuple[str, ...], fitting: Scope, limit: int) -> list[Hit]:
+        """Return the notes for a task; as long as the index is the same, those of the last one that said the same.
+
+        Tasks come again and again, and to embed what they say takes longer than all else that a run waits for.
+        """
+        model, now, view = self._indexing.loaded, self._app.clock(), self._app.index.vectors.view()
+        asked = (text, words, fitting, limit, model.identity if model is not None else None)
+        seen, at, notes = self._recalled.get(asked, (None, now, []))
+        if seen is not view or not timedelta(0) <= now - at < RECALLED:
+            notes = self._app.index.search(words, fitting, limit=limit, now=now, text=text, embedder=model)
+            if len(self._recalled) >= MOST_RECALLED:
+                self._recalled.clear()
+            self._recalled[asked] = (view, now, notes)
+        return notes
 
     def render(self, briefing: Briefing) -> str:
         return self._app.templates.render("briefing.md.j2", briefing=briefing)

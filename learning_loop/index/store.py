@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from learning_loop.errors import IndexBusyError, WorkspaceError
+from learning_loop.forking import SQLITE
 from learning_loop.index.documents import Document, RunDocument, Scope
 from learning_loop.index.tables import COLUMNS, COUNT_UP, CREATE, SCHEMA, drop_all, plain, put, remove, words_table
 
@@ -39,8 +40,9 @@ class IndexStore:
     def close(self) -> None:
         if os.getpid() != self._pid:
             return  # a parent's connections are not a forked child's to close
-        while self._idle:
-            self._idle.pop()[0].close()
+        with SQLITE:
+            while self._idle:
+                self._idle.pop()[0].close()
 
     def delete(self) -> None:
         """Remove the file; the next use makes an empty one."""
@@ -92,6 +94,10 @@ class IndexStore:
     @contextlib.contextmanager
     def use(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection; raise WorkspaceError where the index cannot be used."""
+        with SQLITE:
+            yield from self._use()
+
+    def _use(self) -> Iterator[sqlite3.Connection]:
         if os.getpid() != self._pid:
             _INHERITED.extend(connection for connection, _ in self._idle)
             self._begin_afresh()

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from learning_loop.errors import LedgerError, NotFoundError
+from learning_loop.forking import SQLITE
 from learning_loop.ledger import tables
 from learning_loop.ledger.answering import Answered, claim, keep, release
 from learning_loop.ledger.deciding import credited, places_deciding, runs_at, runs_deciding
@@ -85,7 +86,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._writer: sa.Connection | None = None
         self.writes = 0  # of this process
-        self._others: Any = None  # SQLite's count of what other connections wrote, as of our last write
+        self._ended = 0  # the place of the last outcome that `finish` wrote
 
     # ---------------------------------------------------------------------------------------------------- open, close
 
@@ -141,11 +142,11 @@ class Ledger:
 
     def close(self) -> None:
         self._after_fork()
-        with self._lock:
+        with self._lock, SQLITE:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
-        self._engine.dispose()
+            self._engine.dispose()
 
     def _after_fork(self) -> None:
         if os.getpid() != self._pid:
@@ -216,25 +217,37 @@ class Ledger:
                         ended_at=self._clock(),
                         error_message=why,
                     )
-                    self._insert(connection, [outcome])
+                    self._insert(_driver(connection), [outcome])
 
     # ---------------------------------------------------------------------------------------------------------- write
 
     @contextlib.contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
+    def _writing(self) -> Iterator[sa.Connection]:
+        """Hold the one connection that writes."""
         self._after_fork()
-        with self._lock, self._faults():
+        with self._lock, SQLITE, self._faults():
             if self._writer is None:
                 self._writer = self._engine.connect().execution_options(immediate=True)
-            with self._writer.begin():
-                yield self._writer
+            yield self._writer
             self.writes += 1
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        with self._writing() as connection, connection.begin():
+            yield connection
+
+    @contextlib.contextmanager
+    def _record(self) -> Iterator[sqlite3.Connection]:
+        """Write what every run writes: a transaction of the driver itself, which is half the work."""
+        with self._writing() as connection, _driver(connection) as driver:
+            driver.execute("BEGIN IMMEDIATE")
+            yield driver
 
     def append(self, *rows: Any) -> None:
         """Write records of any kinds in one transaction; when it returns they survive the death of the process."""
         if rows:
-            with self._write() as connection:
-                self._insert(connection, rows)
+            with self._record() as driver:
+                self._insert(driver, rows)
 
     def append_unless(self, kind: str, subjects: Collection[str], after: int, *rows: Any) -> bool:
         """Write records in one transaction, as `append` does, unless an event of a kind about these came after a place.
@@ -246,7 +259,7 @@ class Ledger:
         with self._write() as connection:
             if connection.execute(came).first() is not None:
                 return False
-            self._insert(connection, rows)
+            self._insert(_driver(connection), rows)
         return True
 
     def credit(self, credit: Credit) -> bool:
@@ -255,41 +268,38 @@ class Ledger:
             column = tables.credits_.c.decision_id
             if connection.execute(sa.select(column).where(column == credit.decision_id)).scalar() is not None:
                 return False
-            self._insert(connection, [credit])
+            self._insert(_driver(connection), [credit])
             return True
 
     def start(self, execution: Execution, *rows: Any) -> None:
         """Write an execution that is about to run, with what was captured before."""
-        with self._write() as connection:
-            self._insert(connection, [execution, *rows])
-            connection.exec_driver_sql(_START, (execution.id, execution.host, execution.pid, execution.process_started_at))
+        with self._record() as driver:
+            self._insert(driver, [execution, *rows])
+            driver.execute(_START, (execution.id, execution.host, execution.pid, execution.process_started_at))
 
     def finish(self, outcome: Outcome, *rows: Any) -> PastRun | None:
         """Write how an execution ended, with everything noted during it.
 
-        Return it as the newest past run where nobody else has written since this ledger last did; None where somebody
-        has, so that the history must be read again.
+        Return it as the newest past run where it comes next after the one this wrote before; None where others have ended
+        meanwhile, so that the history must be read again.
         """
-        with self._write() as connection:
-            version = connection.exec_driver_sql("PRAGMA data_version").scalar()
-            alone, self._others = version == self._others, version
-            self._insert(connection, rows)
-            seq = self._insert(connection, [outcome])
-            connection.exec_driver_sql(_FINISH, (outcome.execution_id,))
-        if not alone or seq is None:
-            return None
-        return _past_run(seq, outcome)
+        with self._record() as driver:
+            self._insert(driver, rows)
+            seq = self._insert(driver, [outcome])
+            driver.execute(_FINISH, (outcome.execution_id,))
+            comes_next, self._ended = seq == self._ended + 1, seq
+        return _past_run(seq, outcome) if comes_next else None
 
-    def _insert(self, connection: sa.Connection, rows: Sequence[Any]) -> int | None:
+    def _insert(self, driver: sqlite3.Connection, rows: Sequence[Any]) -> int:
         """Insert rows of any kinds; return the place of a single one."""
         groups: dict[type, list[tuple[Any, ...]]] = {}
         for row in rows:
             groups.setdefault(type(row), []).append(INSERTS[type(row)].values(row, self._sanitize))
-        seq, driver = None, cast("sqlite3.Connection", connection.connection.dbapi_connection)  # statements are made already
+        seq = 0
         for kind, group in groups.items():
             statement, one = INSERTS[kind].statement, len(group) == 1
             done = driver.execute(statement, group[0]) if one else driver.executemany(statement, group)
-            seq = done.lastrowid if one else None
+            seq = done.lastrowid or 0
         return seq
 
     # ----------------------------------------------------------------------------------------------------------- read
@@ -297,7 +307,7 @@ class Ledger:
     @contextlib.contextmanager
     def _read(self) -> Iterator[sa.Connection]:
         self._after_fork()
-        with self._faults(), self._engine.connect() as connection:
+        with SQLITE, self._faults(), self._engine.connect() as connection:
             yield connection
 
     def resolve(self, text: str) -> str:
@@ -785,7 +795,7 @@ class Ledger:
         """Erase an execution's content for good, leaving its id and a tombstone; its children stay."""
         with self._write() as connection:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
-            self._insert(connection, [self._tombstone(execution_id, {"what": "execution", "reason": reason})])
+            self._insert(_driver(connection), [self._tombstone(execution_id, {"what": "execution", "reason": reason})])
             connection.execute(tables.answers.update().values(body=None))  # they may hold anything
             for table in tables.OF_EXECUTION:
                 connection.execute(table.delete().where(table.c.execution_id == execution_id))
@@ -822,10 +832,10 @@ class Ledger:
         edits = sa.select(e.seq, e.data).where(e.kind == NOTE_EDIT, e.subject == path)
         with self._write() as connection:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
-            self._insert(connection, [self._tombstone(note_id, {"what": "note", "reason": reason})])
+            self._insert(_driver(connection), [self._tombstone(note_id, {"what": "note", "reason": reason})])
             connection.execute(tables.answers.update().values(body=None))  # they may hold anything
             for seq, data in connection.execute(edits).all():
-                self._insert(connection, [self._tombstone(f"event:{seq}", {"what": "event", "reason": reason})])
+                self._insert(_driver(connection), [self._tombstone(f"event:{seq}", {"what": "event", "reason": reason})])
                 connection.execute(tables.events.update().where(e.seq == seq).values(data={**data, "diff": None}))
             connection.execute(tables.note_versions.delete().where(tables.note_versions.c.note_id == note_id))
         self._wipe()
@@ -838,7 +848,7 @@ class Ledger:
             for seq, data in connection.execute(sa.select(e.seq, e.data).where(e.kind != "forgotten")).all():
                 if (changed := masked(data)) != data:
                     why = {"what": "event", "reason": "it named what is forgotten"}
-                    self._insert(connection, [self._tombstone(f"event:{seq}", why)])
+                    self._insert(_driver(connection), [self._tombstone(f"event:{seq}", why)])
                     connection.execute(tables.events.update().where(e.seq == seq).values(data=changed))
         self._wipe()
 
@@ -911,6 +921,10 @@ def _past(component: Any) -> sa.Select[Any]:
 
 _PAST = _past(None)
 _PAST_OF_COMPONENT = _past(sa.bindparam("component"))
+
+
+def _driver(connection: sa.Connection) -> sqlite3.Connection:
+    return cast("sqlite3.Connection", connection.connection.dbapi_connection)
 
 
 def alive(pid: int, started_at: float | None) -> bool:

@@ -1,6 +1,7 @@
 """What is known of earlier runs of a kind before a run starts, and what it predicts."""
 
 import math
+import sys
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ LEAST_USD = 1e-9
 PREDICTION_RUNS = 5
 LEAST_COMPONENTS = 3
 Z90 = 1.6448536269514722
+MOST_LOG = math.log(sys.float_info.max)
 RECENT = 50  # runs kept with what a briefing says of them
 
 
@@ -36,7 +38,7 @@ def between(known: Spread | None) -> tuple[float, float, float] | None:
     if known is None:
         return None
     half = Z90 * known.scale * math.sqrt(1 + 1 / known.n)
-    return math.exp(known.centre), math.exp(known.centre - half), math.exp(known.centre + half)
+    return math.exp(known.centre), math.exp(known.centre - half), math.exp(min(known.centre + half, MOST_LOG))
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ class History:
         success = (self.successes + 0.5) / (runs + 1) if runs >= PREDICTION_RUNS else None
         duration = cost = None
         if len(self.durations) >= PREDICTION_RUNS:
-            duration = spread(self._logs.ordered, floor=lambda centre: LEAST_SCALE + JITTER_S / math.exp(centre))
+            duration = spread(self._logs.ordered, floor=lambda centre: LEAST_SCALE + math.log1p(JITTER_S / math.exp(centre)))
         if len(self.costs) >= PREDICTION_RUNS:
             cost = spread([math.log(max(value, LEAST_USD)) for value in self.costs.ordered], floor=LEAST_SCALE)
         return Prediction(success, runs, duration, cost)

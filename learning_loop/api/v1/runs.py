@@ -59,7 +59,7 @@ async def begin(task: TaskIn, serving: Serving, request: Request) -> Begun:
 
 
 def _begin(task: TaskIn, serving: Served, key: str | None) -> Begun:
-    given = task.model_dump(exclude={"parent_id"})
+    given = task.model_dump(exclude={"parent_id"}, exclude_unset=True)
     if task.parent_id is not None and not serving.app.ledger.known([task.parent_id]):
         raise NotFoundError(f"there is no execution {task.parent_id!r} that this could be a part of")
     run = serving.runs.begin(given, parent_id=task.parent_id, key=key)
