@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect, sync_playwright
 
 from learning_loop import LearningOrchestrator
 from learning_loop.app import App
@@ -370,6 +370,22 @@ def test_packs_are_run_a_policy_trained_and_a_mode_set(page: Page) -> None:
     page.click("button:text-is('Set')")
     page.locator("button:has-text('back')").last.click()
     said(page, "was taken back")
+
+
+def test_a_refusal_is_as_live_as_the_page_it_came_from(page: Page, server: Server) -> None:
+    page.goto("/admin/policies?point=harbor")
+    page.select_option("select[name=mode] >> nth=0", "production")
+    page.click("button:text-is('Set')")
+    expect(page.locator("[role=alert]")).to_contain_text("learned policy")
+    expect(page.locator(".live")).to_have_attribute("data-state", "live")
+    answers = list[Response]()
+    page.on("response", lambda answer: answers.append(answer) if "x-live" in answer.request.headers else None)
+    with server.client() as client:
+        while not answers:
+            client.post("/api/v1/tasks", json={"id": "meanwhile"})
+            page.wait_for_timeout(200)
+    assert [(answer.status, answer.url) for answer in answers] == [(200, f"{server.address}/admin/policies?point=harbor")]
+    expect(page.locator("nav a[aria-current]")).to_have_text("Policies")
 
 
 def test_a_job_is_cancelled(page: Page) -> None:

@@ -68,9 +68,10 @@ let waiting = null;
 let last = 0;
 async function refresh() {
   waiting = null;
-  if (document.hidden || !document.querySelector("[data-live]")) return;  // a refusal stands at an address that only takes forms
+  if (document.hidden) return;
   last = Date.now();
-  const answer = await fetch(location.href, { headers: { "X-Live": "1" } });
+  const from = document.querySelector("[data-from]")?.dataset.from;  // of a refusal, which stands at an address that only takes forms
+  const answer = await fetch(from || location.href, { headers: { "X-Live": "1" } });
   if (answer.ok && !answer.redirected) take(new DOMParser().parseFromString(await answer.text(), "text/html"));
 }
 function soon() {
