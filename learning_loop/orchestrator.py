@@ -23,22 +23,15 @@ from learning_loop.capture import Redactor, plain
 from learning_loop.errors import LedgerError, UsageError, WorkspaceError
 from learning_loop.flows.beginning import ELSEWHERE, execution_of, predicted, resumed, salvaged, takes_run
 from learning_loop.flows.carrying import Carrying, Offer, Settling
-from learning_loop.flows.choosing import Chooser
 from learning_loop.flows.ending import READ, bare_outcome, outcome_of
 from learning_loop.flows.episodes import MAX_STEPS, Played, play
-from learning_loop.flows.exposure import expose
 from learning_loop.flows.feedback import give_feedback, measure
 from learning_loop.flows.following import DUE, Follower
-from learning_loop.flows.forget import forget_expired
-from learning_loop.flows.git import GitWatch
 from learning_loop.flows.guard import Guard
-from learning_loop.flows.history import Histories
-from learning_loop.flows.indexing import UPKEEP_RUNS, Indexing
 from learning_loop.flows.memory import LessonMemory
-from learning_loop.flows.points import Points
+from learning_loop.flows.parts import Parts
 from learning_loop.flows.query import LearningQueryInterface
-from learning_loop.flows.reflect import Reflection, Reflector
-from learning_loop.flows.rules import Applied, RuleBook
+from learning_loop.flows.reflect import Reflection
 from learning_loop.flows.run import CURRENT, Run, name_of
 from learning_loop.flows.wrap import wrapped
 from learning_loop.protocols import Embedder, Executor, LanguageModel, State, StateAdapter
@@ -58,7 +51,6 @@ from learning_loop.records import (
     utc_now,
 )
 from learning_loop.retrieval import Answer
-from learning_loop.rules import Rule
 from learning_loop.scoring import ExecutionScoreCard, History, Prediction, score_run
 from learning_loop.settings import Scoring, Settings, Thresholds
 from learning_loop.workspace import Workspace
@@ -66,8 +58,6 @@ from learning_loop.workspace.files import MARKER
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-JUDGE_S = 20.0  # how far the gate may lag behind the runs
-UPKEEP_S, BUSY_UPKEEP_S = 1.0, 10.0  # how far the index may lag behind; a query brings it up to date first
 STATE_WAIT_S = 2.0  # how long a reflection waits for the state that is gathered off the path
 REOPEN_AFTER_S = 5.0  # after a workspace could not be opened or written to, runs go unrecorded this long before the next try
 
@@ -106,7 +96,7 @@ class LearningOrchestrator:
         self._embedder, self._language = embedder, language
         self._guard = Guard(strict=strict)
         self._opening = threading.Lock()
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
         self._failed_at = -REOPEN_AFTER_S
         self._failure = ""
         self._sprint: str | None = None
@@ -281,7 +271,7 @@ class LearningOrchestrator:
         run.start_clocks()
         return run
 
-    def _expose(self, parts: "_Parts", run: Run, *, sets: bool) -> None:
+    def _expose(self, parts: Parts, run: Run, *, sets: bool) -> None:
         """Draw what of the briefing and the rules this run is shown, and let the rules set what they set."""
         with self._guard("rules", run.warnings):
             run.briefing, run.rules = parts.expose(run, sets=sets)
@@ -296,7 +286,7 @@ class LearningOrchestrator:
             read = self._guard.attempt("task", warnings, lambda: salvaged(task, name)) or Task(id=name)
         return replace(read, sprint=self.current_sprint) if read.sprint is None and self.current_sprint else read
 
-    def _capture_before(self, parts: "_Parts", run: Run, given: Any) -> None:
+    def _capture_before(self, parts: Parts, run: Run, given: Any) -> None:
         app, task = parts.app, run.task
         execution = execution_of(run, given, app)
         rows = []
@@ -381,7 +371,7 @@ class LearningOrchestrator:
         }
         return card
 
-    def _recorded(self, parts: "_Parts", run: Run, outcome: Outcome, card: ExecutionScoreCard) -> bool:
+    def _recorded(self, parts: Parts, run: Run, outcome: Outcome, card: ExecutionScoreCard) -> bool:
         """Commit everything about the end of a run at once; false where that failed."""
         with self._guard("recording", run.warnings):
             app = parts.app
@@ -427,7 +417,7 @@ class LearningOrchestrator:
             return True
         return False
 
-    def _reflect(self, parts: "_Parts", run: Run, outcome: Outcome, card: ExecutionScoreCard) -> Reflection:
+    def _reflect(self, parts: Parts, run: Run, outcome: Outcome, card: ExecutionScoreCard) -> Reflection:
         """Carry out every reflection that is due."""
         found, triggers = Reflection(), card.triggers()
         if any(trigger.action != "extract_template" for trigger in triggers):
@@ -635,7 +625,7 @@ class LearningOrchestrator:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self, warnings: list[str]) -> "_Parts | None":
+    def _open(self, warnings: list[str]) -> Parts | None:
         """Return the open workspace; where it cannot be opened, None and a warning, and the next try a little later."""
         pausing = time.monotonic() - self._failed_at < REOPEN_AFTER_S
         if self._parts is not None and self._parts.app.ledger.exists and not pausing:
@@ -652,7 +642,7 @@ class LearningOrchestrator:
             if self._parts is None:
                 try:
                     with self._guard("opening the workspace", warnings):
-                        self._parts = _Parts(self._open_app(), self._guard)
+                        self._parts = Parts(self._open_app(), self._guard)
                 finally:
                     if self._parts is None:
                         self._failed_at, self._failure = time.monotonic(), warnings[-1] if warnings else ""
@@ -679,125 +669,12 @@ class LearningOrchestrator:
         if self._parts is not None:
             self._parts.after_fork()
 
-    def _must(self) -> "_Parts":
+    def _must(self) -> Parts:
         warnings: list[str] = []
         parts = self._open(warnings)
         if parts is None:
             raise WorkspaceError(warnings[-1] if warnings else "the workspace cannot be opened: see `learning-loop doctor`")
         return parts
-
-
-class _Parts:
-    """An open workspace with what the orchestrator drives."""
-
-    def __init__(self, app: App, guard: Guard) -> None:
-        self.app = app
-        self.guard = guard
-        self.learns = app.settings.mode != "disabled"
-        self.histories = Histories(app)
-        self.indexing = Indexing(app)
-        self.query = LearningQueryInterface(app, self.histories, self.indexing)
-        self.reflector = Reflector(app)
-        self.git = GitWatch(app)
-        self.rules = RuleBook(app)
-        self.points = Points(app)
-        self.chooser = Chooser(app, self.points)
-        self._watched: set[Kind] = set()
-        self._seen: set[Kind] = set()
-        self._watched_at = -UPKEEP_S
-        self._judged_at = -JUDGE_S
-        self._kept_up_at, self._runs = -UPKEEP_S, 0
-        self.keep_up()
-        app.later("retention", lambda: forget_expired(app))
-
-    def brief(self, task: Task, warnings: list[str]) -> Briefing:
-        """Recall, on the path of a run: from the index as it stands; what cannot be rendered is empty."""
-        found = self.query.get_similar_executions(task, fresh=False)
-        render = found.render
-        if render is None:
-            return found
-        return replace(found, render=lambda briefing: self.guard.attempt("briefing", warnings, lambda: render(briefing), ""))
-
-    def expose(self, run: Run, *, sets: bool) -> tuple[Briefing, Applied]:
-        """Draw what a run is shown; a rule that only sets is nothing to work that cannot see it."""
-        rules = [rule for rule in self.rules.eligible(run.task) if sets or not rule.then.only_sets]
-        briefing = run.briefing if run.briefing.render else replace(run.briefing, render=self.query.render)
-
-        def odds(rule: Rule) -> float:
-            return self.rules.odds(rule, run.task)
-
-        return expose(self.app, run.task, run.id, briefing, rules, odds, visible=sets)
-
-    def after_fork(self) -> None:
-        self.histories.after_fork()
-        self.indexing.after_fork()
-        self.rules.after_fork()
-        self.points.after_fork()
-        self.chooser.after_fork()
-        self.git = GitWatch(self.app)
-
-    def learn_on(self) -> None:
-        """Learn what choices are worth, in the background, now and then."""
-        if self.learns:
-            self.points.watch()
-            self.chooser.watch()
-
-    def watch(self, kind: Kind) -> None:
-        """Look for anti-patterns in a kind of task, in the background: once a second at most, less often for quick runs."""
-        self._watched.add(kind)
-        waited = time.monotonic() - self._watched_at
-        if self.learns and waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):
-            self._watched_at = time.monotonic()
-            self.app.later("alerts", self.look)
-            if time.monotonic() - self._judged_at >= JUDGE_S:
-                self.app.later("gate", self.judge)
-                self.app.later("anomalies", self.look_back)
-
-    def finish_watching(self) -> None:
-        if self.learns:
-            self.points.finish()
-            self.chooser.finish()
-        if self.learns and self._watched:
-            self.app.later("alerts", self.look)
-            self.app.later("gate", self.judge)
-            self.app.later("anomalies", self.look_back)
-
-    def judge(self) -> None:
-        """Take the runs since the last look as evidence about the rules, where there are any."""
-        self._judged_at = time.monotonic()
-        if self.rules.in_force():
-            from learning_loop.flows.judging import judge
-
-            judge(self.app, wait_s=1.0)
-
-    def look(self) -> None:
-        """Open and close the alerts of the kinds that ran since the last look."""
-        from learning_loop.flows.alerts import check_alerts, write_alert
-
-        kinds, self._watched = self._watched, set()
-        for alert in check_alerts(self.app, kinds):
-            write_alert(self.app, alert)
-        self._seen |= kinds
-
-    def look_back(self) -> None:
-        """Open and close what takes many runs to tell, now and then: kinds that have become worse, and learning that stalls."""
-        from learning_loop.flows.alerts import check_anomalies, check_learning, write_alert
-
-        kinds, self._seen = self._seen, set()
-        for alert in (*check_anomalies(self.app, kinds), *check_learning(self.app)):
-            write_alert(self.app, alert)
-
-    def keep_up(self, *, ready: bool = False) -> None:
-        """Do what may wait in the background: take notes edited by hand and ended runs into the index.
-
-        Once a second; where runs follow so quickly that they would feel it, less often. Where others do it, be but `ready`
-        to answer.
-        """
-        self._runs += 1
-        waited = time.monotonic() - self._kept_up_at
-        if waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):
-            self._kept_up_at, self._runs = time.monotonic(), 0
-            self.app.later("upkeep", self.indexing.be_ready if ready else self.indexing.upkeep)
 
 
 _LOOPS: "weakref.WeakSet[LearningOrchestrator]" = weakref.WeakSet()

@@ -20,15 +20,14 @@ from learning_loop.forking import SQLITE
 from learning_loop.ledger import tables
 from learning_loop.ledger.answering import Answered, claim, keep, release
 from learning_loop.ledger.deciding import credited, places_deciding, runs_at, runs_deciding
+from learning_loop.ledger.erasing import Erasing, words_in_use
 from learning_loop.ledger.exposing import exposed_since, newest_exposed
 from learning_loop.ledger.listing import Place, Row, listed, numbered
 from learning_loop.ledger.observing import observations
+from learning_loop.ledger.reading import EVERYTHING, past_run, past_runs, records
 from learning_loop.ledger.rows import FIELDS, INSERTS
-from learning_loop.ledger.selection import EXCLUDED, Filter, conditions, counted, course, of_kind, tally, verdict
+from learning_loop.ledger.selection import EXCLUDED, Filter, conditions, counted, course, of_kind, tally
 from learning_loop.records import (
-    FORGOTTEN,
-    NOTE_EDIT,
-    Checkpoint,
     Clock,
     Credit,
     Decision,
@@ -36,27 +35,20 @@ from learning_loop.records import (
     Execution,
     ExecutionRecord,
     Exposed,
-    Feedback,
     Kind,
     NoteVersion,
     Observation,
     Outcome,
     PastRun,
-    Phase,
-    Score,
-    Step,
     StrategyEntry,
     StrategyVersion,
     Tally,
-    Usage,
 )
 
 _INHERITED: list[Any] = []  # a parent's connections: closing them in a forked child would disturb the parent's files
-EVERYTHING = (Phase, Checkpoint, Decision, Credit, Usage, Step, Feedback)  # that may be read with an execution
 CLOCK_STEP_S = 60.0  # by how much a process's start may seem to shift when the clock is set
 WIPE_TRIES = 100
 WAL_PAGES = 10_000  # `checkpoint` folds the log in off the path of runs; only a log this long is folded in by a commit
-_NEWEST = tables.executions.c.seq.desc()
 _ORDERS: dict[str, sa.ColumnElement[Any]] = {
     "newest": tables.executions.c.started_at.desc(),
     "oldest": tables.executions.c.started_at.asc(),
@@ -288,7 +280,7 @@ class Ledger:
             seq = self._insert(driver, [outcome])
             driver.execute(_FINISH, (outcome.execution_id,))
             comes_next, self._ended = seq == self._ended + 1, seq
-        return _past_run(seq, outcome) if comes_next else None
+        return past_run(seq, outcome) if comes_next else None
 
     def _insert(self, driver: sqlite3.Connection, rows: Sequence[Any]) -> int:
         """Insert rows of any kinds; return the place of a single one."""
@@ -494,64 +486,14 @@ class Ledger:
         found = self._records([tables.executions.c.id.in_([row[0] for row in rows])], limit=limit, parts=())
         return found[::-1], int(rows[-1][1])
 
-    def _records(
-        self,
-        chosen: Sequence[sa.ColumnElement[bool]],
-        *,
-        limit: int,
-        parts: Sequence[type],
-        order: sa.ColumnElement[Any] = _NEWEST,
-    ) -> list[ExecutionRecord]:
-        e, o = tables.executions, tables.outcomes
-        statement = (
-            sa.select(*e.c, *[column.label(f"o_{column.name}") for column in o.c])
-            .select_from(e.outerjoin(o, o.c.execution_id == e.c.id))
-            .where(*chosen)
-            .order_by(order, e.c.seq.desc())
-            .limit(limit)
-        )
+    def _records(self, chosen: Sequence[sa.ColumnElement[bool]], **given: Any) -> list[ExecutionRecord]:
         with self._read() as connection:
-            rows = connection.execute(statement).mappings().all()
-            ids = [row["id"] for row in rows]
-            scores = {score.execution_id: score for score in self._of(connection, Score, ids)}  # the newest wins
-            noted: dict[type, dict[str, list[Any]]] = {}
-            for kind in parts:
-                for item in self._of(connection, kind, ids):
-                    noted.setdefault(kind, {}).setdefault(item.execution_id, []).append(item)
-        found = []
-        for row in rows:
-            execution = Execution(**{name: row[name] for name in FIELDS[Execution]})
-            ended = row["o_execution_id"] is not None
-            found.append(
-                ExecutionRecord(
-                    execution=execution,
-                    outcome=Outcome(**{name: row[f"o_{name}"] for name in FIELDS[Outcome]}) if ended else None,
-                    score=scores.get(execution.id),
-                    phases=tuple(noted.get(Phase, {}).get(execution.id, ())),
-                    checkpoints=tuple(noted.get(Checkpoint, {}).get(execution.id, ())),
-                    decisions=tuple(noted.get(Decision, {}).get(execution.id, ())),
-                    credits=tuple(noted.get(Credit, {}).get(execution.id, ())),
-                    usage=tuple(noted.get(Usage, {}).get(execution.id, ())),
-                    steps=tuple(noted.get(Step, {}).get(execution.id, ())),
-                    feedback=tuple(noted.get(Feedback, {}).get(execution.id, ())),
-                )
-            )
-        return found
-
-    def _of(self, connection: sa.Connection, kind: type, ids: Sequence[str]) -> Iterator[Any]:
-        table = tables.TABLE_OF[kind]
-        for start in range(0, len(ids), 500):
-            chosen = table.c.execution_id.in_(ids[start : start + 500])
-            for row in connection.execute(sa.select(table).where(chosen).order_by(table.c.seq)).mappings():
-                yield kind(**{name: row[name] for name in FIELDS[kind]})
+            return records(connection, chosen, **given)
 
     def past_runs(self, kind: Kind, *, after_seq: int = 0, limit: int = 200) -> list[PastRun]:
         """Return the newest finished runs of a kind after place `after_seq`, oldest first; no component means any."""
-        statement = _PAST if kind.component is None else _PAST_OF_COMPONENT
-        bound = {"type": kind.type, "component": kind.component, "project": kind.project, "after": after_seq, "most": limit}
         with self._read() as connection:
-            rows = connection.execute(statement, bound).all()
-        return [_past_run(row.seq, row) for row in reversed(rows)]
+            return past_runs(connection, kind, after_seq, limit)
 
     def first_durations(self, kind: Kind, limit: int) -> list[float]:
         """Return the durations of the first successful runs of a kind: the frozen baseline, in seconds."""
@@ -793,70 +735,40 @@ class Ledger:
 
     def forget(self, execution_id: str, *, reason: str) -> None:
         """Erase an execution's content for good, leaving its id and a tombstone; its children stay."""
+        with self._erase(reason) as erasing:
+            erasing.execution(execution_id)
+
+    def forget_note(self, note_id: str, path: str, *, reason: str) -> None:
+        """Erase what the ledger holds of a note, what people changed in it too, leaving tombstones."""
+        with self._erase(reason) as erasing:
+            erasing.note(note_id, path)
+
+    def mask_events(self, masked: Callable[[Any], Any]) -> None:
+        """Erase from events what must be gone, leaving a tombstone for each that is changed."""
+        with self._erase("it named what is forgotten") as erasing:
+            erasing.events(masked)
+
+    @contextlib.contextmanager
+    def _erase(self, reason: str) -> Iterator[Erasing]:
+        """Erase in one transaction, and leave no page behind that holds what was erased."""
+
+        def entomb(subject: str, what: str) -> None:
+            data = {"what": what, "reason": reason}
+            self._insert(_driver(connection), [Event(kind="forgotten", subject=subject, at=self._clock(), data=data)])
+
         with self._write() as connection:
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")
-            self._insert(_driver(connection), [self._tombstone(execution_id, {"what": "execution", "reason": reason})])
-            connection.execute(tables.answers.update().values(body=None))  # they may hold anything
-            for table in tables.OF_EXECUTION:
-                connection.execute(table.delete().where(table.c.execution_id == execution_id))
-            connection.execute(tables.running.delete().where(tables.running.c.execution_id == execution_id))
-            blank = {"task_id": FORGOTTEN, "task_type": FORGOTTEN, "parameters": {}, "host": "", "pid": 0}
-            blank |= dict.fromkeys(("dependencies", "assumptions", "tags"), ())
-            nothing = ("component", "agent", "description", "project", "sprint", "inputs_digest", "inputs_preview")
-            blank |= dict.fromkeys(nothing) | {"process_started_at": None}
-            connection.execute(tables.executions.update().where(tables.executions.c.id == execution_id).values(blank))
+            yield Erasing(connection, entomb)
         self._wipe()
 
     def words_in_use(self, words: Collection[str]) -> set[str]:
         """Return which of these words executions are called, tagged with or have as a parameter; reads them all."""
-        e, found = tables.executions.c, set[str]()
         if not words:
-            return found
-        wanted = sa.select(sa.func.json_each(json.dumps(sorted(words))).table_valued("value").c.value)
-        columns = (e.task_id, e.task_type, e.component, e.project, e.agent)
-        inside = [sa.func.json_each(column).table_valued("value") for column in (e.parameters, e.tags)]
+            return set()
         with self._read() as connection:
-            for column in columns:
-                found |= set(connection.execute(sa.select(column).where(column.in_(wanted)).distinct()).scalars())
-            for items in inside:
-                value = items.c.value
-                rows = (
-                    sa.select(value).select_from(tables.executions.join(items, sa.true())).where(value.in_(wanted)).distinct()
-                )
-                found |= set(connection.execute(rows).scalars())
-        return found
-
-    def forget_note(self, note_id: str, path: str, *, reason: str) -> None:
-        """Erase what the ledger holds of a note, what people changed in it too, leaving tombstones."""
-        e = tables.events.c
-        edits = sa.select(e.seq, e.data).where(e.kind == NOTE_EDIT, e.subject == path)
-        with self._write() as connection:
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")
-            self._insert(_driver(connection), [self._tombstone(note_id, {"what": "note", "reason": reason})])
-            connection.execute(tables.answers.update().values(body=None))  # they may hold anything
-            for seq, data in connection.execute(edits).all():
-                self._insert(_driver(connection), [self._tombstone(f"event:{seq}", {"what": "event", "reason": reason})])
-                connection.execute(tables.events.update().where(e.seq == seq).values(data={**data, "diff": None}))
-            connection.execute(tables.note_versions.delete().where(tables.note_versions.c.note_id == note_id))
-        self._wipe()
-
-    def mask_events(self, masked: Callable[[Any], Any]) -> None:
-        """Erase from events what must be gone, leaving a tombstone for each that is changed."""
-        e = tables.events.c
-        with self._write() as connection:
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")
-            for seq, data in connection.execute(sa.select(e.seq, e.data).where(e.kind != "forgotten")).all():
-                if (changed := masked(data)) != data:
-                    why = {"what": "event", "reason": "it named what is forgotten"}
-                    self._insert(_driver(connection), [self._tombstone(f"event:{seq}", why)])
-                    connection.execute(tables.events.update().where(e.seq == seq).values(data=changed))
-        self._wipe()
+            return words_in_use(connection, words)
 
     def forgotten(self, subject: str) -> bool:
         return bool(self.events("forgotten", subject))
-
-    def _tombstone(self, subject: str, data: dict[str, Any]) -> Event:
-        return Event(kind="forgotten", subject=subject, at=self._clock(), data=data)
 
     def checkpoint(self) -> None:
         """Fold the write-ahead log into the file as far as nobody is in the way; waits for nobody."""
@@ -883,44 +795,6 @@ class Ledger:
                     source.backup(copy)
             except sqlite3.Error as error:
                 raise LedgerError(f"cannot copy {self.path} to {target}: {error}") from error
-
-
-_PAST_FIELDS = (
-    "execution_id",
-    "component",
-    "status",
-    "success",
-    "ended_at",
-    "error_message",
-    "duration_s",
-    "cost_usd",
-    "shape",
-)
-
-
-def _past_run(seq: int, ended: Any) -> PastRun:
-    """Return a past run from an outcome, or from a row with its fields."""
-    fields = {name: getattr(ended, name) for name in _PAST_FIELDS}
-    return PastRun(seq=seq, **{**fields, "shape": frozenset(ended.shape)})
-
-
-def _past(component: Any) -> sa.Select[Any]:
-    """Return the query for past runs of a kind; what a person said later of how one went outranks what the run said."""
-    o = tables.outcomes.c
-    success, status = verdict()
-    judged = {"success": success, "status": status}
-    columns = [judged[name].label(name) if name in judged else o[name] for name in _PAST_FIELDS]
-    return (
-        sa.select(o.seq, *columns)
-        .where(*of_kind(sa.bindparam("type"), component, sa.bindparam("project")), *counted())
-        .where(o.seq > sa.bindparam("after"))
-        .order_by(o.seq.desc())
-        .limit(sa.bindparam("most"))
-    )
-
-
-_PAST = _past(None)
-_PAST_OF_COMPONENT = _past(sa.bindparam("component"))
 
 
 def _driver(connection: sa.Connection) -> sqlite3.Connection:
