@@ -323,6 +323,12 @@ def test_rules_are_approved_pinned_rejected_and_rolled_back(page: Page) -> None:
     said(page, "as they were after 2026-W11")
 
 
+def test_choices_outside_of_runs_are_shown_as_those_of_runs_are(page: Page) -> None:
+    page.goto("/admin/policies?point=effort")
+    expect(page.locator("#points")).to_contain_text("by its newest 400 runs and choices")
+    expect(page.locator("#points canvas").first).to_be_attached()
+
+
 def test_a_test_is_looked_at_stopped_and_another_begun(page: Page) -> None:
     page.goto("/admin/experiments")
     expect(page.locator("#ramps").get_by_role("row", name="effort live")).to_contain_text("1 of 4")

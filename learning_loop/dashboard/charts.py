@@ -45,7 +45,7 @@ def bars(rows: Rows, x: str, *, title: str, colour: str | None = None, sort: Any
         return None
     encoding: Spec = {
         "x": _axis(x, "ordinal", title=title, sort=sort),
-        "y": _axis(count, "quantitative", title=count, stack="zero"),
+        "y": _axis(count, "quantitative", title=count, stack="zero", axis={"tickMinStep": 1}),
         "tooltip": [_axis(name, "nominal") for name in dict.fromkeys([x, *([colour] if colour else []), count])],
     }
     if colour:

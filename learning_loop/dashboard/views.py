@@ -257,13 +257,7 @@ def policies(app: App, point: str | None, settings: Mapping[str, Point]) -> dict
 
 def _point(app: App, point: str, settings: Point | None) -> dict[str, Any]:
     log = Log(app, point, app.settings.policies.points.get(point) or settings)
-    ids = [name for _, name in app.ledger.places_deciding(point, after=0)][-MOST_EPISODES:]
-    episodes = [
-        found
-        for start in range(0, len(ids), 500)
-        for record in log.records(ids[start : start + 500])
-        if (found := log.of_run(record)) is not None and found.decisions
-    ]
+    episodes = log.newest(MOST_EPISODES)
     said = app.ledger.events(POLICY, point)
     trained = [_training(app, point, event) for event in said if event.data["action"] == "train"]
     by_mode = Counter(_mode(point, episode) for episode in episodes)

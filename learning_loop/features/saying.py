@@ -3,4 +3,6 @@
 
 def seconds(value: float) -> str:
     """Return a duration in seconds in the unit that suits it."""
+    if value < 0.0005:
+        return f"{value * 1e6:.0f} µs"
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"

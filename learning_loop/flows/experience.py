@@ -49,6 +49,10 @@ class Episode:
         return self.decisions[0].execution_id is None
 
 
+def _alone(decision: Decision, credit: Credit) -> Episode:
+    return Episode(steps=(experience_of(decision, credit.value, None),), decisions=(decision,))
+
+
 class Log:
     """What is on record of one decision point; rewards are worked out when they are asked for."""
 
@@ -95,9 +99,17 @@ class Log:
         while credits_ := self._app.ledger.credited(self.point, after=place.credit, limit=AT_ONCE):
             for number, decision, credit in credits_:
                 place = replace(place, credit=number)
-                if not math.isfinite(credit.value):
-                    continue
-                yield Episode(steps=(experience_of(decision, credit.value, None),), decisions=(decision,)), place
+                if math.isfinite(credit.value):
+                    yield _alone(decision, credit), place
+
+    def newest(self, most: int) -> list[Episode]:
+        """Return the newest, runs whose reward is not known among them, in the order of their first choices."""
+        ids = [name for _, name in self._app.ledger.places_deciding(self.point, after=0)][-most:]
+        parts = [ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE)]
+        found = [episode for part in parts for record in self.records(part) if (episode := self.of_run(record)) is not None]
+        alone = self._app.ledger.credited(self.point, limit=most, newest=True)
+        found += [_alone(decision, credit) for _, decision, credit in alone if math.isfinite(credit.value)]
+        return sorted((one for one in found if one.decisions), key=lambda one: one.decisions[0].at)[-most:]
 
     def records(self, ids: Sequence[str]) -> list[ExecutionRecord]:
         """Return runs, at most `AT_ONCE`, with all that rewards ask of them."""

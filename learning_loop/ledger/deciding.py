@@ -35,14 +35,17 @@ def runs_at(connection: sa.Connection, points: Sequence[str], since: datetime, m
     return [row[0] for row in connection.execute(wanted.order_by(_O.seq.desc()).limit(most))][::-1]
 
 
-def credited(connection: sa.Connection, point: str, place: int, limit: int) -> list[tuple[int, Decision, Credit]]:
+def credited(
+    connection: sa.Connection, point: str, place: int, limit: int, *, newest: bool
+) -> list[tuple[int, Decision, Credit]]:
     """Return the choices outside of runs that were rewarded after a place, in the order of their rewards."""
     joined = tables.credits_.join(tables.decisions, _C.decision_id == _D.id)
     columns = [*[column.label(f"d_{column.name}") for column in _D], *_C]
     wanted = sa.select(*columns).select_from(joined)
     wanted = wanted.where(_C.seq > place, _C.execution_id.is_(None), sa.func.coalesce(_D.point, "") == point)
-    rows = connection.execute(wanted.order_by(_C.seq).limit(limit)).mappings()
-    return [(row["seq"], _read(Decision, row, "d_"), _read(Credit, row, "")) for row in rows]
+    rows = connection.execute(wanted.order_by(_C.seq.desc() if newest else _C.seq).limit(limit)).mappings()
+    found = [(row["seq"], _read(Decision, row, "d_"), _read(Credit, row, "")) for row in rows]
+    return found[::-1] if newest else found
 
 
 def _read(kind: Any, row: Any, prefix: str) -> Any:

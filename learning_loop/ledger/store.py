@@ -381,10 +381,13 @@ class Ledger:
         with self._read() as connection:
             return runs_at(connection, points, since, most)
 
-    def credited(self, point: str, *, after: int, limit: int) -> list[tuple[int, Decision, Credit]]:
-        """Return (place, choice, what it earned) of choices outside of runs, in the order they were rewarded."""
+    def credited(self, point: str, *, after: int = 0, limit: int, newest: bool = False) -> list[tuple[int, Decision, Credit]]:
+        """Return (place, choice, what it earned) of choices outside of runs, in the order they were rewarded.
+
+        Of more than `limit` the first, or the `newest`.
+        """
         with self._read() as connection:
-            return credited(connection, point, after, limit)
+            return credited(connection, point, after, limit, newest=newest)
 
     def decision(self, decision_id: str) -> Decision | None:
         """Return a choice by its id; None where there is none."""

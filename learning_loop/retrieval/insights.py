@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from learning_loop.features import explain, family
+from learning_loop.features.saying import seconds
 from learning_loop.records import ExecutionRecord, Hit, Tally
 from learning_loop.stats.robust import median, quantile
 
@@ -292,9 +293,3 @@ def interval(successes: int, runs: int) -> tuple[float, float]:
     centre = (share + z2 / (2 * runs)) / (1 + z2 / runs)
     half = CLEAR * math.sqrt(share * (1 - share) / runs + z2 / (4 * runs * runs)) / (1 + z2 / runs)
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def seconds(value: float) -> str:
-    if value < 1:
-        return f"{value * 1000:.0f} ms"
-    return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
