@@ -52,7 +52,7 @@ class LearningQueryInterface:
         self._histories = histories or Histories(app)
         self._indexing = indexing or Indexing(app)
         self._names = Names(app)
-        self._recalled: dict[Any, tuple[View, datetime, list[Hit]]] = {}
+        self._recalled: tuple[View | None, dict[Any, tuple[datetime, list[Hit]]]] = (None, {})
 
     def query(
         self,
@@ -435,13 +435,17 @@ class LearningQueryInterface:
         Tasks come again and again, and to embed what they say takes longer than all else that a run waits for.
         """
         model, now, view = self._indexing.loaded, self._app.clock(), self._app.index.vectors.view()
+        of, known = self._recalled
+        if of is not view:
+            known = {}
+            self._recalled = (view, known)
         asked = (text, words, fitting, limit, model.identity if model is not None else None)
-        seen, at, notes = self._recalled.get(asked, (None, now, []))
-        if seen is not view or not timedelta(0) <= now - at < RECALLED:
+        at, notes = known.get(asked, (None, []))
+        if at is None or not timedelta(0) <= now - at < RECALLED:
             notes = self._app.index.search(words, fitting, limit=limit, now=now, text=text, embedder=model)
-            if len(self._recalled) >= MOST_RECALLED:
-                self._recalled.clear()
-            self._recalled[asked] = (view, now, notes)
+            if len(known) >= MOST_RECALLED:
+                known.clear()
+            known[asked] = (now, notes)
         return notes
 
     def render(self, briefing: Briefing) -> str:
