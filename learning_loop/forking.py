@@ -1,64 +1,59 @@
 """Forks while other threads work: at that moment none is inside SQLite, whose locks nobody would ever open in the child.
 
-Whoever uses SQLite does it `with SQLITE:`. A fork waits until all are out, and nobody enters until it is over.
+Ledger and index use SQLite `with SQLITE.lock:`, which is each thread's own. A fork takes those of all others first.
 """
 
+import contextlib
 import os
 import threading
 import time
+import weakref
 
-WAIT_S = 1.0  # for who is at something long; then the fork goes on, as it would without this
-LOOK_S = 0.0005
-
-
-class Gate:
-    """Lets any number of threads in, each as often as it likes, but none while a fork is under way."""
-
-    def __init__(self) -> None:
-        self._inside: dict[int, int] = {}  # threads, and how often each has entered
-        self._shut = False
-        self._begin_afresh()
-
-    def _begin_afresh(self) -> None:
-        self._forking = threading.Lock()
-        self._over = threading.Event()
-
-    def __enter__(self) -> None:
-        me = threading.get_ident()
-        depth = self._inside.get(me, 0)
-        self._inside[me] = depth + 1
-        while self._shut and not depth:  # who is in goes on, for the fork waits for it
-            del self._inside[me]
-            self._over.wait()
-            self._inside[me] = 1
-
-    def __exit__(self, *_: object) -> None:
-        me = threading.get_ident()
-        if self._inside[me] == 1:
-            del self._inside[me]
-        else:
-            self._inside[me] -= 1
-
-    def before_fork(self) -> None:
-        self._forking.acquire()
-        self._over.clear()
-        self._shut = True
-        until, own = time.monotonic() + WAIT_S, threading.get_ident() in self._inside
-        while len(self._inside) > own and time.monotonic() < until:
-            time.sleep(LOOK_S)
-
-    def after_in_parent(self) -> None:
-        self._shut = False
-        self._over.set()
-        self._forking.release()
-
-    def after_in_child(self) -> None:
-        me = threading.get_ident()
-        self._inside = {me: self._inside[me]} if me in self._inside else {}
-        self._shut = False
-        self._begin_afresh()
+WAIT_S = 0.1  # for others that are at something long; then the fork goes on, as it would without this
+HASTY_S = 10.0  # after that, how long no fork waits for such
 
 
-SQLITE = Gate()
+class Gate(threading.local):
+    """A lock for each thread, that it may take as often as it likes; those of the others are held during a fork.
+
+    The locks are the interpreter's own, so that a signal comes before one is taken or after it was given back.
+    """
+
+    def __init__(self, forks: "Forks") -> None:
+        self.lock = threading.RLock()
+        with forks.registering:
+            forks.locks.add(self.lock)
+
+
+class Forks:
+    """What happens round a fork."""
+
+    def __init__(self, *, wait_s: float = WAIT_S) -> None:
+        self.registering = threading.RLock()  # held during a fork too, so that no thread begins then
+        self.locks: weakref.WeakSet[threading.RLock] = weakref.WeakSet()
+        self.gate = Gate(self)
+        self._wait_s = wait_s
+        self._hasty_until = 0.0
+
+    def before(self) -> None:
+        self.registering.acquire()
+        now = time.monotonic()
+        until = now + (self._wait_s if now >= self._hasty_until else 0.0)
+        taken = [lock.acquire(timeout=max(0.0, until - time.monotonic())) for lock in self._others()]
+        if not all(taken):
+            self._hasty_until = now + HASTY_S
+
+    def after(self) -> None:
+        """Give the locks back: in the child as well, for it goes on as the thread that took them."""
+        for lock in (*self._others(), self.registering):
+            with contextlib.suppress(RuntimeError):  # it was not to be had
+                lock.release()
+
+    def _others(self) -> "list[threading.RLock]":
+        return [lock for lock in list(self.locks) if lock is not self.gate.lock]
+
+
+_FORKS = Forks()
+SQLITE = _FORKS.gate
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=SQLITE.before_fork, after_in_parent=SQLITE.after_in_parent, after_in_child=SQLITE.after_in_child)
+    os.register_at_fork(before=_FORKS.before, after_in_parent=_FORKS.after, after_in_child=_FORKS.after)

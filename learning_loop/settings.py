@@ -98,7 +98,7 @@ class Scoring(_Section):
     def version(self) -> str:
         """What a score is stamped with: scores of different versions are not comparable."""
         parts = "+".join(f"{name}:{weight:g}" for name, weight in sorted(self.weights.items()))
-        return f"1/{self.preset}/{parts}/{self.window}/{self.baseline_runs}/{self.minimum_history}"
+        return f"2/{self.preset}/{parts}/{self.window}/{self.baseline_runs}/{self.minimum_history}"
 
 
 class Patterns(_Section):

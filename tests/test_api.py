@@ -356,17 +356,30 @@ def test_of_a_kind_one_job_is_under_way_in_all_processes(tmp_path: Path) -> None
         there.close()
 
 
-def test_a_job_that_ends_while_it_is_looked_at_was_not_interrupted(tmp_path: Path) -> None:
+def test_a_job_that_begins_or_ends_while_it_is_looked_at_was_not_interrupted(tmp_path: Path) -> None:
     workspace, _ = Workspace.init(tmp_path / "w")
     with App.open(workspace, environ=WORDS_ONLY) as app:
-        jobs = Jobs(app)
-        seen = set()
-        for number in range(150):
-            job = jobs.start(f"kind-{number}", lambda _told: {"went": "well"}, by="a", asked={})
-            while (looked_at := jobs.one(job.id)).ended_at is None:
-                seen |= {looked_at.state, *(one.state for one in jobs.all(most=5))}
+        jobs, over, seen = Jobs(app), threading.Event(), set[str]()
+
+        def look() -> None:
+            while not over.is_set():
+                seen.update(one.state for one in jobs.all(most=5))
+
+        looking = [threading.Thread(target=look) for _ in range(2)]
+        for thread in looking:
+            thread.start()
+        try:
+            for number in range(250):
+                job = jobs.start(f"kind-{number}", lambda _told: {"went": "well"}, by="a", asked={})
+                while (found := jobs.one(job.id)).ended_at is None:
+                    seen.add(found.state)
+        finally:
+            over.set()
+            for thread in looking:
+                thread.join()
+            jobs.close()
         assert seen <= {"running", "done"}
-        jobs.close()
+        assert {one.state for one in jobs.all(most=300)} == {"done"}
 
 
 def test_how_a_job_ended_is_put_down_later_where_the_ledger_is_locked(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from learning_loop import LearningOrchestrator, Report, Run
 from learning_loop.app import App
 from learning_loop.errors import LearningLoopError
-from learning_loop.forking import Gate
+from learning_loop.forking import Forks
 from learning_loop.index import Scope
 from learning_loop.ledger import Filter
 from learning_loop.records import ExecutionRecord
@@ -331,6 +331,7 @@ def test_threads_share_one_loop(make_loop: MakeLoop) -> None:
     assert len(found) == loop._must().app.ledger.counts()["succeeded"] == 160
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of newer interpreters, where there are threads
 def test_a_forked_child_goes_on_with_the_same_loop(make_loop: MakeLoop) -> None:
     loop = make_loop(lambda task: None, rng=random.SystemRandom())
     loop.execute_with_learning({**TASK, "id": "before"})
@@ -349,6 +350,7 @@ def test_a_forked_child_goes_on_with_the_same_loop(make_loop: MakeLoop) -> None:
     assert names == {"before", "child", "parent"}
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of newer interpreters, where there are threads
 def test_a_child_is_not_held_up_by_what_other_threads_were_at(make_loop: MakeLoop) -> None:
     loop = make_loop(lambda task: None, rng=random.SystemRandom())
     loop.execute_with_learning({**TASK, "id": "before"})
@@ -387,34 +389,59 @@ def test_a_child_is_not_held_up_by_what_other_threads_were_at(make_loop: MakeLoo
 
 
 def test_a_fork_waits_for_threads_that_are_inside_and_not_for_its_own() -> None:
-    gate, said = Gate(), []
+    forks, said = Forks(wait_s=60.0), list[str]()
     entered, go_on = threading.Event(), threading.Event()
 
     def long() -> None:
-        with gate, gate:
+        with forks.gate.lock, forks.gate.lock:
             entered.set()
-            go_on.wait(30)
-            with gate:  # who is in goes on
+            go_on.wait(60)
+            with forks.gate.lock:  # who is in goes on
                 said.append("out")
 
     def late() -> None:
-        with gate:
+        with forks.gate.lock:
             said.append("late")
 
-    threads = [threading.Thread(target=long), threading.Thread(target=late)]
+    threads = [threading.Thread(target=long, daemon=True), threading.Thread(target=late, daemon=True)]
     threads[0].start()
-    entered.wait(30)
+    entered.wait(60)
     threading.Timer(0.1, go_on.set).start()
-    with gate:
-        gate.before_fork()
-        said.append("fork")
-        threads[1].start()
-        time.sleep(0.05)
-        assert said == ["out", "fork"]
-        gate.after_in_parent()
+    with forks.gate.lock:
+        forks.before()
+        try:
+            said.append("fork")
+            threads[1].start()
+            time.sleep(0.05)
+            assert said == ["out", "fork"]
+        finally:
+            forks.after()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert said == ["out", "fork", "late"]
+
+
+def test_what_takes_long_holds_no_fork_up() -> None:
+    forks, entered, go_on = Forks(wait_s=0.01), threading.Event(), threading.Event()
+
+    def long() -> None:
+        with forks.gate.lock:
+            entered.set()
+            go_on.wait(60)
+
+    thread = threading.Thread(target=long, daemon=True)
+    thread.start()
+    entered.wait(60)
+    for _ in range(3):
+        forks.before()
+        forks.after()
+    assert not go_on.is_set()
+    go_on.set()
+    thread.join(60)
+    forks.before()
+    forks.after()
+    with forks.gate.lock:
+        pass
 
 
 # ------------------------------------------------------------------------------- learning never breaks the work

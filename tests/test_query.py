@@ -106,6 +106,13 @@ def test_what_a_task_says_is_embedded_once_as_long_as_the_index_is_the_same(work
         asked.clear()
         loop.query_interface.get_similar_executions(task)
         assert not asked
+        path.write_text("---\nproject: borealis\n---\n# Resolver\n\nThe flumox resolver caches for two hours.\n")
+        theirs = loop.query_interface.get_similar_executions({**task, "project": "borealis"})
+        assert "two hours" in theirs.markdown
+        for project in ("atlas", None):
+            assert "two hours" not in loop.query_interface.get_similar_executions({**task, "project": project}).markdown
+        loop.query_interface.get_similar_executions(task)
+        asked.clear()
         clock.now += timedelta(hours=2)
         loop.query_interface.get_similar_executions(task)
         assert len(asked) == 1

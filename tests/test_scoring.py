@@ -185,6 +185,12 @@ def test_however_short_or_long_runs_are_the_next_is_expected_within_bounds(durat
         assert 0 <= low <= usual <= high < math.inf
 
 
+def test_of_runs_of_microseconds_none_is_expected_to_take_seconds() -> None:
+    expected = between(history([1e-5] * 10).predict().log_duration)
+    assert expected is not None
+    assert 0.005 < expected[2] < 1.0
+
+
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.floats(0, 1))
 def test_quantiles_lie_in_the_sample(values: list[float], share: float) -> None:
     ordered = sorted(values)

@@ -18,6 +18,7 @@ from learning_loop.flows.beginning import process_started_at
 from learning_loop.ledger.store import alive
 from learning_loop.records import Event
 
+KEPT = 200  # jobs that are over, in memory: one that ends while it is looked at was not interrupted
 JOB = "served_job"  # the kind of events about jobs; their subject is the job's id
 UNDER_WAY, DONE, FAILED, CANCELLED, INTERRUPTED = "running", "done", "failed", "cancelled", "interrupted"
 log = logging.getLogger("learning_loop")
@@ -51,6 +52,7 @@ class _Working:
     job: Job
     alone: FileLock
     stop: threading.Event = field(default_factory=threading.Event)
+    told: bool = False  # its end is on record
 
     @property
     def over(self) -> bool:
@@ -111,13 +113,11 @@ class Jobs:
         return self._read(last=2 * most)[:most]
 
     def _read(self, name: str | None = None, *, last: int | None = None) -> list[Job]:
-        with self._lock:
-            working = dict(self._working)
         found: dict[str, Job] = {}
         for event in self._app.ledger.events(JOB, name, last=last):
             data = event.data
             if data["state"] == UNDER_WAY:
-                ours = data["pid"] == os.getpid()  # those of this process are in `working` until their end is on record
+                ours = data["pid"] == os.getpid()  # those of this process are in `working`, the newest when they are over, too
                 lives = not ours and alive(data["pid"], data["process_started_at"])
                 found[event.subject] = Job(
                     id=event.subject,
@@ -131,8 +131,7 @@ class Jobs:
                 names = ("state", "result", "error", "done", "total")
                 found[event.subject] = replace(found[event.subject], ended_at=event.at, **{name: data[name] for name in names})
         with self._lock:
-            working |= self._working  # before and after the events were read: what began or was put down meanwhile is in one
-        found |= {name: one.job for name, one in working.items() if name in found}
+            found |= {name: self._working[name].job for name in found if name in self._working}
         return sorted(found.values(), key=lambda job: (job.started_at, job.id), reverse=True)
 
     @property
@@ -174,7 +173,7 @@ class Jobs:
     def put_down(self) -> None:
         """Put on record how jobs ended for which the ledger had no time then."""
         with self._lock:
-            left = [working for working in self._working.values() if working.over]
+            left = [working for working in self._working.values() if working.over and not working.told]
         for working in left:
             self._put_down(working)
 
@@ -185,7 +184,10 @@ class Jobs:
             log.warning("how the job %s ended is not on record yet: %s", working.job.id, error)
             return
         with self._lock:
-            self._working.pop(working.job.id, None)
+            working.told = True
+            told = [one.job.id for one in self._working.values() if one.told]
+            for name in told[:-KEPT]:
+                del self._working[name]
 
     def _tell(self, job: Job, **more: Any) -> None:
         names = ("kind", "state", "by", "asked", "done", "total", "result", "error")

@@ -63,7 +63,7 @@ class Redactor:
         own = [re.escape(value) for value in sorted(values, key=len, reverse=True)] + list(patterns)
         self._own = re.compile("|".join(f"(?:{pattern})" for pattern in own)) if own else None
         self._short = lru_cache(maxsize=4_096)(self.text)  # names, types, reasons: the same in every run
-        self._name = lru_cache(maxsize=4_096)(lambda name: (self.text(name), any(_sounds_secret(name))))
+        self._name = lru_cache(maxsize=4_096)(lambda name: (self.text(name), _sounds_secret(name)))
 
     def __call__(self, value: Any) -> Any:
         if value is None or isinstance(value, (float, int)):
@@ -73,15 +73,17 @@ class Redactor:
         if isinstance(value, Mapping):
             return dict(self._entry(key, item) for key, item in value.items())
         if isinstance(value, tuple):
-            return tuple(self._items(value)) if value else value
+            return tuple(self._items(value))
         if isinstance(value, list):
-            return self._items(value) if value else value
+            return self._items(value)
         return value
 
     def _entry(self, key: Any, item: Any) -> tuple[Any, Any]:
         """Return what stands in a mapping, and under which name."""
-        name, sounds = self._name(key) if isinstance(key, str) and len(key) <= SHORT else (self(key), True)
-        return name, REDACTED if sounds and _is_secret(key, item) else self(item)
+        if isinstance(key, str) and len(key) <= SHORT:
+            name, sounds = self._name(key)
+            return name, REDACTED if any(sounds) and _holds_secret(sounds, item) else self(item)
+        return self(key), REDACTED if _is_secret(key, item) else self(item)
 
     def _items(self, values: Sequence[Any]) -> list[Any]:
         """Return a list's items; one that follows a flag such as --token, as in a command, is that flag's secret."""
@@ -105,9 +107,13 @@ def _replace(found: re.Match[str]) -> str:
 
 def _is_secret(name: Any, value: Any) -> bool:
     """Say whether what stands under a name in a mapping is a secret."""
-    if not isinstance(name, str) or value is None or isinstance(value, bool) or value in ("", (), [], {}):
+    return isinstance(name, str) and _holds_secret(_sounds_secret(name), value)
+
+
+def _holds_secret(sounds: tuple[bool, bool], value: Any) -> bool:
+    if value is None or isinstance(value, bool) or value in ("", (), [], {}):
         return False
-    strong, weak = _sounds_secret(name)
+    strong, weak = sounds
     return strong or (weak and not isinstance(value, int | float))
 
 

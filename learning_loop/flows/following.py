@@ -12,7 +12,8 @@ from learning_loop.app import App
 from learning_loop.errors import LedgerError, WorkspaceError
 from learning_loop.flows.guard import Guard
 from learning_loop.flows.reflect import Reflection, Reflector
-from learning_loop.records import Event, Kind
+from learning_loop.ledger import Filter
+from learning_loop.records import Event, Kind, Outcome
 
 DUE, DONE = "reflection_due", "reflected"  # the kinds of events; their subject is the execution
 FOLLOWED = "followed"  # up to which place kinds were told of
@@ -25,8 +26,8 @@ log = logging.getLogger("learning_loop")
 class Follower:
     """Reflects on the runs that are due, the oldest first, and tells of the kinds that ran.
 
-    What was done is on record by its place, so that who comes next goes on from there; where a process dies between a
-    reflection and its record, that one is done again, which writes the same note. Where ledger or files cannot be written,
+    What was done is on record by its place, so that who comes next goes on from there; where a process dies between
+    reflections and their record, they are done again, which writes the same notes. Where ledger or files cannot be written,
     all waits until they can.
     """
 
@@ -59,7 +60,8 @@ class Follower:
     def wait_for(self, execution_id: str, *, wait_s: float) -> Reflection:
         """Do what is due up to a run, and return what reflecting on that gave: nothing where it could not be done yet."""
         with contextlib.suppress(Timeout), self._alone.acquire(timeout=wait_s):
-            self._reflections(lambda: not self._app.ledger.events(DONE, execution_id, last=1))
+            if not self._app.ledger.events(DONE, execution_id, last=1):
+                self._reflections(lambda: True, until=execution_id)
         done = self._app.ledger.events(DONE, execution_id, last=1)
         return Reflection(**done[0].data["found"]) if done else Reflection()
 
@@ -75,21 +77,30 @@ class Follower:
             self._written, self._written_at = self._seen, self._app.clock()
             self._app.ledger.append(Event(kind=FOLLOWED, subject="", at=self._written_at, data={"place": self._seen}))
 
-    def _reflections(self, go_on: Callable[[], bool]) -> int:
+    def _reflections(self, go_on: Callable[[], bool], until: str | None = None) -> int:
+        """Reflect on what is due, up to a run where one is named; what was done is put on record together."""
         last = self._app.ledger.events(DONE, last=1)
-        place, done = (int(last[0].data["place"]) if last else 0), 0
+        place, count = (int(last[0].data["place"]) if last else 0), 0
         while due := self._app.ledger.events_after(DUE, place, most=AT_ONCE):
-            for place, event in due:
-                if not go_on() or not self._reflect(place, event):
-                    return done
-                done += 1
-        return done
+            ids = tuple(event.subject for _, event in due)
+            outcomes = {one.execution.id: one.outcome for one in self._app.ledger.executions(Filter(ids=ids), limit=len(ids))}
+            done = list[Event]()
+            try:
+                for place, event in due:
+                    if not go_on() or (made := self._reflect(place, event, outcomes.get(event.subject))) is None:
+                        return count
+                    done.append(made)
+                    count += 1
+                    if event.subject == until:
+                        return count
+            finally:
+                self._app.ledger.append(*done)
+        return count
 
-    def _reflect(self, place: int, event: Event) -> bool:
-        """Reflect on a run, and put on record what that gave; false where it has to be done later."""
+    def _reflect(self, place: int, event: Event, outcome: Outcome | None) -> Event | None:
+        """Reflect on a run, and return what is to be on record of it; None where it has to be done later."""
         found, later = Reflection(), False
         with self._guard(f"reflection on {event.subject}", []):  # one that fails for itself holds none of the others up
-            outcome = self._app.ledger.execution(event.subject).outcome
             try:
                 if outcome is not None:
                     for action, reason in event.data["triggers"]:
@@ -98,10 +109,8 @@ class Follower:
                 later = True
                 raise
         if later and self._waits(place):
-            return False
-        data = {"place": place, "found": asdict(found)}
-        self._app.ledger.append(Event(kind=DONE, subject=event.subject, at=self._app.clock(), data=data))
-        return True
+            return None
+        return Event(kind=DONE, subject=event.subject, at=self._app.clock(), data={"place": place, "found": asdict(found)})
 
     def _waits(self, place: int) -> bool:
         if self._held is None or self._held[0] != place:

@@ -33,6 +33,7 @@ NOTES_BESIDE = 3  # where runs were asked for
 RECALLED = timedelta(hours=1)  # how long the notes for a task are kept, for how new they are counts
 MOST_RECALLED = 1_000
 LEAST_RUNS = 5  # before one may be called the best or the worst
+_Said = tuple[str, tuple[str, ...], Scope, int, str | None]  # the text, its words, the scope, how many notes, the model
 _OPPOSITE = {"failed": "succeeded", "succeeded": "failed"}
 _NEAR = {  # what people mean by a word, where no note is of that very kind
     ("pattern", "failed"): ("reflection", "gotcha"),
@@ -52,7 +53,7 @@ class LearningQueryInterface:
         self._histories = histories or Histories(app)
         self._indexing = indexing or Indexing(app)
         self._names = Names(app)
-        self._recalled: tuple[View | None, dict[Any, tuple[datetime, list[Hit]]]] = (None, {})
+        self._recalled: tuple[View | None, dict[_Said, tuple[datetime, list[Hit]]]] = (None, {})
 
     def query(
         self,
@@ -434,6 +435,8 @@ class LearningQueryInterface:
 
         Tasks come again and again, and to embed what they say takes longer than all else that a run waits for.
         """
+        if limit <= 0:
+            return []
         model, now, view = self._indexing.loaded, self._app.clock(), self._app.index.vectors.view()
         of, known = self._recalled
         if of is not view:

@@ -40,7 +40,7 @@ class IndexStore:
     def close(self) -> None:
         if os.getpid() != self._pid:
             return  # a parent's connections are not a forked child's to close
-        with SQLITE:
+        with SQLITE.lock:
             while self._idle:
                 self._idle.pop()[0].close()
 
@@ -94,7 +94,7 @@ class IndexStore:
     @contextlib.contextmanager
     def use(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection; raise WorkspaceError where the index cannot be used."""
-        with SQLITE:
+        with SQLITE.lock:
             yield from self._use()
 
     def _use(self) -> Iterator[sqlite3.Connection]:

@@ -24,7 +24,7 @@ from learning_loop.ledger.erasing import Erasing, words_in_use
 from learning_loop.ledger.exposing import exposed_since, newest_exposed
 from learning_loop.ledger.listing import Place, Row, listed, numbered
 from learning_loop.ledger.observing import observations
-from learning_loop.ledger.reading import EVERYTHING, past_run, past_runs, records
+from learning_loop.ledger.reading import EVERYTHING, NEWEST, past_run, past_runs, records
 from learning_loop.ledger.rows import FIELDS, INSERTS
 from learning_loop.ledger.selection import EXCLUDED, Filter, conditions, counted, course, of_kind, tally
 from learning_loop.records import (
@@ -134,7 +134,7 @@ class Ledger:
 
     def close(self) -> None:
         self._after_fork()
-        with self._lock, SQLITE:
+        with self._lock, SQLITE.lock:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
@@ -173,7 +173,7 @@ class Ledger:
         with FileLock(locks / "migrate.lock"):
             with self._read() as connection:  # the file keeps it; two that switch to WAL at once get `locked` without a wait
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-            with self._engine.connect().execution_options(immediate=True) as connection, connection.begin():
+            with SQLITE.lock, self._engine.connect().execution_options(immediate=True) as connection, connection.begin():
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
 
@@ -217,7 +217,7 @@ class Ledger:
     def _writing(self) -> Iterator[sa.Connection]:
         """Hold the one connection that writes."""
         self._after_fork()
-        with self._lock, SQLITE, self._faults():
+        with self._lock, SQLITE.lock, self._faults():
             if self._writer is None:
                 self._writer = self._engine.connect().execution_options(immediate=True)
             yield self._writer
@@ -277,29 +277,31 @@ class Ledger:
         """
         with self._record() as driver:
             self._insert(driver, rows)
-            seq = self._insert(driver, [outcome])
+            insert = INSERTS[Outcome]
+            seq = driver.execute(insert.statement, insert.values(outcome, self._sanitize)).lastrowid
             driver.execute(_FINISH, (outcome.execution_id,))
-            comes_next, self._ended = seq == self._ended + 1, seq
+        if seq is None:
+            return None
+        comes_next, self._ended = seq == self._ended + 1, seq  # not before it is committed: else others get that place
         return past_run(seq, outcome) if comes_next else None
 
-    def _insert(self, driver: sqlite3.Connection, rows: Sequence[Any]) -> int:
-        """Insert rows of any kinds; return the place of a single one."""
+    def _insert(self, driver: sqlite3.Connection, rows: Sequence[Any]) -> None:
         groups: dict[type, list[tuple[Any, ...]]] = {}
         for row in rows:
             groups.setdefault(type(row), []).append(INSERTS[type(row)].values(row, self._sanitize))
-        seq = 0
         for kind, group in groups.items():
             statement, one = INSERTS[kind].statement, len(group) == 1
-            done = driver.execute(statement, group[0]) if one else driver.executemany(statement, group)
-            seq = done.lastrowid or 0
-        return seq
+            if one:
+                driver.execute(statement, group[0])
+            else:
+                driver.executemany(statement, group)
 
     # ----------------------------------------------------------------------------------------------------------- read
 
     @contextlib.contextmanager
     def _read(self) -> Iterator[sa.Connection]:
         self._after_fork()
-        with SQLITE, self._faults(), self._engine.connect() as connection:
+        with SQLITE.lock, self._faults(), self._engine.connect() as connection:
             yield connection
 
     def resolve(self, text: str) -> str:
@@ -489,9 +491,16 @@ class Ledger:
         found = self._records([tables.executions.c.id.in_([row[0] for row in rows])], limit=limit, parts=())
         return found[::-1], int(rows[-1][1])
 
-    def _records(self, chosen: Sequence[sa.ColumnElement[bool]], **given: Any) -> list[ExecutionRecord]:
+    def _records(
+        self,
+        chosen: Sequence[sa.ColumnElement[bool]],
+        *,
+        limit: int,
+        parts: Sequence[type] = (),
+        order: sa.ColumnElement[Any] = NEWEST,
+    ) -> list[ExecutionRecord]:
         with self._read() as connection:
-            return records(connection, chosen, **given)
+            return records(connection, chosen, limit=limit, parts=parts, order=order)
 
     def past_runs(self, kind: Kind, *, after_seq: int = 0, limit: int = 200) -> list[PastRun]:
         """Return the newest finished runs of a kind after place `after_seq`, oldest first; no component means any."""

@@ -13,5 +13,10 @@ def reusability(shape: frozenset[str], history: History) -> tuple[float | None, 
         return None, "unknown: the run recorded no steps, parameters, dependencies or decisions"
     if not history.shapes:
         return None, "unknown: there is no earlier success to compare with"
-    best = max((both := len(shape & other)) / (len(shape) + len(other) - both) for other in history.shapes)
+    best = max(_jaccard(shape, other) for other in history.shapes)
     return 100 * best, f"most alike of {len(history.shapes)} shapes that succeeded"
+
+
+def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    both = len(one & other)
+    return both / (len(one) + len(other) - both)

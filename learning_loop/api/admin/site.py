@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 from fastapi import Depends, Form, Request
 from pydantic import ValidationError
@@ -114,6 +114,13 @@ def done(where: str, said: str) -> Response:
     return answer
 
 
+def _came_from(request: Request) -> str:
+    """Return the page of ours that a form was sent from."""
+    page = urlsplit(request.headers.get("referer") or "")
+    ours = page.netloc == request.url.netloc and (page.path == "/admin" or page.path.startswith("/admin/"))
+    return urlunsplit(("", "", page.path, page.query, "")) if ours else "/admin"
+
+
 def refused(request: Request, error: Exception) -> Response:
     """Answer an error as a page; who has not said who they are is asked to."""
     status, detail = 500, "This is a fault of learning-loop; its log says more."
@@ -126,12 +133,8 @@ def refused(request: Request, error: Exception) -> Response:
             return RedirectResponse(f"/admin/login?{urlencode({'next': _link(request)})}", 303)
         return HTMLResponse("", 401)
     heading = {403: "Not allowed", 404: "Not found", 409: "Not done", 422: "Not understood"}.get(status, "Not done")
-    back = "/admin" if request.method == "GET" else request.headers.get("referer") or "/admin"
-    context = {
-        "heading": heading,
-        "detail": detail,
-        "back": back if back.startswith(("/admin", f"{request.base_url}admin")) else "/admin",
-    }
+    asked = request.method == "GET"
+    context = {"heading": heading, "detail": detail, "back": "/admin" if asked else _came_from(request), "live": not asked}
     pages, name = request.app.state.pages, "problem.html.j2"
     if request.scope["state"].get("actor") is None:  # to whom nothing is said of the workspace
         return HTMLResponse(pages.bare(name, actor=None, **context), status)

@@ -70,7 +70,7 @@ async function refresh() {
   waiting = null;
   if (document.hidden) return;
   last = Date.now();
-  const from = document.querySelector("[data-from]")?.dataset.from;  // of a refusal, which stands at an address that only takes forms
+  const from = document.querySelector("[data-from]")?.dataset.from;  // of a form refused, whose own address takes nothing but forms
   const answer = await fetch(from || location.href, { headers: { "X-Live": "1" } });
   if (answer.ok && !answer.redirected) take(new DOMParser().parseFromString(await answer.text(), "text/html"));
 }
