@@ -394,8 +394,9 @@ class LearningOrchestrator:
                 )
                 for phase in phases
             ]
-            triggers = card.triggers() if parts.learns and run.reflects == "later" else ()
-            due = [Event(kind=DUE, subject=run.id, at=outcome.ended_at, data={"triggers": triggers})] if triggers else []
+            scored = card.record(run.id, scoring=app.settings.scoring.version, at=outcome.ended_at)
+            run.due = card.triggers() if parts.learns and run.reflects == "later" else ()
+            due = [Event(kind=DUE, subject=run.id, at=outcome.ended_at, data={"triggers": run.due})] if run.due else []
             parts.histories.record(
                 run.kind,
                 outcome,
@@ -407,9 +408,9 @@ class LearningOrchestrator:
                 *run.usages,
                 *run.steps,
                 *measures,
-                card.record(run.id, scoring=app.settings.scoring.version, at=outcome.ended_at),
+                scored,
             )
-            run.recorded = True
+            run.scored = scored
             parts.learn_on()
             if run.reflects == "now":
                 parts.watch(run.kind)

@@ -17,6 +17,7 @@ from learning_loop.errors import TaskError, UsageError
 Clock = Callable[[], datetime]
 
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no letter or digit that is read as another
+_PLACES = [len(_ALPHABET) ** place for place in range(8)]
 
 
 def utc_now() -> datetime:
@@ -29,11 +30,8 @@ def new_id(now: datetime, rng: random.Random) -> str:
     The form is `YYYYMMDD-HHMMSS-xxxxxxxx` in UTC; the tail carries 39 random bits.
     """
     tail = rng.getrandbits(39)
-    letters = []
-    for _ in range(8):
-        tail, digit = divmod(tail, len(_ALPHABET))
-        letters.append(_ALPHABET[digit])
-    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{''.join(letters)}"
+    letters = "".join([_ALPHABET[tail // place % len(_ALPHABET)] for place in _PLACES])
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{letters}"
 
 
 def slug(text: str, limit: int = 48) -> str:

@@ -15,7 +15,7 @@ from learning_loop.scoring.efficiency import efficiency
 from learning_loop.scoring.reusability import reusability
 from learning_loop.scoring.surprise import surprise
 from learning_loop.settings import Scoring
-from learning_loop.stats.robust import fisher_greater, quantile, spread, two_sided_tail
+from learning_loop.stats.robust import MAD_TO_SIGMA, fisher_greater, quantile, spread, two_sided_tail
 
 
 def outcome(**fields: Any) -> Outcome:
@@ -183,6 +183,13 @@ def test_however_short_or_long_runs_are_the_next_is_expected_within_bounds(durat
         assert expected is not None
         usual, low, high = expected
         assert 0 <= low <= usual <= high < math.inf
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40))
+def test_the_scale_is_that_of_the_sorted_deviations(values: list[float]) -> None:
+    centre = quantile(sorted(values), 0.5)
+    found = spread(sorted(values), floor=0.0)
+    assert found.scale == pytest.approx(MAD_TO_SIGMA * quantile(sorted(abs(value - centre) for value in values), 0.5), abs=1e-6)
 
 
 def test_of_runs_of_microseconds_none_is_expected_to_take_seconds() -> None:

@@ -71,7 +71,7 @@ class Redactor:
         if isinstance(value, str):
             return self._short(value) if len(value) <= SHORT else self.text(value)
         if isinstance(value, Mapping):
-            return dict(self._entry(key, item) for key, item in value.items())
+            return dict(map(self._entry, value, value.values()))
         if isinstance(value, tuple):
             return tuple(self._items(value))
         if isinstance(value, list):

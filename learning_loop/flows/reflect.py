@@ -10,7 +10,7 @@ from learning_loop.capture import digest
 from learning_loop.errors import NoteError, NotFoundError
 from learning_loop.flows.remember import note_name, remember
 from learning_loop.flows.wording import ToWord, Wordings, worded
-from learning_loop.ledger import EVERYTHING, Filter
+from learning_loop.ledger import BEFORE, EVERYTHING, Filter
 from learning_loop.records import Decision, ExecutionRecord, Finding, Kind, Outcome, Phase, RootCause
 from learning_loop.reflection import (
     Contradiction,
@@ -99,7 +99,7 @@ class Reflector:
         limit = self._app.settings.reflection.compare_with
         before = record.execution.started_at
         return self._app.ledger.executions(
-            Filter(kind=record.execution.kind, before=before), limit=limit, parts=(Phase, Decision)
+            Filter(kind=record.execution.kind, before=before), limit=limit, parts=(Phase, Decision), phases=BEFORE
         )
 
     def _mandatory_reflection(self, outcome: Outcome, reason: str, into: Reflection) -> None:

@@ -29,6 +29,7 @@ from learning_loop.records import (
     Execution,
     Kind,
     Report,
+    Score,
     Step,
     Task,
     Usage,
@@ -105,7 +106,8 @@ class Run:
     ran: bool = True
     elsewhere: bool = False  # the work is another process's: what this one uses says nothing of it
     reflects: Literal["now", "later"] = "now"  # later: who follows the runs does
-    recorded: bool = False  # its end, with everything about it
+    scored: Score | None = None  # its score card as it is on record, with everything about its end
+    due: Sequence[tuple[str, str]] = ()  # reflections that were left to who follows, and why
     kept: set[str] = field(default_factory=set)  # the choices that are on record already
     _token: Token["Run | None"] | None = None
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))

@@ -143,9 +143,10 @@ class VectorIndex:
     def view(self) -> "View":
         """Return the vectors as they stand."""
         with self._store.use() as connection:
-            known = dict(connection.execute("SELECT name, value FROM meta"))
-            if known.get("change") == self._view.known.get("change"):
+            change = connection.execute("SELECT value FROM meta WHERE name = 'change'").fetchone()
+            if change is not None and change[0] == self._view.known.get("change"):
                 return self._view
+            known = dict(connection.execute("SELECT name, value FROM meta"))
             base, covered = self._view.base, int(known.get("covered") or 0)
             file = known.get("vectors")
             if file != self._view.file or base is None:

@@ -25,6 +25,8 @@ from learning_loop.records import (
 )
 
 EVERYTHING = (Phase, Checkpoint, Decision, Credit, Usage, Step, Feedback)  # that may be read with an execution
+BEFORE = ("pre", "state")  # the phases that say what there was before a run
+PHASES = (*BEFORE, "during", "post")
 AT_ONCE = 500  # ids in one statement
 NEWEST = tables.executions.c.seq.desc()
 _PAST_FIELDS = (
@@ -39,8 +41,9 @@ def records(
     limit: int,
     parts: Sequence[type] = (),
     order: sa.ColumnElement[Any] = NEWEST,
+    phases: Sequence[str] = PHASES,
 ) -> list[ExecutionRecord]:
-    """Return the first executions of those chosen, each with its newest score and these parts."""
+    """Return the first executions of those chosen, each with its newest score and these parts, of its phases some."""
     e, o = tables.executions, tables.outcomes
     statement = (
         sa.select(*e.c, *[column.label(f"o_{column.name}") for column in o.c])
@@ -54,7 +57,7 @@ def records(
     scores = {score.execution_id: score for score in _of(connection, Score, ids)}  # the newest wins
     noted: dict[type, dict[str, list[Any]]] = {kind: {} for kind in EVERYTHING}
     for kind in parts:
-        for item in _of(connection, kind, ids):
+        for item in _of(connection, kind, ids, *([tables.phases.c.phase.in_(phases)] if kind is Phase else [])):
             noted[kind].setdefault(item.execution_id, []).append(item)
 
     def of(kind: type, execution_id: str) -> tuple[Any, ...]:
@@ -90,12 +93,13 @@ def past_runs(connection: sa.Connection, kind: Kind, place: int, limit: int) -> 
     return [past_run(row.seq, row) for row in reversed(connection.execute(statement, bound).all())]
 
 
-def _of(connection: sa.Connection, kind: type, ids: Sequence[str]) -> Iterator[Any]:
-    table = tables.TABLE_OF[kind]
+def _of(connection: sa.Connection, kind: type, ids: Sequence[str], *also: sa.ColumnElement[bool]) -> Iterator[Any]:
+    table, names = tables.TABLE_OF[kind], FIELDS[kind]
+    wanted = sa.select(*(table.c[name] for name in names)).order_by(table.c.seq)
     for start in range(0, len(ids), AT_ONCE):
         chosen = table.c.execution_id.in_(ids[start : start + AT_ONCE])
-        for row in connection.execute(sa.select(table).where(chosen).order_by(table.c.seq)).mappings():
-            yield kind(**{name: row[name] for name in FIELDS[kind]})
+        for row in connection.execute(wanted.where(chosen, *also)):
+            yield kind(**dict(zip(names, row, strict=True)))
 
 
 def _past(component: Any) -> sa.Select[Any]:

@@ -24,7 +24,7 @@ from learning_loop.ledger.erasing import Erasing, words_in_use
 from learning_loop.ledger.exposing import exposed_since, newest_exposed
 from learning_loop.ledger.listing import Place, Row, listed, numbered
 from learning_loop.ledger.observing import observations
-from learning_loop.ledger.reading import EVERYTHING, NEWEST, past_run, past_runs, records
+from learning_loop.ledger.reading import EVERYTHING, NEWEST, PHASES, past_run, past_runs, records
 from learning_loop.ledger.rows import FIELDS, INSERTS
 from learning_loop.ledger.selection import EXCLUDED, Filter, conditions, counted, course, of_kind, tally
 from learning_loop.records import (
@@ -326,7 +326,13 @@ class Ledger:
         return found[0]
 
     def executions(
-        self, wanted: Filter | None = None, *, limit: int = 50, parts: Sequence[type] = (), order: str = "newest"
+        self,
+        wanted: Filter | None = None,
+        *,
+        limit: int = 50,
+        parts: Sequence[type] = (),
+        order: str = "newest",
+        phases: Sequence[str] = PHASES,
     ) -> list[ExecutionRecord]:
         """Return the executions that a filter lets through; `parts` are kinds of records to read with them.
 
@@ -335,7 +341,7 @@ class Ledger:
         chosen = conditions(wanted or Filter())
         if order in ("slowest", "fastest"):
             chosen.append(tables.outcomes.c.duration_s.is_not(None))
-        return self._records(chosen, limit=limit, parts=parts, order=_ORDERS[order])
+        return self._records(chosen, limit=limit, parts=parts, order=_ORDERS[order], phases=phases)
 
     def tally(self, wanted: Filter, by: str | None = None) -> list[Tally]:
         """Count the ended executions that a filter lets through, in all or for each `component`, `agent`, `type` or `error`.
@@ -498,9 +504,10 @@ class Ledger:
         limit: int,
         parts: Sequence[type] = (),
         order: sa.ColumnElement[Any] = NEWEST,
+        phases: Sequence[str] = PHASES,
     ) -> list[ExecutionRecord]:
         with self._read() as connection:
-            return records(connection, chosen, limit=limit, parts=parts, order=order)
+            return records(connection, chosen, limit=limit, parts=parts, order=order, phases=phases)
 
     def past_runs(self, kind: Kind, *, after_seq: int = 0, limit: int = 200) -> list[PastRun]:
         """Return the newest finished runs of a kind after place `after_seq`, oldest first; no component means any."""

@@ -37,8 +37,21 @@ def spread(ordered: Sequence[float], *, floor: float | Callable[[float], float])
     """
     centre = quantile(ordered, 0.5)
     floor = floor(centre) if callable(floor) else floor
-    scale = MAD_TO_SIGMA * median([abs(value - centre) for value in ordered])
+    middle = (len(ordered) + 1) // 2, len(ordered) // 2 + 1  # the same, of an odd number
+    scale = MAD_TO_SIGMA * sum(_reach(ordered, centre, count) for count in middle) / 2
     return Spread(n=len(ordered), centre=centre, scale=max(scale, floor))
+
+
+def _reach(ordered: Sequence[float], centre: float, count: int) -> float:
+    """Return how far the `count` values of an ascending sample that are nearest to a centre lie from it at most."""
+    low, high = 0, len(ordered) - count
+    while low < high:
+        start = (low + high) // 2
+        if centre - ordered[start] > ordered[start + count] - centre:
+            low = start + 1
+        else:
+            high = start
+    return max(centre - ordered[low], ordered[low + count - 1] - centre)
 
 
 class Window:

@@ -127,22 +127,21 @@ def _finish(execution_id: str, outcome: OutcomeIn, serving: Served) -> tuple[End
             run.finish(run, outcome.result, asyncio.CancelledError() if outcome.cancelled else None)
         finally:
             serving.runs.over(execution_id)  # where it failed, it goes on from what is on record
-    if run.report is None or run.report.outcome is None or not run.recorded:
+    if run.report is None or run.report.outcome is None or run.scored is None:
         raise LedgerError(run.warnings[-1] if run.warnings else f"the end of {execution_id} could not be recorded")
     report, ended = run.report, run.report.outcome
-    scored = report.card.record(execution_id, scoring=serving.app.settings.scoring.version, at=ended.ended_at)
     answer = Ended(
         execution_id=execution_id,
         status=ended.status,
         success=ended.success,
         score=report.score,
-        card=Card.model_validate(scored),
+        card=Card.model_validate(run.scored),
         learnings=list(report.learnings),
         improvements=list(report.improvements),
         notes=sorted(report.notes),
         warnings=list(report.warnings),
     )
-    return answer, bool(report.card.triggers()) and serving.app.settings.mode != "disabled"
+    return answer, bool(run.due)
 
 
 def _learned(serving: Served, ended: Ended) -> Ended:
