@@ -242,6 +242,22 @@ def test_nobody_waits_for_what_somebody_else_learns(client: httpx2.Client) -> No
     assert sorted(took)[5] < 1.5
 
 
+def test_each_run_is_reflected_on_once_however_many_wait(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    with LearningOrchestrator(workspace=workspace.root, environ=WORDS_ONLY) as loop:
+        runs = [loop.begin_elsewhere({"id": f"t{number}", "type": "build"}) for number in range(12)]
+        for run in runs:
+            run.outcome(success=False, error_message="no answer within 30 s")
+            run.reflects = "later"
+            run.finish(run, None, None)
+        follower = loop.follower()
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            found = list(pool.map(lambda run: follower.wait_for(run.id, wait_s=60.0), runs))
+        assert all(one.notes for one in found)
+        done = [one.subject for one in loop.app.ledger.events(DONE)]
+        assert done == [run.id for run in runs]
+
+
 def test_what_a_run_teaches_is_found_out_though_the_server_died_at_once(tmp_path: Path) -> None:
     workspace, _ = Workspace.init(tmp_path / "w")
     with serving(workspace.root) as server, server.client() as client:

@@ -2,7 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
@@ -11,6 +12,7 @@ from filelock import FileLock, Timeout
 from learning_loop.app import App
 from learning_loop.errors import LedgerError, WorkspaceError
 from learning_loop.flows.guard import Guard
+from learning_loop.flows.indexing import indexed_together
 from learning_loop.flows.reflect import Reflection, Reflector
 from learning_loop.ledger import Filter
 from learning_loop.records import Event, Kind, Outcome
@@ -38,6 +40,7 @@ class Follower:
         self._written_at = app.clock()
         self._held: tuple[int, datetime] | None = None  # by which place, and since when
         app.workspace.locks.mkdir(parents=True, exist_ok=True)
+        self._here = threading.Lock()
         self._alone = FileLock(app.workspace.locks / "follow.lock", timeout=0, thread_local=False)
 
     def follow(self, go_on: Callable[[], bool] = lambda: True) -> int:
@@ -45,12 +48,11 @@ class Follower:
 
         Nothing where another process is at it.
         """
-        try:
-            with self._alone:
-                self._tell()
-                return self._reflections(go_on)
-        except Timeout:
-            return 0
+        with self._only_one(0) as alone:
+            if not alone:
+                return 0
+            self._tell()
+            return self._reflections(go_on)
 
     def close(self) -> None:
         """Put on record how far it has come."""
@@ -59,11 +61,24 @@ class Follower:
 
     def wait_for(self, execution_id: str, *, wait_s: float) -> Reflection:
         """Do what is due up to a run, and return what reflecting on that gave: nothing where it could not be done yet."""
-        with contextlib.suppress(Timeout), self._alone.acquire(timeout=wait_s):
-            if not self._app.ledger.events(DONE, execution_id, last=1):
+        with self._only_one(wait_s) as alone:
+            if alone and not self._app.ledger.events(DONE, execution_id, last=1):
                 self._reflections(lambda: True, until=execution_id)
         done = self._app.ledger.events(DONE, execution_id, last=1)
         return Reflection(**done[0].data["found"]) if done else Reflection()
+
+    @contextlib.contextmanager
+    def _only_one(self, wait_s: float) -> Iterator[bool]:
+        """Be the only one who follows, in all threads and processes; false where others are at it for so long."""
+        with contextlib.ExitStack() as held:
+            alone = self._here.acquire(timeout=wait_s)
+            if alone:
+                held.callback(self._here.release)
+                try:
+                    held.enter_context(self._alone.acquire(timeout=wait_s))
+                except Timeout:
+                    alone = False
+            yield alone
 
     def _tell(self) -> None:
         kinds, self._seen = self._app.ledger.kinds_since(self._seen)
@@ -85,16 +100,17 @@ class Follower:
             ids = tuple(event.subject for _, event in due)
             outcomes = {one.execution.id: one.outcome for one in self._app.ledger.executions(Filter(ids=ids), limit=len(ids))}
             done = list[Event]()
-            try:
-                for place, event in due:
-                    if not go_on() or (made := self._reflect(place, event, outcomes.get(event.subject))) is None:
-                        return count
-                    done.append(made)
-                    count += 1
-                    if event.subject == until:
-                        return count
-            finally:
-                self._app.ledger.append(*done)
+            with indexed_together(self._app):
+                try:
+                    for place, event in due:
+                        if not go_on() or (made := self._reflect(place, event, outcomes.get(event.subject))) is None:
+                            return count
+                        done.append(made)
+                        count += 1
+                        if event.subject == until:
+                            return count
+                finally:
+                    self._app.ledger.append(*done)
         return count
 
     def _reflect(self, place: int, event: Event, outcome: Outcome | None) -> Event | None:

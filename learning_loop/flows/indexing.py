@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -389,8 +389,28 @@ class _Watch:
 
 def index_note(app: App, note: Note) -> None:
     """Make a note that was just written findable at once; where another is at it, it is taken in soon."""
+    with contextlib.suppress(LearningLoopError, OSError):
+        document = note_document(note, app.notes.mark(note.path))
+        if (together := app.index.together) is not None:
+            together[document.source] = document
+        else:
+            _put(app, [document])
+
+
+@contextlib.contextmanager
+def indexed_together(app: App) -> Iterator[None]:
+    """Make the notes that are written meanwhile findable at the end: each change of the index makes who recalls look anew."""
+    app.index.together = {}
+    try:
+        yield
+    finally:
+        together, app.index.together = app.index.together, None
+        _put(app, list(together.values()))
+
+
+def _put(app: App, documents: Sequence[Document]) -> None:
     with contextlib.suppress(LearningLoopError, OSError), app.index.store.waiting(RUN_WAIT_S), app.index.store.taking_in():
-        app.index.store.put([note_document(note, app.notes.mark(note.path))])
+        app.index.store.put(documents)
 
 
 def note_document(note: Note, mark: str) -> Document:
