@@ -608,13 +608,13 @@ def test_what_would_be_done_is_said_and_not_done(client: httpx2.Client) -> None:
     assert dry["result"]["synthesized"][0]["period"] == week
     assert client.get(f"{V1}/reports").json()["items"] == before
     none = client.post(f"{V1}/jobs/synthesis", json={"every": True, "dry_run": True})
-    assert (none.status_code, "goes alone" in none.text) == (422, True)
+    assert (none.status_code, "goes alone" in none.text) == (409, True)
     slug = client.get(f"{V1}/strategies").json()["strategies"][0]["slug"]
     asked = {"strategy": slug, "dry_run": True, "force": True}
     evolved = _over(client, client.post(f"{V1}/jobs/evolution", json=asked).json()["id"])["result"]["evolved"][0]
     assert (evolved["status"], evolved["test"]) == ("dry run", None)
     all_of_them = client.post(f"{V1}/jobs/evolution", json={"dry_run": True})
-    assert (all_of_them.status_code, "say which strategy" in all_of_them.text) == (422, True)
+    assert (all_of_them.status_code, "say which strategy" in all_of_them.text) == (409, True)
 
 
 def test_what_changed_between_versions_is_said(tmp_path: Path) -> None:

@@ -139,5 +139,6 @@ def _described(api: FastAPI) -> dict[str, Any]:
         for method, operation in methods.items():
             if method in ("post", "put", "delete") and path.startswith(V1) and not path.endswith("/tokens"):
                 operation.setdefault("parameters", []).append(key)
+                operation["responses"].setdefault("409", documented(409)[409])  # the key was used for another request
     api.openapi_schema = found
     return found

@@ -2,10 +2,11 @@
 
 import math
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
+from learning_loop.errors import UsageError
 from learning_loop.records import ERROR_CODES
 
 Item = TypeVar("Item")
@@ -54,6 +55,9 @@ class Asked(BaseModel):
     """What comes in: nothing but what is known, and nothing taken for what it is not."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    def check(self) -> None:
+        """Raise UsageError where what is asked for does not go together, which no document of its parts could say."""
 
 
 class Told(BaseModel):
@@ -431,11 +435,9 @@ class SynthesisIn(Asked):
     every: Annotated[bool, Field(description="Every week that was not synthesised yet.")] = False
     dry_run: Annotated[bool, Field(description="Say what would change; write nothing.")] = False
 
-    @model_validator(mode="after")
-    def _alone(self) -> Self:
+    def check(self) -> None:
         if self.every and (self.dry_run or self.week or self.month or self.sprint):
-            raise ValueError("`every` goes alone: leave the others out")
-        return self
+            raise UsageError("`every` goes alone: leave the others out")
 
 
 class PacksIn(Asked):
@@ -483,11 +485,9 @@ class EvolutionIn(Asked):
     force: Annotated[bool, Field(description="Now, though it may not be time, or though there is little to go by.")] = False
     dry_run: Annotated[bool, Field(description="Say what would be proposed, and begin nothing.")] = False
 
-    @model_validator(mode="after")
-    def _of_one(self) -> Self:
+    def check(self) -> None:
         if self.strategy is None and (self.dry_run or self.force):
-            raise ValueError("say which strategy is meant: `dry_run` and `force` are for one")
-        return self
+            raise UsageError("say which strategy is meant: `dry_run` and `force` are for one")
 
 
 class AlertOut(Told):

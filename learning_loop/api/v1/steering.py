@@ -7,7 +7,6 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
 from learning_loop.api.access import Actor, Who, need
@@ -17,6 +16,7 @@ from learning_loop.api.problems import documented
 from learning_loop.api.repeating import Repeatable
 from learning_loop.api.serving import Opened, Served, Serving
 from learning_loop.api.v1.shapes import (
+    Asked,
     Because,
     EvolutionIn,
     IndexIn,
@@ -400,7 +400,7 @@ def _sweep(_serving: Served, given: SweepIn, told: Told) -> Mapping[str, Any]:
     return plain(sweep(given.trials, given.seed, told))
 
 
-JOBS: Mapping[str, tuple[type[BaseModel], Callable[[Served, Any, Told], Mapping[str, Any]], str]] = {
+JOBS: Mapping[str, tuple[type[Asked], Callable[[Served, Any, Told], Mapping[str, Any]], str]] = {
     "training": (TrainingIn, _train, "Train a policy in the background."),
     "synthesis": (SynthesisIn, _synthesize, "Learn from a week in the background."),
     "packs": (PacksIn, _run_packs, "Run packs in the background, in a mode of choice."),
@@ -411,8 +411,9 @@ JOBS: Mapping[str, tuple[type[BaseModel], Callable[[Served, Any, Told], Mapping[
 }  # what is asked, what is done, what that is
 
 
-def begin_job(serving: Served, who: Actor, kind: str, given: BaseModel) -> Job:
+def begin_job(serving: Served, who: Actor, kind: str, given: Asked) -> Job:
     """Begin a job of a kind, as asked for."""
+    given.check()
     work = partial(JOBS[kind][1], serving, given)
     job = serving.jobs.start(kind, work, by=who.name, asked=given.model_dump(exclude_none=True))
     serving.audit(who.name, f"start {kind}", job.id)
