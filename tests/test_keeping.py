@@ -12,7 +12,8 @@ from learning_loop.app import App
 from learning_loop.errors import NotFoundError, UsageError
 from learning_loop.flows.backup import backup, restore
 from learning_loop.flows.forget import forget, forget_expired
-from learning_loop.flows.indexing import Indexing
+from learning_loop.flows.indexing import Indexing, indexed_together
+from learning_loop.index import Scope
 from learning_loop.workspace import Workspace
 from tests.conftest import MakeLoop, SteppingClock
 
@@ -34,6 +35,28 @@ def holding(root: Path, mark: str) -> list[str]:
     return [
         path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and mark.encode() in path.read_bytes()
     ]
+
+
+def test_what_is_forgotten_or_edited_before_notes_are_indexed_together_is_not_found_as_it_was(
+    make_loop: MakeLoop, workspace: Workspace
+) -> None:
+    loop = make_loop(failing)
+    app = loop.app
+
+    def said() -> dict[str, str]:
+        return {hit.source: f"{hit.title} {hit.text}" for hit in app.index.newest(Scope(categories=("reflection",)), limit=5)}
+
+    with indexed_together(app):
+        fail(loop, f"{MARK} one")
+        with pytest.raises(ValueError):
+            loop.execute_with_learning({**TASK, "component": "spoke", "description": "flumox two"})
+        gone, edited = sorted(workspace.memory.glob("short-term/*.md"), key=lambda path: MARK not in path.read_text())
+        edited.write_text(edited.read_text().replace("flumox", "blagru"))
+        forget(app, workspace.relative(gone), reason="r")
+    assert list(said()) == [workspace.relative(edited)]
+    (text,) = said().values()
+    assert "blagru" in text
+    assert "flumox" not in text
 
 
 def test_forgetting_an_execution_leaves_its_id_a_tombstone_and_nothing_else(make_loop: MakeLoop, workspace: Workspace) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from learning_loop import LearningOrchestrator, Run
 from learning_loop.errors import NotFoundError
+from learning_loop.flows.reflect import Reflection
 from learning_loop.ledger import Filter
 from learning_loop.reflection import Contradiction, with_contradiction
 from learning_loop.workspace import Note, Workspace
@@ -104,6 +105,19 @@ def test_one_failure_family_is_one_note_that_grows(make_loop: MakeLoop, workspac
     assert again[0].meta["outcome"] == "failed"
     for execution in again[0].meta["evidence"]:
         assert execution in again[0].body
+
+
+def test_a_reflection_that_is_done_again_counts_once(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(fails_when(lambda task: True, "job 4711 lost"))
+    for _ in range(3):
+        attempt(loop)
+    (before,) = notes(workspace, "memory/short-term/*.md")
+    for record in loop._must().app.ledger.executions(order="oldest"):  # as after a crash before they were on record
+        assert record.outcome is not None
+        loop.perform_reflection("mandatory_reflection", "again", record.outcome, Reflection())
+    (after,) = notes(workspace, "memory/short-term/*.md")
+    assert (after.meta["seen"], after.meta["evidence"]) == (before.meta["seen"], before.meta["evidence"])
+    assert before.meta["seen"] == 3
 
 
 def test_a_note_that_a_person_edited_is_theirs_and_gets_a_proposal_beside_it(make_loop: MakeLoop, workspace: Workspace) -> None:

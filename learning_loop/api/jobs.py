@@ -138,7 +138,7 @@ class Jobs:
     def progress(self) -> tuple[Any, ...]:
         """How far every job of this process is."""
         with self._lock:
-            return tuple((name, working.job.done) for name, working in self._working.items())
+            return tuple((name, working.job.done) for name, working in self._working.items() if not working.over)
 
     def close(self) -> None:
         """Ask all to stop, and wait until they have."""

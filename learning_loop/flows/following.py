@@ -14,12 +14,13 @@ from learning_loop.errors import LedgerError, WorkspaceError
 from learning_loop.flows.guard import Guard
 from learning_loop.flows.indexing import indexed_together
 from learning_loop.flows.reflect import Reflection, Reflector
+from learning_loop.flows.remember import MOST_EVIDENCE
 from learning_loop.ledger import Filter
 from learning_loop.records import Event, Kind, Outcome
 
 DUE, DONE = "reflection_due", "reflected"  # the kinds of events; their subject is the execution
 FOLLOWED = "followed"  # up to which place kinds were told of
-AT_ONCE = 100
+AT_ONCE = MOST_EVIDENCE  # what is done again after a crash has to be among the evidence of its note: so it is not counted twice
 WRITTEN_EVERY = timedelta(minutes=1)
 HELD_UP = timedelta(hours=1)  # by one reflection whose note cannot be written
 log = logging.getLogger("learning_loop")

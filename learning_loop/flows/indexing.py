@@ -4,7 +4,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -26,6 +27,8 @@ SETTLED_S = 2.0  # a process that has lived so long will live on
 FOLLOW_S = 0.25
 EMBED_WAIT_S = 2.0  # how long a question waits for passages to be embedded before it goes by their words
 WATCH_STEP_MS, WATCH_GATHER_MS, WATCH_TIMEOUT_MS = 50, 200, 1_000
+
+_TOGETHER: ContextVar[set[str] | None] = ContextVar("together", default=None)  # the notes that wait for others, where they do
 
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
@@ -389,28 +392,37 @@ class _Watch:
 
 def index_note(app: App, note: Note) -> None:
     """Make a note that was just written findable at once; where another is at it, it is taken in soon."""
-    with contextlib.suppress(LearningLoopError, OSError):
-        document = note_document(note, app.notes.mark(note.path))
-        if (together := app.index.together) is not None:
-            together[document.source] = document
-        else:
-            _put(app, [document])
+    together = _TOGETHER.get()
+    if together is None:
+        _take_soon(app, lambda: [note_document(note, app.notes.mark(note.path))])
+    else:
+        together.add(note.path)
 
 
 @contextlib.contextmanager
 def indexed_together(app: App) -> Iterator[None]:
-    """Make the notes that are written meanwhile findable at the end: each change of the index makes who recalls look anew."""
-    app.index.together = {}
+    """Make the notes that this thread writes meanwhile findable at the end: after each change of the index recall looks anew.
+
+    They are read again then: one may be forgotten or edited by now.
+    """
+    paths = set[str]()
+
+    def documents() -> list[Document]:
+        marks = {path: app.notes.mark(path) for path in sorted(paths) if (app.workspace.root / path).is_file()}
+        return [note_document(app.notes.read(path), mark) for path, mark in marks.items()]
+
+    token = _TOGETHER.set(paths)
     try:
         yield
     finally:
-        together, app.index.together = app.index.together, None
-        _put(app, list(together.values()))
+        _TOGETHER.reset(token)
+        if paths:
+            _take_soon(app, documents)
 
 
-def _put(app: App, documents: Sequence[Document]) -> None:
+def _take_soon(app: App, documents: Callable[[], list[Document]]) -> None:
     with contextlib.suppress(LearningLoopError, OSError), app.index.store.waiting(RUN_WAIT_S), app.index.store.taking_in():
-        app.index.store.put(documents)
+        app.index.store.put(documents())
 
 
 def note_document(note: Note, mark: str) -> Document:

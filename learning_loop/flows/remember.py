@@ -118,7 +118,8 @@ def _front(
     if execution:
         front |= {"task_type": execution.task_type, "component": execution.component, "project": execution.project}
     front["tags"] = list(meta.get("tags") or known.get("tags") or ())
-    front["seen"] = int(known.get("seen") or 0) + (max(len(fresh), 1) if anew else 0)
+    again = not anew or (execution is not None and not fresh)  # it is written otherwise, or after a crash once more
+    front["seen"] = int(known.get("seen") or 0) + (0 if again else max(len(fresh), 1))
     front["status"] = known.get("status") or "active"
     return {**front, "evidence": (evidence + fresh)[-MOST_EVIDENCE:]}
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from learning_loop.index.documents import Document, Scope
+from learning_loop.index.documents import Scope
 from learning_loop.index.store import IndexStore, match_any, where
 from learning_loop.index.tables import PLACES, words_table
 from learning_loop.index.vectors import VectorIndex, View
@@ -32,7 +32,6 @@ class MemoryIndex:
     def __init__(self, folder: Path) -> None:
         self.store = IndexStore(folder / FILE)
         self.vectors = VectorIndex(self.store)
-        self.together: dict[str, Document] | None = None  # notes that wait to be put in with others, where they do
 
     def close(self) -> None:
         self.store.close()

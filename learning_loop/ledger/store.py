@@ -24,7 +24,7 @@ from learning_loop.ledger.erasing import Erasing, words_in_use
 from learning_loop.ledger.exposing import exposed_since, newest_exposed
 from learning_loop.ledger.listing import Place, Row, listed, numbered
 from learning_loop.ledger.observing import observations
-from learning_loop.ledger.reading import EVERYTHING, NEWEST, PHASES, past_run, past_runs, records
+from learning_loop.ledger.reading import EVERYTHING, PHASES, past_run, past_runs, records
 from learning_loop.ledger.rows import FIELDS, INSERTS
 from learning_loop.ledger.selection import EXCLUDED, Filter, conditions, counted, course, of_kind, tally
 from learning_loop.records import (
@@ -320,7 +320,8 @@ class Ledger:
 
     def execution(self, execution_id: str) -> ExecutionRecord:
         """Return one execution with everything on record about it; raise NotFoundError."""
-        found = self._records([tables.executions.c.id == execution_id], limit=1, parts=EVERYTHING)
+        with self._read() as connection:
+            found = records(connection, [tables.executions.c.id == execution_id], limit=1, parts=EVERYTHING)
         if not found:
             raise NotFoundError(f"there is no execution {execution_id!r}: see `learning-loop executions list`")
         return found[0]
@@ -341,7 +342,8 @@ class Ledger:
         chosen = conditions(wanted or Filter())
         if order in ("slowest", "fastest"):
             chosen.append(tables.outcomes.c.duration_s.is_not(None))
-        return self._records(chosen, limit=limit, parts=parts, order=_ORDERS[order], phases=phases)
+        with self._read() as connection:
+            return records(connection, chosen, limit=limit, parts=parts, order=_ORDERS[order], phases=phases)
 
     def tally(self, wanted: Filter, by: str | None = None) -> list[Tally]:
         """Count the ended executions that a filter lets through, in all or for each `component`, `agent`, `type` or `error`.
@@ -452,7 +454,7 @@ class Ledger:
         e = tables.executions.c
         with self._read() as connection:
             place = {row[0]: row[1] for row in connection.execute(sa.select(e.id, e.seq).where(e.seq.in_(places)))}
-        found = self._records([e.seq.in_(places)], limit=len(places), parts=())
+            found = records(connection, [e.seq.in_(places)], limit=len(places))
         return {place[record.execution.id]: record for record in found}
 
     def known(self, ids: Sequence[str]) -> set[str]:
@@ -492,22 +494,10 @@ class Ledger:
             rows = connection.execute(
                 sa.select(tables.outcomes.c.execution_id, column).where(column > seq).order_by(column).limit(limit)
             ).all()
-        if not rows:
-            return [], seq
-        found = self._records([tables.executions.c.id.in_([row[0] for row in rows])], limit=limit, parts=())
+            if not rows:
+                return [], seq
+            found = records(connection, [tables.executions.c.id.in_([row[0] for row in rows])], limit=limit)
         return found[::-1], int(rows[-1][1])
-
-    def _records(
-        self,
-        chosen: Sequence[sa.ColumnElement[bool]],
-        *,
-        limit: int,
-        parts: Sequence[type] = (),
-        order: sa.ColumnElement[Any] = NEWEST,
-        phases: Sequence[str] = PHASES,
-    ) -> list[ExecutionRecord]:
-        with self._read() as connection:
-            return records(connection, chosen, limit=limit, parts=parts, order=order, phases=phases)
 
     def past_runs(self, kind: Kind, *, after_seq: int = 0, limit: int = 200) -> list[PastRun]:
         """Return the newest finished runs of a kind after place `after_seq`, oldest first; no component means any."""
