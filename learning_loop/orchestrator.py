@@ -12,7 +12,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -435,12 +435,14 @@ class LearningOrchestrator:
     def follower(self) -> Follower:
         """Return who finds out what runs teach that others recorded, see `learning-loop follow`."""
         parts = self._must()
+        parts.indexing.at_once = False  # notes come in bursts: each look at them would have every recall look anew
 
-        def ran(kind: Kind) -> None:
-            parts.watch(kind)
+        def tell(kinds: Collection[Kind]) -> None:
+            for kind in kinds:
+                parts.watch(kind)
             parts.keep_up()
 
-        return Follower(parts.app, parts.reflector, self._guard, ran)
+        return Follower(parts.app, parts.reflector, self._guard, tell)
 
     # --------------------------------------------------------------------------------------------- choices outside runs
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from learning_loop.capture import PatternExtractor, Redactor, digest, git_state, plain, preview, read_junit, read_result
 from learning_loop.capture.extractor import read_assumptions
 from learning_loop.capture.preview import MOST_DEPTH
+from learning_loop.capture.redaction import SECRET
 from learning_loop.errors import UsageError
 from learning_loop.records import Task
 
@@ -72,6 +73,11 @@ def test_secrets_are_known_by_key_by_pattern_and_by_being_in_the_environment() -
         "tokens": 12,
     }
     assert redact("see ticket-77, use open-sesame-1 and long-enough") == "see [redacted], use [redacted] and long-enough"
+
+
+@given(st.from_regex(SECRET))
+def test_whatever_has_the_form_of_a_secret_is_looked_at(text: str) -> None:
+    assert Redactor()(text) != text
 
 
 @pytest.mark.parametrize(

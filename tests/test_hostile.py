@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
+from learning_loop.api.rendering import harmless
 from learning_loop.app import App
 from learning_loop.flows.tokens import create_token
 from learning_loop.workspace import Workspace
@@ -88,6 +90,16 @@ def test_nothing_that_was_recorded_becomes_markup(evil: tuple[httpx2.Client, str
         assert "javascript:alert" not in page.replace("[link](javascript:alert", ""), path
         assert "script-src 'self';" in answer.headers["content-security-policy"]
         assert "unsafe" not in answer.headers["content-security-policy"]
+
+
+def test_of_the_html_in_notes_only_what_reports_link_to_is_taken() -> None:
+    evil = 'a <b onclick="x()">b</b> <a id="rows"></a> <a id="run-1" onclick="x()"></a>'
+    evil += '\n\n<div id="run-2">\n<script>x()</script>\n</div>'
+    page = harmless(f'{evil}\n\n| <a id="run-20260315-060000-mtycxxdc"></a>x |\n|---|\n', lambda path: None)
+    assert '<th><a id="run-20260315-060000-mtycxxdc" rel="noopener noreferrer nofollow"></a>x</th>' in page
+    for text in ('<b onclick="x()">', '<a id="rows">', '<a id="run-1" onclick="x()">', '<div id="run-2">', "<script>"):
+        assert text not in page
+        assert escape(text, quote=False) in page
 
 
 def test_no_cell_of_an_export_is_a_formula(evil: tuple[httpx2.Client, str]) -> None:

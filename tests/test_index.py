@@ -244,6 +244,33 @@ def test_a_running_process_sees_an_edit_within_a_second(workspace: Workspace) ->
         indexing.close()
 
 
+def test_where_notes_come_in_bursts_they_are_taken_in_together(workspace: Workspace) -> None:
+    note(workspace, "old", "nothing to see")
+    with opened(workspace) as app:
+        indexing = Indexing(app)
+        indexing.complete()
+        indexing.at_once = False
+        indexing.watch()
+        wait_for(lambda: indexing.watching, 5)
+
+        def found(word: str) -> bool:
+            return bool(app.index.search([word], Scope(), limit=1, now=NOW))
+
+        note(workspace, "fresh", "the flumox resolver")
+        wait_for(lambda: indexing._changes > 1, 5)
+        app.drain()
+        assert not found("flumox")
+        indexing.upkeep()
+        assert found("flumox")
+        seen = indexing._changes
+        note(workspace, "later", "the grunkle resolver")
+        wait_for(lambda: indexing._changes > seen, 5)
+        indexing._took = 1.0  # a look through the notes takes long, so that a question goes by what is watched
+        indexing.refresh()
+        assert found("grunkle")
+        indexing.close()
+
+
 def wait_for(what: Callable[[], bool], seconds: float) -> None:
     until = time.monotonic() + seconds
     while not what():

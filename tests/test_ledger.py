@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 
 from learning_loop.app import App
 from learning_loop.errors import LedgerError, NotFoundError
+from learning_loop.flows.history import Histories
 from learning_loop.ledger import EVERYTHING, Filter, Ledger, tables
 from learning_loop.records import Event, Execution, Kind, Outcome, Phase, Step, Usage, utc_now
 from learning_loop.workspace import Workspace
@@ -116,6 +118,31 @@ def test_a_run_is_the_newest_unless_others_ended_one_meanwhile(app: App, workspa
         assert not ended("y1", other.ledger)
         assert not ended("x4", app.ledger)
         assert ended("x5", app.ledger)
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_what_others_end_counts_a_moment_later(app: App, workspace: Workspace, goes_on: bool) -> None:
+    kind = Kind(type="build", component="wheel")
+    histories = Histories(app, fresh_s=0.3)
+    histories.predict(kind)
+
+    def end(name: str) -> None:
+        app.ledger.start(started := execution(name))
+        histories.record(kind, outcome(started))
+
+    for number in range(10):
+        end(f"own{number}")
+        time.sleep(0.05)
+    assert histories.predict(kind).runs == 10
+    with App.open(workspace, environ={}) as other:
+        other.ledger.start(started := execution("other"))
+        other.ledger.finish(outcome(started))
+    if goes_on:
+        end("last")
+    until = time.monotonic() + 10
+    while histories.predict(kind).runs != 11 + goes_on:
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_evidence_cannot_be_changed_or_deleted_even_by_hand(app: App) -> None:

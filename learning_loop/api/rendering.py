@@ -21,7 +21,8 @@ from learning_loop.features import saying
 PAGES, STATIC = Path(__file__).parent / "pages", Path(__file__).parent / "static"
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 CHARTS = "vega.js"
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").enable("strikethrough")
+_MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).disable("html_block")
+_ANCHOR = re.compile(r'<a id="run-[\w.-]+">|</a>')  # all of HTML that notes may hold: what reports link to
 _WIDE = '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>'
 _TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "li", "ol", "p", "pre", "s",
@@ -52,9 +53,10 @@ def moment(value: Any) -> str:
 
 
 def short(value: Any, limit: int = 60) -> str:
+    if isinstance(value, datetime):
+        return moment(value)
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return saying.clipped(text, limit)
 
 
 def signed(value: float) -> str:
@@ -85,6 +87,8 @@ def harmless(markdown: str, link: Callable[[str], str | None]) -> Markup:
     tokens = _MARKDOWN.parse(markdown)
     for token in tokens:
         for inner in token.children or ():
+            if inner.type == "html_inline" and not _ANCHOR.fullmatch(inner.content):
+                inner.type = "text"
             for name in ("href", "src"):
                 given = inner.attrGet(name)
                 if isinstance(given, str) and not re.match(r"[a-z][a-z0-9+.-]*:|#", given, re.IGNORECASE):
@@ -93,7 +97,7 @@ def harmless(markdown: str, link: Callable[[str], str | None]) -> Markup:
     clean = nh3.clean(
         html,
         tags=_TAGS,
-        attributes={"a": {"href", "title"}, "img": {"src", "alt", "title"}, "th": {"align"}, "td": {"align"}},
+        attributes={"a": {"href", "title", "id"}, "img": {"src", "alt", "title"}, "th": {"align"}, "td": {"align"}},
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
     )

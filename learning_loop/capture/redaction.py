@@ -24,7 +24,7 @@ _FLAG = re.compile(
     r"^-{1,2}(?:[\w-]*-)?(?:password|passwd|passphrase|secret|token|api-?key|secret-?key|access-?key)$", re.IGNORECASE
 )
 _VALUE = r"(?!\[redacted\])(?:\"(?:[^\"\\\n]|\\.){3,}\"|'(?:[^'\\\n]|\\.){3,}'|[^\s,;&'\"<>\])}]{3,})"
-_TEXT = re.compile(
+SECRET = re.compile(
     r"(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\Z))"
     r"|(?P<url>(?<=://)[^\s/:'\"]*:[^\s/'\"]+(?=@))"
     r"|(?P<known>\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{20,}\b|\bgithub_pat_\w{20,}\b|\bglpat-[\w-]{20,}"
@@ -40,15 +40,15 @@ _TEXT = re.compile(
     + r"|(?P<said>\bpassword\s+is\s+)"
     + _VALUE
     + r"|(?P<flag>--(?:[\w-]*-)?(?:password|passwd|secret|token|api-?key)\s+)\S{3,}"
-    r"|(?P<user>\s-u\s+)[^\s:]+:\S+|(?P<query>[?&](?:sig|signature)=)[^\s&]{8,}",
+    r"|(?P<user>[ \t\r\n]-u\s+)[^\s:]+:\S+|(?P<query>[?&](?:sig|signature)=)[^\s&]{8,}",
     re.IGNORECASE | re.DOTALL,
 )
 _KEPT = ("lead", "basic", "header", "tag", "name", "said", "flag", "user", "query")
-_MAY_HOLD = re.compile(
-    r"-----BEGIN|://[^\s/]*@|AKIA|ASIA|gh[pousr]_|github_pat|glpat|xox|sk-|[rs]k_|AIza|pypi-|npm_|hf_|ya29|eyJ|hooks\.slack"
-    r"|bearer|basic|pass|pwd|_pat|secret|token|key|credential|authorization|cookie|\s-u\s|[?&]sig",
-    re.IGNORECASE,
-)
+_HINTS = (  # one of them stands in whatever SECRET finds: looking for them is many times quicker
+    "@", "akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat", "glpat-", "xox", "sk-", "rk_", "sk_", "aiza",
+    "pypi-", "npm_", "hf_", "ya29", "eyj", "hooks.slack", "bearer", "basic", "pass", "pwd", "_pat", "secret", "token", "key",
+    "credential", "authorization", "cookie", " -u", "\t-u", "\n-u", "\r-u", "sig=", "signature=",
+)  # fmt: skip
 
 
 class Redactor:
@@ -98,7 +98,8 @@ class Redactor:
             text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates can be stored nowhere
         if self._own is not None:
             text = self._own.sub(REDACTED, text)
-        return _TEXT.sub(_replace, text) if _MAY_HOLD.search(text) else text
+        folded = text.casefold()
+        return SECRET.sub(_replace, text) if any(hint in folded for hint in _HINTS) else text
 
 
 def _replace(found: re.Match[str]) -> str:

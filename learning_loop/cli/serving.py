@@ -11,7 +11,7 @@ from learning_loop.cli.common import json_option, opened, print_json, table, unt
 from learning_loop.errors import UsageError
 from learning_loop.flows.tokens import SCOPES
 
-FOLLOW_S = 0.5  # between two looks for runs that ended
+FOLLOW_S, REST_S = 0.5, 3.0  # between two looks for runs that ended; after something was found, for recall then looks anew
 
 
 @click.command()
@@ -65,9 +65,10 @@ def follow(ctx: click.Context, once: bool, while_open: bool) -> None:
         if while_open:
             threading.Thread(target=_stop_with_input, args=(stop,), daemon=True).start()
         follower = loop.follower()
-        done = follower.follow(lambda: not stop.is_set())
-        while not once and not stop.wait(FOLLOW_S):
-            done += follower.follow(lambda: not stop.is_set())
+        done = found = follower.follow(lambda: not stop.is_set())
+        while not once and not stop.wait(REST_S if found else FOLLOW_S):
+            found = follower.follow(lambda: not stop.is_set())
+            done += found
         follower.close()
         if not while_open:
             click.echo(f"reflected on {done} runs")

@@ -80,11 +80,8 @@ def _score_chart(weeks: Sequence[Any]) -> Any:
     from learning_loop.synthesis.charts import charts as of_weeks
 
     spec = of_weeks(weeks).get("scores") if weeks else None
-    return (
-        None
-        if spec is None
-        else {**spec, "$schema": charts.SCHEMA, "width": "container", "height": charts.HEIGHT, "title": None}
-    )
+    drawn = {"$schema": charts.SCHEMA, "width": "container", "height": charts.HEIGHT, "title": None, "background": None}
+    return None if spec is None else {**spec, **drawn}
 
 
 def _effects(items: Sequence[RuleLift]) -> list[dict[str, Any]]:

@@ -1,4 +1,10 @@
-"""Figures as people read them."""
+"""Figures and texts as people read them."""
+
+
+def clipped(text: str, most: int) -> str:
+    """Return text as one line of at most so many characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most else f"{flat[: most - 1]}…"
 
 
 def seconds(value: float) -> str:

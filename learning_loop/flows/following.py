@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
@@ -34,8 +34,8 @@ class Follower:
     all waits until they can.
     """
 
-    def __init__(self, app: App, reflector: Reflector, guard: Guard, ran: Callable[[Kind], None]) -> None:
-        self._app, self._reflector, self._guard, self._ran = app, reflector, guard, ran
+    def __init__(self, app: App, reflector: Reflector, guard: Guard, tell: Callable[[Collection[Kind]], None]) -> None:
+        self._app, self._reflector, self._guard, self._tell = app, reflector, guard, tell
         last = app.ledger.events(FOLLOWED, last=1)
         self._seen = self._written = int(last[0].data["place"]) if last else 0
         self._written_at = app.clock()
@@ -52,7 +52,7 @@ class Follower:
         with self._only_one(0) as alone:
             if not alone:
                 return 0
-            self._tell()
+            self._look()
             return self._reflections(go_on)
 
     def close(self) -> None:
@@ -81,10 +81,9 @@ class Follower:
                     alone = False
             yield alone
 
-    def _tell(self) -> None:
+    def _look(self) -> None:
         kinds, self._seen = self._app.ledger.kinds_since(self._seen)
-        for kind in kinds:
-            self._ran(kind)
+        self._tell(kinds)
         if self._app.clock() - self._written_at >= WRITTEN_EVERY:
             self._write()
 
@@ -97,14 +96,14 @@ class Follower:
         """Reflect on what is due, up to a run where one is named; what was done is put on record together."""
         last = self._app.ledger.events(DONE, last=1)
         place, count = (int(last[0].data["place"]) if last else 0), 0
-        while due := self._app.ledger.events_after(DUE, place, most=AT_ONCE):
-            ids = tuple(event.subject for _, event in due)
-            outcomes = {one.execution.id: one.outcome for one in self._app.ledger.executions(Filter(ids=ids), limit=len(ids))}
-            done = list[Event]()
-            with indexed_together(self._app):
+        with indexed_together(self._app):
+            while due := self._app.ledger.events_after(DUE, place, most=AT_ONCE):
+                done = list[Event]()
+                ids = tuple(event.subject for _, event in due)
+                ended = {one.execution.id: one.outcome for one in self._app.ledger.executions(Filter(ids=ids), limit=len(ids))}
                 try:
                     for place, event in due:
-                        if not go_on() or (made := self._reflect(place, event, outcomes.get(event.subject))) is None:
+                        if not go_on() or (made := self._reflect(place, event, ended.get(event.subject))) is None:
                             return count
                         done.append(made)
                         count += 1

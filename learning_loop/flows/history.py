@@ -23,7 +23,8 @@ class Histories:
         self._fresh_s, self._most_kinds = fresh_s, most_kinds
         self.after_fork()
         self._known: dict[Kind, History] = {}
-        self._read_at: dict[Kind, float] = {}  # when a history was last complete; our own runs are added as they end
+        self._read_at: dict[Kind, float] = {}  # when a history was last read; our own runs are added as they end
+        self._alone_at = -fresh_s  # when it was last seen that nobody else has ended runs since they were read
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -70,6 +71,7 @@ class Histories:
             if run is None:  # others write as well
                 self._read_at.clear()
                 return
+            self._alone_at = time.monotonic()
             for name in {kind, replace(kind, component=None)} & set(self._read_at):
                 self._known[name].add([run])
 
@@ -110,7 +112,8 @@ class Histories:
         history = self._known.get(kind)
         now = time.monotonic()
         if history is not None:
-            if now - self._read_at.get(kind, now - self._fresh_s) >= self._fresh_s:
+            complete_at = max(self._read_at[kind], self._alone_at) if kind in self._read_at else now - self._fresh_s
+            if now - complete_at >= self._fresh_s:
                 history.add(ledger.past_runs(kind, after_seq=history.last_seq, limit=scoring.window))
                 self._read_at[kind] = now
             return history

@@ -62,6 +62,7 @@ class Indexing:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self.at_once = True  # take in a note as it is seen to change; else at the next upkeep or question
         self._begin_afresh()
 
     def _begin_afresh(self) -> None:
@@ -74,6 +75,7 @@ class Indexing:
         self._looked_at = -LOOK_S
         self._unreadable: dict[str, tuple[str, NoteError]] = {}  # by source: the mark it was tried with, and why not
         self._watch: _Watch | None = None
+        self._changes = self._taken = 0  # of notes that are watched: how many were seen, and were taken in
         self._embedding: threading.Thread | None = None
         self._stopped = threading.Event()
         self._loading, self._looking = threading.RLock(), threading.Lock()
@@ -104,7 +106,8 @@ class Indexing:
         looked = time.monotonic() - self._looked_at
         found = Synced()
         try:
-            if not self.watching or self._took is None or self._took < CHEAP_LOOK_S or looked > LOOK_S:
+            unseen = not self.watching or self._changes != self._taken or looked > LOOK_S
+            if unseen or self._took is None or self._took < CHEAP_LOOK_S:
                 self.sync_notes(progress=progress)
             self._follow_ledger()
         except WorkspaceError as error:
@@ -172,7 +175,7 @@ class Indexing:
             return self._sync_notes(progress)
 
     def _sync_notes(self, progress: Progress | None) -> list[NoteError]:
-        started = time.monotonic()
+        started, changes = time.monotonic(), self._changes
         known = self._app.index.store.marks()  # before the files: what comes in between is taken in once more, never dropped
         found = self._app.notes.marks()
         self._unreadable = {source: fault for source, fault in self._unreadable.items() if found.get(source) == fault[0]}
@@ -181,7 +184,7 @@ class Indexing:
         self._app.index.store.put(gone=[source for source in known if source not in found])
         if not changed:
             self._took = time.monotonic() - started
-        self._looked_at = time.monotonic()
+        self._looked_at, self._taken = time.monotonic(), changes
         self._look_again_at = time.monotonic() + UPKEEP_SHARE * (time.monotonic() - started)
         return self._unread()
 
@@ -244,7 +247,7 @@ class Indexing:
         is taken up by a process that ends at once.
         """
         with self._unless_busy():
-            if not self.watching and time.monotonic() >= self._look_again_at:
+            if self._changes != self._taken or (not self.watching and time.monotonic() >= self._look_again_at):
                 self.sync_notes()
             self.sync_executions(most=UPKEEP_RUNS)
         self._app.ledger.checkpoint()
@@ -291,7 +294,9 @@ class Indexing:
 
     def _changed(self) -> None:
         """Take in what was changed by hand, soon after it was."""
-        self._app.later("notes", self._look)
+        self._changes += 1
+        if self.at_once:
+            self._app.later("notes", self._look)
 
     def _look(self) -> None:
         with self._unless_busy():

@@ -10,7 +10,7 @@ from learning_loop.flows.forget import forget_expired
 from learning_loop.flows.git import GitWatch
 from learning_loop.flows.guard import Guard
 from learning_loop.flows.history import Histories
-from learning_loop.flows.indexing import UPKEEP_RUNS, Indexing
+from learning_loop.flows.indexing import UPKEEP_RUNS, Indexing, indexed_together
 from learning_loop.flows.points import Points
 from learning_loop.flows.query import LearningQueryInterface
 from learning_loop.flows.reflect import Reflector
@@ -111,8 +111,9 @@ class Parts:
         from learning_loop.flows.alerts import check_alerts, write_alert
 
         kinds, self._watched = self._watched, set()
-        for alert in check_alerts(self.app, kinds):
-            write_alert(self.app, alert)
+        with indexed_together(self.app):
+            for alert in check_alerts(self.app, kinds):
+                write_alert(self.app, alert)
         self._seen |= kinds
 
     def look_back(self) -> None:
@@ -120,8 +121,9 @@ class Parts:
         from learning_loop.flows.alerts import check_anomalies, check_learning, write_alert
 
         kinds, self._seen = self._seen, set()
-        for alert in (*check_anomalies(self.app, kinds), *check_learning(self.app)):
-            write_alert(self.app, alert)
+        with indexed_together(self.app):
+            for alert in (*check_anomalies(self.app, kinds), *check_learning(self.app)):
+                write_alert(self.app, alert)
 
     def keep_up(self, *, ready: bool = False) -> None:
         """Do what may wait in the background: take notes edited by hand and ended runs into the index.

@@ -8,6 +8,7 @@ from typing import Any
 from learning_loop.app import App
 from learning_loop.capture import digest
 from learning_loop.errors import NoteError, NotFoundError
+from learning_loop.features.saying import clipped
 from learning_loop.flows.remember import note_name, remember
 from learning_loop.flows.wording import ToWord, Wordings, worded
 from learning_loop.ledger import BEFORE, EVERYTHING, Filter
@@ -123,7 +124,7 @@ class Reflector:
     ) -> str:
         """Write the note on a failure, with what a language model made of its words where one did; return its path."""
         kind = record.execution.kind
-        title = f"{kind}: {cause.summary}"[:160]
+        title = clipped(f"{kind}: {cause.summary}", 160)
         return remember(
             self._app,
             subject=subject,

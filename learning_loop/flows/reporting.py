@@ -6,6 +6,7 @@ from datetime import timedelta, tzinfo
 from itertools import chain
 from typing import Any
 
+from learning_loop.features.saying import clipped
 from learning_loop.flows.alerts import Alert
 from learning_loop.flows.lifts import HARMS, RuleLift
 from learning_loop.patterns.anti import NAMES
@@ -214,7 +215,7 @@ def _decide(given: Findings, errors: Sequence[Mapping[str, Any]]) -> list[dict[s
         if item.rule is not None and item.rule.mine and item.rule.shown and item.verdict == HARMS
     ]
     for error in errors:
-        text = " ".join(str(error["error"]).split())[:120]
+        text = clipped(str(error["error"]), 120)
         if error["rises"]:
             decisions.append(
                 (f"look at “{text}”: {error['count']} runs failed with it, {error['before']} the week before", None)

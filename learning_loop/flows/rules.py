@@ -99,9 +99,10 @@ class RuleBook:
         with self._lock:
             if fresh or time.monotonic() - self._looked_at >= LOOK_S:
                 self._look()
-                newest = self._app.ledger.events("odds", last=1)
-                self._odds = newest[0].data["odds"] if newest else {}
-                self._approved = approved(self._app) if self._app.settings.rules.approval == "human" else set()
+                if self._rules:
+                    newest = self._app.ledger.events("odds", last=1)
+                    self._odds = newest[0].data["odds"] if newest else {}
+                    self._approved = approved(self._app) if self._app.settings.rules.approval == "human" else set()
                 self._looked_at = time.monotonic()
             return list(self._rules.values())
 

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from learning_loop.features.saying import clipped
 from learning_loop.stats.student import Z95
 from learning_loop.synthesis.statistics import WeekCounts
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 SHOWN_ERRORS, SHOWN_KINDS, SHOWN_COMPONENTS = 6, 6, 20
 LABEL = 44
+WHOLE = {"tickCount": {"signal": "max(1, min(ceil(height / 40), domain('y')[1]))"}}  # an axis of counts; tickMinStep has halves
 _LOOK = {
     "background": "white",
     "padding": 8,
@@ -95,8 +97,7 @@ def _scores(weeks: Sequence[WeekCounts]) -> dict[str, Any] | None:
 
 
 def _short(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= LABEL else f"{flat[: LABEL - 1]}…"
+    return clipped(text, LABEL)
 
 
 def _errors(weeks: Sequence[WeekCounts]) -> dict[str, Any] | None:
@@ -123,7 +124,7 @@ def _errors(weeks: Sequence[WeekCounts]) -> dict[str, Any] | None:
         "mark": "bar",
         "encoding": {
             "x": _week_axis(weeks),
-            "y": {"field": "runs", "type": "quantitative", "title": "failed runs", "axis": {"tickMinStep": 1}},
+            "y": {"field": "runs", "type": "quantitative", "title": "failed runs", "axis": WHOLE},
             "color": {"field": "error", "type": "nominal", "title": None, "legend": {"orient": "bottom", "columns": 2}},
         },
     }
@@ -180,9 +181,15 @@ def _outcomes(week: WeekCounts) -> dict[str, Any] | None:
             "type": "nominal",
             "title": None,
             "sort": ["succeeded", "failed", "unknown"],
-            "axis": {"labelAngle": 0},
+            "axis": {"labelAngle": 0, "grid": False},
         },
-        "y": {"field": "component", "type": "nominal", "title": None, "sort": [_short(name) for name in top]},
+        "y": {
+            "field": "component",
+            "type": "nominal",
+            "title": None,
+            "sort": [_short(name) for name in top],
+            "axis": {"grid": False},
+        },
     }
     return {
         "title": f"How runs ended in {week.week}, by component",

@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from learning_loop.errors import TemplateError
+from learning_loop.features.saying import clipped
 from learning_loop.workspace.files import DEFAULTS
 
 LOOK_S = 1.0  # how long a change of a template may go unseen
@@ -121,8 +122,7 @@ def _effect(pattern: Any) -> str:
 
 def _line(value: str, limit: int = 300) -> str:
     """Return text as one line that markdown shows as it is."""
-    text = " ".join(str(value).split())
-    return (text[: limit - 1] + "…" if len(text) > limit else text).replace("`", "'")
+    return clipped(str(value), limit).replace("`", "'")
 
 
 def _number(value: float | None) -> str:

@@ -15,7 +15,7 @@ function colours() {
   const axis = { labelColor: faint, titleColor: faint, gridColor: dark ? "#333a46" : "#e4e8ee", domainColor: faint, tickColor: faint };
   return {
     background: "transparent", font: style.fontFamily, axis, view: { stroke: null },
-    legend: { labelColor: ink, titleColor: faint, orient: "bottom", labelLimit: 240 },
+    legend: { labelColor: ink, titleColor: faint, orient: "bottom", labelLimit: 240, columns: innerWidth < 600 ? 3 : 0 },
     mark: { color: dark ? "#7db8ea" : "#2f6f9f" },
     rule: { color: dark ? "#a3adbb" : "#596273" },
     range: { category: dark ? ["#7db8ea", "#f2a08f", "#7fd29d", "#e9c46a", "#c3b1e8", "#b9c0ca"] : ["#2f6f9f", "#c4532f", "#3f8657", "#9a7400", "#7159a6", "#6b7686"] },
