@@ -12,7 +12,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -40,7 +40,6 @@ from learning_loop.records import (
     Clock,
     Decision,
     Event,
-    Kind,
     Outcome,
     Phase,
     Report,
@@ -413,7 +412,7 @@ class LearningOrchestrator:
             run.scored = scored
             parts.learn_on()
             if run.reflects == "now":
-                parts.watch(run.kind)
+                parts.watch([run.kind])
                 parts.keep_up()
             return True
         return False
@@ -435,14 +434,7 @@ class LearningOrchestrator:
     def follower(self) -> Follower:
         """Return who finds out what runs teach that others recorded, see `learning-loop follow`."""
         parts = self._must()
-        parts.indexing.at_once = False  # notes come in bursts: each look at them would have every recall look anew
-
-        def tell(kinds: Collection[Kind]) -> None:
-            for kind in kinds:
-                parts.watch(kind)
-            parts.keep_up()
-
-        return Follower(parts.app, parts.reflector, self._guard, tell)
+        return Follower(parts.app, parts.reflector, self._guard, parts.follow)
 
     # --------------------------------------------------------------------------------------------- choices outside runs
 

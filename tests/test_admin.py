@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, Response, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, expect, sync_playwright
 
 from learning_loop import LearningOrchestrator
 from learning_loop.app import App
@@ -281,6 +281,30 @@ def test_memory_answers_and_notes_are_written_and_read(page: Page) -> None:
     expect(page.locator(".prose")).to_contain_text("They make the first run slow.")
     page.goto("/admin/memory?search=cold+caches&kind=lesson")
     assert page.locator("#notes tbody tr").count() == 1
+
+
+def test_what_comes_between_a_page_and_its_events_is_shown(page: Page, server: Server) -> None:
+    def late(route: Route) -> None:
+        with server.client() as client:
+            client.post("/api/v1/tasks", json={"id": "came-between"})
+        time.sleep(2)  # until all that follows from it is on record, too
+        route.continue_()
+
+    page.route("**/api/v1/events", late)
+    page.goto("/admin/runs")
+    expect(page.locator("#rows")).to_contain_text("came-between")
+
+
+def test_a_note_that_is_edited_on_disk_is_shown_as_it_is(page: Page, server: Server) -> None:
+    file = server.root / "memory" / "long-term" / "live.md"
+    front = "---\nkind: lesson\nscope: {type: build}\ntags: [one, two]\nsince: 2026-11-01\n---\n"
+    file.write_text(f"{front}# Live\n\nas it was\n", encoding="utf-8")
+    page.goto("/admin/memory/note/memory/long-term/live.md")
+    for text in ('{"type": "build"}', "one, two", "2026-11-01", "as it was"):
+        expect(page.locator("#note")).to_contain_text(text)
+    expect(page.locator(".live")).to_have_attribute("data-state", "live")
+    file.write_text(f"{front}# Live\n\nas it is\n", encoding="utf-8")
+    expect(page.locator("#note")).to_contain_text("as it is", timeout=20_000)
 
 
 def test_two_people_who_edit_a_note_lose_nothing(page: Page, browser: Browser, server: Server) -> None:

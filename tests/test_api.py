@@ -29,8 +29,9 @@ from learning_loop.api.v1 import shapes
 from learning_loop.app import App
 from learning_loop.errors import ConflictError
 from learning_loop.flows.alerts import alerts
-from learning_loop.flows.following import DONE, DUE, FOLLOWED
+from learning_loop.flows.following import A_PASS, DONE, DUE, FOLLOWED
 from learning_loop.flows.tokens import create_token
+from learning_loop.index import Scope
 from learning_loop.ledger import Filter
 from learning_loop.workspace import Workspace
 from tests.conftest import WORDS_ONLY
@@ -70,6 +71,13 @@ def on_record(client: httpx2.Client, execution: str) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------- a run, from elsewhere
+
+
+def test_an_error_may_be_said_as_one_text(client: httpx2.Client) -> None:
+    for text, kind, message in (("TimeoutError: no answer", "TimeoutError", "no answer"), ("it broke", None, "it broke")):
+        run = ended(client, begun(client), error=text)["execution_id"]
+        said = on_record(client, run)["outcome"]
+        assert (said["success"], said["error_type"], said["error_message"]) == (False, kind, message)
 
 
 def test_a_run_of_another_language_is_recorded_scored_and_learned_from(client: httpx2.Client) -> None:
@@ -306,6 +314,41 @@ def test_kinds_that_failed_while_nobody_followed_are_looked_at(tmp_path: Path) -
     with App.open(workspace, environ=WORDS_ONLY) as app:
         assert "repeated_error" in [alert.sort for alert in alerts(app)]
         assert app.ledger.events(FOLLOWED, last=1)[0].data["place"] == app.ledger.last_place()
+
+
+def test_an_alert_opens_though_no_other_run_comes(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    with LearningOrchestrator(workspace=workspace.root, environ=WORDS_ONLY) as loop:
+        follower = loop.follower()
+        for number in range(9):  # what ran first is looked at, and the others are told of too soon after that
+            run = loop.begin_elsewhere({"id": f"r{number}", "type": "build" if number else "other"})
+            run.reflects = "later"
+            run.outcome(success=not number, error_message="no space left on device", error_type="OSError")
+            run.finish(run, None, None)
+            follower.follow()
+        deadline = time.monotonic() + 30
+        while not alerts(loop.app):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+            follower.follow()
+
+
+def test_the_index_comes_round_however_much_there_is_to_reflect_on(tmp_path: Path) -> None:
+    workspace, _ = Workspace.init(tmp_path / "w")
+    with LearningOrchestrator(workspace=workspace.root, environ=WORDS_ONLY) as loop:
+        for number in range(2 * A_PASS):
+            run = loop.begin_elsewhere({"id": f"r{number}", "type": "build", "component": f"c{number % 5}"})
+            run.reflects = "later"
+            run.outcome(success=False, error_message="no space left on device", error_type="OSError")
+            run.finish(run, None, None)
+        follower, known = loop.follower(), list[int]()
+
+        def go_on() -> bool:
+            known.append(len(loop.app.index.newest(Scope(categories=("reflection",)), limit=10)))
+            return True
+
+        assert follower.follow(go_on) >= 2 * A_PASS
+        assert known[A_PASS] == 5
 
 
 def test_a_note_that_is_forgotten_is_nowhere(tmp_path: Path) -> None:

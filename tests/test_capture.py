@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,30 @@ def test_secrets_are_known_by_key_by_pattern_and_by_being_in_the_environment() -
 @given(st.from_regex(SECRET))
 def test_whatever_has_the_form_of_a_secret_is_looked_at(text: str) -> None:
     assert Redactor()(text) != text
+
+
+ODD = {  # letters beyond ASCII that are one within it for an expression that ignores case
+    sign: letter
+    for letter in "abcdefghijklmnopqrstuvwxyz"
+    for sign in re.findall(letter, "".join(map(chr, range(128, 0x3000))), re.IGNORECASE)
+}
+
+
+NAMES = ["authorization: ", "cookie: ", "my_credential=", "basic ", "?signature=", "token=", "AIza", "AKIA", "api_key=", "sk-"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_secret_is_one_whatever_letters_it_is_written_in(odd: str) -> None:
+    for name in NAMES:
+        written = re.sub(ODD[odd], odd, name, flags=re.IGNORECASE)
+        text = f"see {written}{'A1b2' * 9} there"
+        found = SECRET.search(text)
+        assert (Redactor()(text) != text) == (found is not None)
+
+
+@pytest.mark.parametrize("space", "\t \n\r\x0b\x85\u00a0\u2003\u3000")
+def test_a_user_with_a_password_is_none_whatever_stands_before(space: str) -> None:
+    assert "hunter2" not in Redactor()(f"curl{space}-u admin:hunter2 x")
 
 
 @pytest.mark.parametrize(

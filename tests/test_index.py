@@ -244,6 +244,22 @@ def test_a_running_process_sees_an_edit_within_a_second(workspace: Workspace) ->
         indexing.close()
 
 
+def test_what_but_lists_the_evidence_is_no_passage(workspace: Workspace) -> None:
+    ids = ["20260101-120000-abcdefgh", "20260102-120000-abcdefgh"]
+    listed = "## Evidence\n\n" + "\n".join(f"- `{name}`" for name in ids)
+    note(workspace, "told", f"The flumox cache was cold.\n\n{listed}\n", evidence=ids)
+    note(workspace, "bare", f"{listed}\n", evidence=ids)
+    note(workspace, "other", f"Warm.\n\n{listed}\n- `20260103-120000-abcdefgh`, by hand\n", evidence=ids)
+    with opened(workspace) as app:
+        Indexing(app).complete()
+        with app.index.store.use() as connection:
+            rows = connection.execute("SELECT source, count(*) FROM chunks JOIN notes ON notes.rowid = note GROUP BY source")
+            passages = dict(rows)
+        assert [passages[f"memory/{name}.md"] for name in ("told", "bare", "other")] == [1, 1, 2]
+        (found,) = app.index.search(["flumox"], Scope(), limit=1, now=NOW)
+        assert ids[0] not in found.text
+
+
 def test_where_notes_come_in_bursts_they_are_taken_in_together(workspace: Workspace) -> None:
     note(workspace, "old", "nothing to see")
     with opened(workspace) as app:

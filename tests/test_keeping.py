@@ -59,6 +59,19 @@ def test_what_is_forgotten_or_edited_before_notes_are_indexed_together_is_not_fo
     assert "flumox" not in text
 
 
+def test_a_note_that_cannot_be_read_keeps_no_other_from_being_found(make_loop: MakeLoop, workspace: Workspace) -> None:
+    loop = make_loop(failing)
+    with indexed_together(loop.app):
+        for name in ("one", "two", "three"):
+            with pytest.raises(ValueError):
+                loop.execute_with_learning({**TASK, "component": name, "description": f"{name} failed"})
+        broken, gone, kept = sorted(workspace.memory.glob("short-term/*.md"))
+        broken.write_text("---\nid: [half edited\n", encoding="utf-8")
+        gone.unlink()
+    found = loop.app.index.newest(Scope(categories=("reflection",)), limit=5)
+    assert [hit.source for hit in found] == [workspace.relative(kept)]
+
+
 def test_forgetting_an_execution_leaves_its_id_a_tombstone_and_nothing_else(make_loop: MakeLoop, workspace: Workspace) -> None:
     loop = make_loop(failing)
     kept = fail(loop, "ordinary trouble")

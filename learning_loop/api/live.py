@@ -1,4 +1,4 @@
-"""What is new on record, told to whoever listens: one look at the ledger for all of them."""
+"""What is new, told to whoever listens: one look at ledger and index for all of them."""
 
 import asyncio
 import contextlib
@@ -6,14 +6,27 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from learning_loop.app import App
-from learning_loop.errors import LearningLoopError
+from learning_loop.errors import LearningLoopError, WorkspaceError
 
 LOOK_S = 0.5
 HEARTBEAT_S = 15.0
 
 
+def places_of(app: App) -> dict[str, int]:
+    """Return how many rows of each kind are on record, and how often `memory` changed; what cannot be told is left out."""
+    found = app.ledger.places()
+    with contextlib.suppress(WorkspaceError):
+        found["memory"] = app.index.changes
+    return found
+
+
+def state_of(places: Mapping[str, int]) -> str:
+    """Return what tells one state from another: the id of the event that tells of it."""
+    return "-".join(map(str, places.values()))
+
+
 class Changes:
-    """Looks at the ledger while somebody listens, and tells all who do what is new."""
+    """Looks at what is there while somebody listens, and tells all who do what is new."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -46,7 +59,7 @@ class Changes:
 
     @property
     def id(self) -> str:
-        return "-".join(map(str, self.places.values()))
+        return state_of(self.places)
 
     def end(self) -> None:
         """End every listening, within the time of a look."""
@@ -67,7 +80,7 @@ class Changes:
     async def _look(self) -> None:
         while self._listeners and not self._over:
             with contextlib.suppress(LearningLoopError):  # the ledger is busy: then at the next look
-                now = await asyncio.to_thread(self._app.ledger.places)
+                now = await asyncio.to_thread(places_of, self._app)
                 if now != self.places:
                     self.places = now
                     await self._tell()

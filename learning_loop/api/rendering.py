@@ -3,16 +3,18 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import nh3
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from markupsafe import Markup
 
 from learning_loop.app import App
@@ -22,7 +24,7 @@ PAGES, STATIC = Path(__file__).parent / "pages", Path(__file__).parent / "static
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 CHARTS = "vega.js"
 _MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).disable("html_block")
-_ANCHOR = re.compile(r'<a id="run-[\w.-]+">|</a>')  # all of HTML that notes may hold: what reports link to
+_ANCHOR = re.compile(r'<a id="run-[\w.-]+">')  # what reports link to: with its end at once, all of HTML that notes may hold
 _WIDE = '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>'
 _TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "li", "ol", "p", "pre", "s",
@@ -53,8 +55,11 @@ def moment(value: Any) -> str:
 
 
 def short(value: Any, limit: int = 60) -> str:
-    if isinstance(value, datetime):
+    """Return any value as one line; moments, days and lists of texts as people write them, else JSON."""
+    if isinstance(value, date):
         return moment(value)
+    if isinstance(value, list | tuple) and value and all(isinstance(item, str) for item in value):
+        value = ", ".join(value)
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     return saying.clipped(text, limit)
 
@@ -86,9 +91,8 @@ def harmless(markdown: str, link: Callable[[str], str | None]) -> Markup:
     """Return markdown as HTML that does nothing but be read; `link` says where what it points to stands, None for nowhere."""
     tokens = _MARKDOWN.parse(markdown)
     for token in tokens:
+        _keep_anchors(token.children or [])
         for inner in token.children or ():
-            if inner.type == "html_inline" and not _ANCHOR.fullmatch(inner.content):
-                inner.type = "text"
             for name in ("href", "src"):
                 given = inner.attrGet(name)
                 if isinstance(given, str) and not re.match(r"[a-z][a-z0-9+.-]*:|#", given, re.IGNORECASE):
@@ -103,6 +107,17 @@ def harmless(markdown: str, link: Callable[[str], str | None]) -> Markup:
     )
     clean = clean.replace("<table>", _WIDE).replace("</table>", "</table></div>")  # in texts these signs are escaped
     return Markup(clean)  # noqa: S704  (it was cleaned)
+
+
+def _keep_anchors(tokens: list[Token]) -> None:
+    """Make HTML the text that it is written as, all but anchors."""
+    ends = False
+    for token, after in zip_longest(tokens, tokens[1:]):
+        if token.type == "html_inline":
+            begins = _ANCHOR.fullmatch(token.content) is not None and after is not None and after.content == "</a>"
+            if not (begins or ends):
+                token.type = "text"
+            ends = begins
 
 
 # ----------------------------------------------------------------------------------------------------------- static files

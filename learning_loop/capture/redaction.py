@@ -40,15 +40,16 @@ SECRET = re.compile(
     + r"|(?P<said>\bpassword\s+is\s+)"
     + _VALUE
     + r"|(?P<flag>--(?:[\w-]*-)?(?:password|passwd|secret|token|api-?key)\s+)\S{3,}"
-    r"|(?P<user>[ \t\r\n]-u\s+)[^\s:]+:\S+|(?P<query>[?&](?:sig|signature)=)[^\s&]{8,}",
+    r"|(?P<user>\s-u\s+)[^\s:]+:\S+|(?P<query>[?&](?:sig|signature)=)[^\s&]{8,}",
     re.IGNORECASE | re.DOTALL,
 )
 _KEPT = ("lead", "basic", "header", "tag", "name", "said", "flag", "user", "query")
 _HINTS = (  # one of them stands in whatever SECRET finds: looking for them is many times quicker
-    "@", "akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat", "glpat-", "xox", "sk-", "rk_", "sk_", "aiza",
-    "pypi-", "npm_", "hf_", "ya29", "eyj", "hooks.slack", "bearer", "basic", "pass", "pwd", "_pat", "secret", "token", "key",
-    "credential", "authorization", "cookie", " -u", "\t-u", "\n-u", "\r-u", "sig=", "signature=",
+    "akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat", "glpat-", "xox", "rk_", "sk_", "aiza", "pypi-",
+    "npm_", "hf_", "ya29", "eyj", "hooks.slack", "bearer", "basic", "pass", "pwd", "_pat", "secret", "token", "key",
+    "credential", "authorization", "cookie", "sig=", "signature=",
 )  # fmt: skip
+_CLOSER = re.compile(r"\s-u\s|\bsk-", re.IGNORECASE)  # and two that stand in many a word
 
 
 class Redactor:
@@ -98,8 +99,15 @@ class Redactor:
             text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates can be stored nowhere
         if self._own is not None:
             text = self._own.sub(REDACTED, text)
-        folded = text.casefold()
-        return SECRET.sub(_replace, text) if any(hint in folded for hint in _HINTS) else text
+        return SECRET.sub(_replace, text) if _may_hold(text) else text
+
+
+def _may_hold(text: str) -> bool:
+    """Say whether there may be a secret in a text; what is none by SECRET may be one by this, never the other way round."""
+    folded = text.lower() if text.isascii() else text.casefold().replace("i\u0307", "i").replace("\u0131", "i")  # as IGNORECASE
+    if any(hint in folded for hint in _HINTS) or ("://" in folded and "@" in folded):
+        return True
+    return ("-u" in folded or "sk-" in folded) and _CLOSER.search(text) is not None
 
 
 def _replace(found: re.Match[str]) -> str:

@@ -65,10 +65,11 @@ def follow(ctx: click.Context, once: bool, while_open: bool) -> None:
         if while_open:
             threading.Thread(target=_stop_with_input, args=(stop,), daemon=True).start()
         follower = loop.follower()
-        done = found = follower.follow(lambda: not stop.is_set())
-        while not once and not stop.wait(REST_S if found else FOLLOW_S):
-            found = follower.follow(lambda: not stop.is_set())
-            done += found
+        done = 0
+        while True:
+            done += (found := follower.follow(lambda: not stop.is_set()))
+            if once or stop.wait(REST_S if found else FOLLOW_S):
+                break
         follower.close()
         if not while_open:
             click.echo(f"reflected on {done} runs")

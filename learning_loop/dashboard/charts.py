@@ -8,7 +8,8 @@ from learning_loop.synthesis.charts import WHOLE
 Rows = Sequence[Mapping[str, Any]]
 Spec = dict[str, Any]
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-HEIGHT, FLAT = 190, 40  # pixels; letters
+HEIGHT = 190
+SHORT = 40  # letters, so many that names beside each other lie flat
 STATES = {"succeeded": "#3f8657", "failed": "#c4532f", "cancelled": "#9a7400", "interrupted": "#7159a6", "unknown": "#8a93a3"}
 
 
@@ -20,10 +21,10 @@ def _axis(name: str, kind: str, **more: Any) -> Spec:
     return {"field": name, "type": kind, "title": more.pop("title", name), **more}
 
 
-def _lying(rows: Rows, name: str, angle: int) -> Spec:
-    """Return an axis of names: they lie flat where all of them together are short."""
+def _labels(rows: Rows, name: str, angle: int) -> Spec:
+    """Return an axis whose labels lie flat where all of them together are short."""
     length = sum(len(str(value)) for value in {row[name] for row in rows})
-    return {"labelAngle": 0 if length <= FLAT else angle}
+    return {"labelAngle": 0 if length <= SHORT else angle}
 
 
 def bands(rows: Rows, y: str, *, title: str, domain: tuple[float, float] | None = None) -> Spec | None:
@@ -52,7 +53,7 @@ def bars(rows: Rows, x: str, *, title: str, colour: str | None = None, sort: Any
     if not rows:
         return None
     encoding: Spec = {
-        "x": _axis(x, "ordinal", title=title, sort=sort, axis=_lying(rows, x, -90)),
+        "x": _axis(x, "ordinal", title=title, sort=sort, axis=_labels(rows, x, -90)),
         "y": _axis(count, "quantitative", title=count, stack="zero", axis=WHOLE),
         "tooltip": [_axis(name, "nominal") for name in dict.fromkeys([x, *([colour] if colour else []), count])],
     }
@@ -86,7 +87,7 @@ def heat(rows: Rows, x: str, y: str, value: str, *, title: str) -> Spec | None:
         rows,
         mark="rect",
         encoding={
-            "x": _axis(x, "nominal", title=None, axis=_lying(rows, x, -30)),
+            "x": _axis(x, "nominal", title=None, axis=_labels(rows, x, -30)),
             "y": _axis(y, "nominal", title=None, sort=None, axis={"labelLimit": 240}),
             "color": _axis(value, "quantitative", title=title, scale={"scheme": "blues", "domain": [0, 1]}),
             "tooltip": [

@@ -21,6 +21,7 @@ from learning_loop.records import Event, Kind, Outcome
 DUE, DONE = "reflection_due", "reflected"  # the kinds of events; their subject is the execution
 FOLLOWED = "followed"  # up to which place kinds were told of
 AT_ONCE = MOST_EVIDENCE  # what is done again after a crash has to be among the evidence of its note: so it is not counted twice
+A_PASS = 5 * AT_ONCE  # some seconds
 WRITTEN_EVERY = timedelta(minutes=1)
 HELD_UP = timedelta(hours=1)  # by one reflection whose note cannot be written
 log = logging.getLogger("learning_loop")
@@ -34,8 +35,8 @@ class Follower:
     all waits until they can.
     """
 
-    def __init__(self, app: App, reflector: Reflector, guard: Guard, tell: Callable[[Collection[Kind]], None]) -> None:
-        self._app, self._reflector, self._guard, self._tell = app, reflector, guard, tell
+    def __init__(self, app: App, reflector: Reflector, guard: Guard, told: Callable[[Collection[Kind]], None]) -> None:
+        self._app, self._reflector, self._guard, self._told = app, reflector, guard, told
         last = app.ledger.events(FOLLOWED, last=1)
         self._seen = self._written = int(last[0].data["place"]) if last else 0
         self._written_at = app.clock()
@@ -49,11 +50,14 @@ class Follower:
 
         Nothing where another process is at it.
         """
+        done = 0
         with self._only_one(0) as alone:
-            if not alone:
-                return 0
-            self._look()
-            return self._reflections(go_on)
+            while alone:
+                self._tell()
+                done += (count := self._reflections(go_on))
+                if count < A_PASS:
+                    break
+        return done
 
     def close(self) -> None:
         """Put on record how far it has come."""
@@ -63,10 +67,13 @@ class Follower:
     def wait_for(self, execution_id: str, *, wait_s: float) -> Reflection:
         """Do what is due up to a run, and return what reflecting on that gave: nothing where it could not be done yet."""
         with self._only_one(wait_s) as alone:
-            if alone and not self._app.ledger.events(DONE, execution_id, last=1):
-                self._reflections(lambda: True, until=execution_id)
-        done = self._app.ledger.events(DONE, execution_id, last=1)
+            while alone and not self._done(execution_id) and self._reflections(lambda: True, until=execution_id) == A_PASS:
+                pass
+        done = self._done(execution_id)
         return Reflection(**done[0].data["found"]) if done else Reflection()
+
+    def _done(self, execution_id: str) -> list[Event]:
+        return self._app.ledger.events(DONE, execution_id, last=1)
 
     @contextlib.contextmanager
     def _only_one(self, wait_s: float) -> Iterator[bool]:
@@ -81,9 +88,9 @@ class Follower:
                     alone = False
             yield alone
 
-    def _look(self) -> None:
+    def _tell(self) -> None:
         kinds, self._seen = self._app.ledger.kinds_since(self._seen)
-        self._tell(kinds)
+        self._told(kinds)
         if self._app.clock() - self._written_at >= WRITTEN_EVERY:
             self._write()
 
@@ -93,11 +100,14 @@ class Follower:
             self._app.ledger.append(Event(kind=FOLLOWED, subject="", at=self._written_at, data={"place": self._seen}))
 
     def _reflections(self, go_on: Callable[[], bool], until: str | None = None) -> int:
-        """Reflect on what is due, up to a run where one is named; what was done is put on record together."""
+        """Reflect on what is due, a pass of it at most, up to a run where one is named.
+
+        What was done is put on record together, and its notes are indexed together: while there is more, the index comes after.
+        """
         last = self._app.ledger.events(DONE, last=1)
         place, count = (int(last[0].data["place"]) if last else 0), 0
         with indexed_together(self._app):
-            while due := self._app.ledger.events_after(DUE, place, most=AT_ONCE):
+            while count < A_PASS and (due := self._app.ledger.events_after(DUE, place, most=AT_ONCE)):
                 done = list[Event]()
                 ids = tuple(event.subject for _, event in due)
                 ended = {one.execution.id: one.outcome for one in self._app.ledger.executions(Filter(ids=ids), limit=len(ids))}

@@ -24,7 +24,7 @@ class Histories:
         self.after_fork()
         self._known: dict[Kind, History] = {}
         self._read_at: dict[Kind, float] = {}  # when a history was last read; our own runs are added as they end
-        self._alone_at = -fresh_s  # when it was last seen that nobody else has ended runs since they were read
+        self._alone_at = 0.0  # when it was last seen that nobody else has ended runs since they were read
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -112,8 +112,8 @@ class Histories:
         history = self._known.get(kind)
         now = time.monotonic()
         if history is not None:
-            complete_at = max(self._read_at[kind], self._alone_at) if kind in self._read_at else now - self._fresh_s
-            if now - complete_at >= self._fresh_s:
+            read_at = self._read_at.get(kind)
+            if read_at is None or now - max(read_at, self._alone_at) >= self._fresh_s:
                 history.add(ledger.past_runs(kind, after_seq=history.last_seq, limit=scoring.window))
                 self._read_at[kind] = now
             return history

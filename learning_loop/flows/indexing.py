@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -97,7 +97,7 @@ class Indexing:
     # ------------------------------------------------------------------------------------------------------- up to date
 
     def refresh(self, *, progress: Progress | None = None, say: Say | None = None) -> Synced:
-        """Take in all that changed, for a question: what a running process watches is up to date already.
+        """Take in all that changed, for a question: what a running process watches, only where it saw a change.
 
         New passages are embedded for two seconds at most; the model is loaded, and exported where that is due.
         """
@@ -288,12 +288,11 @@ class Indexing:
         return self._watch is not None and self._watch.healthy
 
     def watch(self) -> None:
-        """Take in what changes from now on, soon after it does."""
+        """See what changes from now on, and take it in soon after, or with the next upkeep or question: see `at_once`."""
         if self._watch is None or self._watch.ended:
             self._watch = _Watch(self._app, self._changed)
 
     def _changed(self) -> None:
-        """Take in what was changed by hand, soon after it was."""
         self._changes += 1
         if self.at_once:
             self._app.later("notes", self._look)
@@ -412,9 +411,11 @@ def indexed_together(app: App) -> Iterator[None]:
     """
     paths = set[str]()
 
-    def documents() -> list[Document]:
-        marks = {path: app.notes.mark(path) for path in sorted(paths) if (app.workspace.root / path).is_file()}
-        return [note_document(app.notes.read(path), mark) for path, mark in marks.items()]
+    def documents() -> Iterator[Document]:
+        for path in sorted(paths):
+            with contextlib.suppress(NoteError, OSError):  # one that is gone, or being written, is left to the next look
+                mark = app.notes.mark(path)
+                yield note_document(app.notes.read(path), mark)
 
     token = _TOGETHER.set(paths)
     try:
@@ -425,7 +426,7 @@ def indexed_together(app: App) -> Iterator[None]:
             _take_soon(app, documents)
 
 
-def _take_soon(app: App, documents: Callable[[], list[Document]]) -> None:
+def _take_soon(app: App, documents: Callable[[], Iterable[Document]]) -> None:
     with contextlib.suppress(LearningLoopError, OSError), app.index.store.waiting(RUN_WAIT_S), app.index.store.taking_in():
         app.index.store.put(documents())
 
@@ -442,7 +443,7 @@ def note_document(note: Note, mark: str) -> Document:
         category=note.category,
         title=note.title,
         summary=_summary(note),
-        chunks=tuple(_below(note.title, chunk) for chunk in chunks_of(note.body)),
+        chunks=_passages(note, evidence),
         said=" ".join(said),
         dated=_dated(note.created),
         at=note.created,
@@ -460,6 +461,13 @@ def note_document(note: Note, mark: str) -> Document:
         mark=mark,
         digest=note.digest,
     )
+
+
+def _passages(note: Note, evidence: Collection[str]) -> tuple[Chunk, ...]:
+    """Return the chunks of a note; those that but list its evidence say nothing that anybody looks for."""
+    chunks = [_below(note.title, chunk) for chunk in chunks_of(note.body)]
+    telling = [chunk for chunk in chunks if not {word.strip("`") for word in chunk.text.split()} <= {"-", "*", *evidence}]
+    return tuple(telling or chunks[:1])
 
 
 def _below(title: str, chunk: Chunk) -> Chunk:

@@ -1,6 +1,7 @@
 """An open workspace with what the loop drives: what a run asks for, and what is done in the background."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 from learning_loop.app import App
@@ -78,11 +79,11 @@ class Parts:
             self.points.watch()
             self.chooser.watch()
 
-    def watch(self, kind: Kind) -> None:
-        """Look for anti-patterns in a kind of task, in the background: once a second at most, less often for quick runs."""
-        self._watched.add(kind)
+    def watch(self, kinds: Iterable[Kind]) -> None:
+        """Look for anti-patterns in kinds of task, in the background: once a second at most, less often for quick runs."""
+        self._watched.update(kinds)
         waited = time.monotonic() - self._watched_at
-        if self.learns and waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):
+        if self.learns and self._watched and waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):
             self._watched_at = time.monotonic()
             self.app.later("alerts", self.look)
             if time.monotonic() - self._judged_at >= JUDGE_S:
@@ -125,12 +126,23 @@ class Parts:
             for alert in (*check_anomalies(self.app, kinds), *check_learning(self.app)):
                 write_alert(self.app, alert)
 
+    def follow(self, kinds: Iterable[Kind]) -> None:
+        """Do for runs that others recorded what is done for one's own, now and then, also where there are none.
+
+        Their notes come in bursts, and each change of the index has every recall look anew: so all are taken in together.
+        """
+        self.indexing.at_once = False
+        self.watch(kinds)
+        self.keep_up()
+
     def keep_up(self, *, ready: bool = False) -> None:
         """Do what may wait in the background: take notes edited by hand and ended runs into the index.
 
-        Once a second; where runs follow so quickly that they would feel it, less often. Where others do it, be but `ready`
-        to answer.
+        Once a second; where runs follow so quickly that they would feel it, less often. Where another process does it, be but
+        `ready` to answer.
         """
+        if ready:
+            self.indexing.at_once = False
         self._runs += 1
         waited = time.monotonic() - self._kept_up_at
         if waited >= (UPKEEP_S if self._runs <= UPKEEP_RUNS else BUSY_UPKEEP_S):

@@ -99,7 +99,7 @@ class RuleBook:
         with self._lock:
             if fresh or time.monotonic() - self._looked_at >= LOOK_S:
                 self._look()
-                if self._rules:
+                if self._rules:  # else there is nothing to be likely, or approved
                     newest = self._app.ledger.events("odds", last=1)
                     self._odds = newest[0].data["odds"] if newest else {}
                     self._approved = approved(self._app) if self._app.settings.rules.approval == "human" else set()

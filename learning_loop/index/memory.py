@@ -36,6 +36,11 @@ class MemoryIndex:
     def close(self) -> None:
         self.store.close()
 
+    @property
+    def changes(self) -> int:
+        """How often what it has of notes was changed, counted from anywhere: as long as it stays the same, so do they."""
+        return int(self.store.meta("change") or 0)
+
     def delete(self) -> None:
         self.store.delete()
         self.vectors.remove_files()

@@ -96,10 +96,6 @@ def _scores(weeks: Sequence[WeekCounts]) -> dict[str, Any] | None:
     }
 
 
-def _short(text: str) -> str:
-    return clipped(text, LABEL)
-
-
 def _errors(weeks: Sequence[WeekCounts]) -> dict[str, Any] | None:
     totals: dict[str, int] = {}
     texts: dict[str, str] = {}
@@ -111,7 +107,7 @@ def _errors(weeks: Sequence[WeekCounts]) -> dict[str, Any] | None:
         return None
     top = sorted(totals, key=lambda name: (-totals[name], name))[:SHOWN_ERRORS]
     values = [
-        {"week": week.week, "error": _short(texts[name]), "runs": week.errors[name].count}
+        {"week": week.week, "error": clipped(texts[name], LABEL), "runs": week.errors[name].count}
         for week in weeks
         for name in top
         if name in week.errors
@@ -138,7 +134,7 @@ def _durations(weeks: Sequence[WeekCounts]) -> dict[str, Any] | None:
                 runs[str(kind.kind)] = runs.get(str(kind.kind), 0) + kind.durations
     top = sorted(runs, key=lambda name: (-runs[name], name))[:SHOWN_KINDS]
     values = [
-        {"week": week.week, "kind": _short(str(kind.kind)), "seconds": round(kind.duration_median, 4)}
+        {"week": week.week, "kind": clipped(str(kind.kind), LABEL), "seconds": round(kind.duration_median, 4)}
         for week in weeks
         for kind in week.kinds
         if kind.duration_median is not None and str(kind.kind) in top
@@ -170,8 +166,14 @@ def _outcomes(week: WeekCounts) -> dict[str, Any] | None:
     if len(counts) < 2:
         return None
     top = sorted(counts, key=lambda name: (-sum(counts[name].values()), name))[:SHOWN_COMPONENTS]
+    labels = {name: clipped(name, LABEL) for name in top}
     values = [
-        {"component": _short(name), "outcome": outcome, "runs": count, "share": count / max(sum(counts[name].values()), 1)}
+        {
+            "component": labels[name],
+            "outcome": outcome,
+            "runs": count,
+            "share": count / max(sum(counts[name].values()), 1),
+        }
         for name in top
         for outcome, count in counts[name].items()
     ]
@@ -187,7 +189,7 @@ def _outcomes(week: WeekCounts) -> dict[str, Any] | None:
             "field": "component",
             "type": "nominal",
             "title": None,
-            "sort": [_short(name) for name in top],
+            "sort": list(labels.values()),
             "axis": {"grid": False},
         },
     }

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from learning_loop.api import rendering
 from learning_loop.api.access import need
+from learning_loop.api.live import places_of, state_of
 from learning_loop.api.problems import status_of
 from learning_loop.api.serving import Served
 from learning_loop.errors import LearningLoopError, UsageError
@@ -47,25 +48,23 @@ class Pages:
 
     def page(self, request: Request, template: str, context: Callable[[], Mapping[str, Any]], *, kept: bool = True) -> Response:
         """Return a page; `context` is asked for only where the page is not kept."""
+        served = self._served
+        about = {"state": state_of(places_of(served.app))}  # before anything is read, so that what comes meanwhile is new
         said = request.cookies.get(SAID)
         if said and "x-live" not in request.headers:  # what is fetched anew is no page that the message was for
-            answer = HTMLResponse(self.render(request, template, {"said": unquote(said), **context()}))
+            answer = HTMLResponse(self.render(request, template, {"said": unquote(said), **about, **context()}))
             answer.delete_cookie(SAID, path="/admin")
             return answer
         if not kept:
-            return HTMLResponse(self.render(request, template, context()))
-        key = (template, str(request.url), request.scope["state"]["actor"], *self._now())
+            return HTMLResponse(self.render(request, template, {**about, **context()}))
+        minute = int(served.app.clock().timestamp()) // 60
+        key = (template, str(request.url), request.scope["state"]["actor"], about["state"], served.jobs.progress, minute)
         with self._locks[hash(key) % len(self._locks)]:  # one renders it, who comes meanwhile takes what that one made
             if (html := self._kept.get(key)) is None:
-                html = self._kept[key] = self.render(request, template, context())
+                html = self._kept[key] = self.render(request, template, {**about, **context()})
                 if len(self._kept) > MOST_PAGES:
                     self._kept.popitem(last=False)
         return HTMLResponse(html)
-
-    def _now(self) -> tuple[Any, ...]:
-        """Return what stays the same as long as pages do: what is on record, how far jobs are, the minute."""
-        served = self._served
-        return (*served.app.ledger.places().values(), served.jobs.progress, int(served.app.clock().timestamp()) // 60)
 
     def render(self, request: Request, template: str, context: Mapping[str, Any]) -> str:
         app = self._served.app
@@ -84,6 +83,8 @@ class Pages:
             "address": f"{request.url.scheme}://{request.url.netloc}",
             "link": partial(_link, request),
         }
+        if "state" not in context:
+            about["state"] = state_of(places_of(app))
         return self._environment.get_template(template).render({**about, **context})
 
     def bare(self, template: str, **context: Any) -> str:

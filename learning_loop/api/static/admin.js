@@ -66,24 +66,30 @@ function take(fresh) {
 
 let waiting = null;
 let last = 0;
+let asked = 0;
 async function refresh() {
   waiting = null;
   if (document.hidden) return;
   last = Date.now();
   const from = document.querySelector("[data-from]")?.dataset.from;  // of a form refused, whose own address takes nothing but forms
+  const mine = ++asked;
   const answer = await fetch(from || location.href, { headers: { "X-Live": "1" } });
-  if (answer.ok && !answer.redirected) take(new DOMParser().parseFromString(await answer.text(), "text/html"));
+  if (answer.status >= 500) throw new Error(answer.statusText);
+  const text = await answer.text();
+  if (!answer.ok || answer.redirected || mine !== asked) return;
+  const fresh = new DOMParser().parseFromString(text, "text/html");
+  document.body.dataset.state = fresh.body.dataset.state;
+  take(fresh);
 }
 function soon() {
-  if (waiting === null) waiting = setTimeout(() => refresh().catch(() => {}), Math.max(0, 1500 - (Date.now() - last)));
+  if (waiting === null) waiting = setTimeout(() => refresh().catch(() => setTimeout(soon, 3000)), Math.max(0, 1500 - (Date.now() - last)));
 }
 
 function listen() {
   const state = document.querySelector(".live");
   if (!state) return;
   const events = new EventSource("/api/v1/events");
-  let first = true;
-  events.addEventListener("change", () => { if (!first) soon(); first = false; });
+  events.addEventListener("change", (event) => { if (event.lastEventId !== document.body.dataset.state) soon(); });
   events.onopen = () => { state.dataset.state = "live"; state.textContent = "live"; };
   events.onerror = () => { state.dataset.state = "lost"; state.textContent = "not connected"; };
   document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });

@@ -25,6 +25,7 @@ from learning_loop.api.v1.shapes import (
     ChoiceIn,
     DecisionOut,
     Ended,
+    ErrorIn,
     FeedbackIn,
     FreeChoiceIn,
     OutcomeIn,
@@ -36,6 +37,7 @@ from learning_loop.api.v1.shapes import (
 )
 from learning_loop.app import App
 from learning_loop.errors import LedgerError, NotFoundError
+from learning_loop.features import error_line
 from learning_loop.flows.points import check_point
 from learning_loop.flows.run import Run
 from learning_loop.ledger import Filter
@@ -179,8 +181,11 @@ def _note(run: Run, outcome: OutcomeIn) -> None:
         | {"peak_memory_bytes"},
         exclude_none=True,
     )
-    if outcome.error is not None:
-        said |= {"success": bool(outcome.success), "error_message": outcome.error.message, "error_type": outcome.error.type}
+    if isinstance(error := outcome.error, str):
+        kind, message = error_line(error)
+        error = ErrorIn(type=kind, message=message or error)
+    if error is not None:
+        said |= {"success": bool(outcome.success), "error_message": error.message, "error_type": error.type}
     run.ran = False  # what says nothing of how it went leaves it unknown
     run.outcome(**{**outcome.measures, **said})
     for text in outcome.deviations:

@@ -221,7 +221,9 @@ class OutcomeIn(Asked):
     tests_passed: Count | None = None
     tests_total: Count | None = None
     exit_code: Annotated[int, Field(ge=-(2**31), le=2**32), Whole] | None = None
-    error: ErrorIn | None = None
+    error: Annotated[
+        ErrorIn | Text | None, Field(description="With its type, or as one text: `TimeoutError: no answer within 30 s`.")
+    ] = None
     output_tail: Text | None = None
     result: Annotated[Json | None, Field(description="A short preview of it is kept, without secrets.")] = None
     duration_s: Amount | None = None

@@ -226,6 +226,6 @@ def audit(app: Opened, limit: Limit = 50, cursor: Cursor = None) -> Page[dict[st
 async def events(
     serving: Serving, who: Who, last_event_id: Annotated[str | None, Header(max_length=500)] = None
 ) -> StreamingResponse:
-    """Tell what is new, as server-sent events: at each change of what is on record, how many rows of each kind there are."""
+    """Tell what is new, as server-sent events: how many rows of each kind there are, and how often memory changed."""
     stream: AsyncIterator[str] = serving.changes.listen(last_event_id, may=lambda: serving.access.still(who))
     return StreamingResponse(stream, media_type="text/event-stream")
