@@ -297,10 +297,10 @@ def test_what_comes_between_a_page_and_its_events_is_shown(page: Page, server: S
 
 def test_a_note_that_is_edited_on_disk_is_shown_as_it_is(page: Page, server: Server) -> None:
     file = server.root / "memory" / "long-term" / "live.md"
-    front = "---\nkind: lesson\nscope: {type: build}\ntags: [one, two]\nsince: 2026-11-01\n---\n"
+    front = "---\nkind: lesson\nscope: {2026-11-01: build}\ntags: [one, two]\nsince: 2026-11-01\n---\n"
     file.write_text(f"{front}# Live\n\nas it was\n", encoding="utf-8")
     page.goto("/admin/memory/note/memory/long-term/live.md")
-    for text in ('{"type": "build"}', "one, two", "2026-11-01", "as it was"):
+    for text in ("build", "one, two", "2026-11-01", "as it was"):
         expect(page.locator("#note")).to_contain_text(text)
     expect(page.locator(".live")).to_have_attribute("data-state", "live")
     file.write_text(f"{front}# Live\n\nas it is\n", encoding="utf-8")

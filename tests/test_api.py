@@ -74,10 +74,17 @@ def on_record(client: httpx2.Client, execution: str) -> dict[str, Any]:
 
 
 def test_an_error_may_be_said_as_one_text(client: httpx2.Client) -> None:
-    for text, kind, message in (("TimeoutError: no answer", "TimeoutError", "no answer"), ("it broke", None, "it broke")):
+    long, lines = "E" * 600 + "Error: boom", "OSError: the disk is full\nsee the log"
+    for text, kind, message in (
+        ("TimeoutError: no answer", "TimeoutError", "no answer"),
+        ("it broke", None, "it broke"),
+        (long, "E" * 600 + "Error", "boom"),
+        (lines, "OSError", lines),
+    ):
         run = ended(client, begun(client), error=text)["execution_id"]
         said = on_record(client, run)["outcome"]
         assert (said["success"], said["error_type"], said["error_message"]) == (False, kind, message)
+    assert ended(client, begun(client), error="", success=True)["success"] is True
 
 
 def test_a_run_of_another_language_is_recorded_scored_and_learned_from(client: httpx2.Client) -> None:

@@ -244,20 +244,18 @@ def test_a_running_process_sees_an_edit_within_a_second(workspace: Workspace) ->
         indexing.close()
 
 
-def test_what_but_lists_the_evidence_is_no_passage(workspace: Workspace) -> None:
+def test_of_a_note_found_by_its_evidence_the_summary_is_shown(workspace: Workspace) -> None:
     ids = ["20260101-120000-abcdefgh", "20260102-120000-abcdefgh"]
-    listed = "## Evidence\n\n" + "\n".join(f"- `{name}`" for name in ids)
-    note(workspace, "told", f"The flumox cache was cold.\n\n{listed}\n", evidence=ids)
-    note(workspace, "bare", f"{listed}\n", evidence=ids)
-    note(workspace, "other", f"Warm.\n\n{listed}\n- `20260103-120000-abcdefgh`, by hand\n", evidence=ids)
+    listed = "\n".join(f"- `{name}`" for name in ids)
+    note(workspace, "told", f"# Cold\n\nThe cache was cold.\n\n## Evidence\n\n{listed}\n", evidence=ids)
     with opened(workspace) as app:
         Indexing(app).complete()
-        with app.index.store.use() as connection:
-            rows = connection.execute("SELECT source, count(*) FROM chunks JOIN notes ON notes.rowid = note GROUP BY source")
-            passages = dict(rows)
-        assert [passages[f"memory/{name}.md"] for name in ("told", "bare", "other")] == [1, 1, 2]
-        (found,) = app.index.search(["flumox"], Scope(), limit=1, now=NOW)
-        assert ids[0] not in found.text
+        (found,) = app.index.search(terms(ids[0]), Scope(), limit=1, now=NOW)
+        assert (found.section, found.text) == ("Evidence", "The cache was cold.")
+        note(workspace, "told", f"# Cold\n\nThe cache was cold.\n\n## Evidence\n\nBy hand:\n\n{listed}\n", evidence=ids)
+        Indexing(app).complete()
+        (found,) = app.index.search(terms(ids[0]), Scope(), limit=1, now=NOW)
+        assert found.text.startswith("By hand:")
 
 
 def test_where_notes_come_in_bursts_they_are_taken_in_together(workspace: Workspace) -> None:

@@ -120,6 +120,18 @@ def test_a_run_is_the_newest_unless_others_ended_one_meanwhile(app: App, workspa
         assert ended("x5", app.ledger)
 
 
+def test_a_forked_child_does_not_go_by_what_its_parent_ended(app: App) -> None:
+    def end(name: str) -> bool:
+        app.ledger.start(started := execution(name))
+        return app.ledger.finish(outcome(started)) is not None
+
+    assert end("of-the-parent")
+    child = os.fork()
+    if child == 0:  # the parent's histories may lack what it was ending at that moment
+        os._exit(10 * end("first") + end("second"))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_what_others_end_counts_a_moment_later(app: App, workspace: Workspace, goes_on: bool) -> None:
     kind = Kind(type="build", component="wheel")

@@ -43,6 +43,7 @@ class Changes:
         """
         self._listeners += 1
         if self._looking is None or self._looking.done():
+            self.places = {}  # what was seen before may be long ago
             self._looking = asyncio.create_task(self._look())
         told = last
         try:

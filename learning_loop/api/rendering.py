@@ -55,13 +55,19 @@ def moment(value: Any) -> str:
 
 
 def short(value: Any, limit: int = 60) -> str:
-    """Return any value as one line; moments, days and lists of texts as people write them, else JSON."""
+    """Return any value as one line: moments, days, texts, numbers and lists of them as people write them, else JSON."""
     if isinstance(value, date):
         return moment(value)
-    if isinstance(value, list | tuple) and value and all(isinstance(item, str) for item in value):
-        value = ", ".join(value)
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    return saying.clipped(text, limit)
+    if isinstance(value, list | tuple) and value and all(isinstance(item, str | int | float | date) for item in value):
+        return saying.clipped(", ".join(short(item, limit) for item in value), limit)
+    return saying.clipped(value if isinstance(value, str) else _json(value), limit)
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, default=str, ensure_ascii=False)
+    except TypeError:  # a key that is none in JSON, a day for instance
+        return str(value)
 
 
 def signed(value: float) -> str:
@@ -113,11 +119,13 @@ def _keep_anchors(tokens: list[Token]) -> None:
     """Make HTML the text that it is written as, all but anchors."""
     ends = False
     for token, after in zip_longest(tokens, tokens[1:]):
+        begins = False
         if token.type == "html_inline":
-            begins = _ANCHOR.fullmatch(token.content) is not None and after is not None and after.content == "</a>"
+            closed = after is not None and after.type == "html_inline" and after.content == "</a>"
+            begins = closed and _ANCHOR.fullmatch(token.content) is not None
             if not (begins or ends):
                 token.type = "text"
-            ends = begins
+        ends = begins
 
 
 # ----------------------------------------------------------------------------------------------------------- static files

@@ -69,7 +69,7 @@ _TELLING = [  # what a line of output must look like to be the error, most telli
 _TYPE = re.compile(
     r"^(?:E\s+)?(?:[\w.]+\.)?(?P<type>[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Warning|Timeout))\b:?\s*(?P<message>.*)$"
 )
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*(?:\x07|\x1b\\)|[@-_])")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
 
 
 def error_line(output: str) -> tuple[str | None, str | None]:

@@ -107,7 +107,7 @@ class Follower:
         last = self._app.ledger.events(DONE, last=1)
         place, count = (int(last[0].data["place"]) if last else 0), 0
         with indexed_together(self._app):
-            while count < A_PASS and (due := self._app.ledger.events_after(DUE, place, most=AT_ONCE)):
+            while count < A_PASS and (due := self._app.ledger.events_after(DUE, place, most=min(AT_ONCE, A_PASS - count))):
                 done = list[Event]()
                 ids = tuple(event.subject for _, event in due)
                 ended = {one.execution.id: one.outcome for one in self._app.ledger.executions(Filter(ids=ids), limit=len(ids))}

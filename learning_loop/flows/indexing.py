@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -443,7 +443,7 @@ def note_document(note: Note, mark: str) -> Document:
         category=note.category,
         title=note.title,
         summary=_summary(note),
-        chunks=_passages(note, evidence),
+        chunks=tuple(_below(note.title, chunk) for chunk in chunks_of(note.body)),
         said=" ".join(said),
         dated=_dated(note.created),
         at=note.created,
@@ -461,13 +461,6 @@ def note_document(note: Note, mark: str) -> Document:
         mark=mark,
         digest=note.digest,
     )
-
-
-def _passages(note: Note, evidence: Collection[str]) -> tuple[Chunk, ...]:
-    """Return the chunks of a note; those that but list its evidence say nothing that anybody looks for."""
-    chunks = [_below(note.title, chunk) for chunk in chunks_of(note.body)]
-    telling = [chunk for chunk in chunks if not {word.strip("`") for word in chunk.text.split()} <= {"-", "*", *evidence}]
-    return tuple(telling or chunks[:1])
 
 
 def _below(title: str, chunk: Chunk) -> Chunk:

@@ -139,7 +139,7 @@ class Parts:
         """Do what may wait in the background: take notes edited by hand and ended runs into the index.
 
         Once a second; where runs follow so quickly that they would feel it, less often. Where another process does it, be but
-        `ready` to answer.
+        `ready` to answer, and leave to that one what changes.
         """
         if ready:
             self.indexing.at_once = False

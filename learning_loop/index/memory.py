@@ -230,7 +230,7 @@ SHOWN = (
     "status",
     "evidence",
 )
-_SUMMARY = SHOWN.index("summary")
+_SUMMARY, _EVIDENCE = SHOWN.index("summary"), SHOWN.index("evidence")
 _PASSAGE = ", ".join(
     [
         *(f"notes.{name}" for name in (*SHOWN, "agent", "tags", "seen", "changed", "effect")),
@@ -272,11 +272,18 @@ class Passage(NamedTuple):
         """Say whether it has to do with a question, as `answers` does."""
         return answers(item.meaning, *covered(terms, words_of(f"{self.text} {self.title} {self.said}")))
 
+    @property
+    def lists_evidence(self) -> bool:
+        """Whether it but names the executions that its note rests on."""
+        named = {word.strip("`") for word in self.text.split()}
+        return named <= {"-", "*", *json.loads(self.note[_EVIDENCE])}
+
     def hit(self, item: Ranked) -> Hit:
-        """Return what is shown of it: of a note's beginning what its summary says, else the passage itself."""
+        """Return what is shown of it: the passage; of a note's beginning, and of its list of evidence, the note's summary."""
         passage = " ".join(self.text.split())
         passage = passage[:PASSAGE] + ("..." if len(passage) > PASSAGE else "")
-        text = passage if self.heading and passage else self.note[_SUMMARY] or passage
+        telling = self.heading and passage and not self.lists_evidence
+        text = passage if telling else self.note[_SUMMARY] or passage
         return hit_of(self.note, item.score, text=text, section=self.anchor or self.heading or None, parts=item.parts)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from learning_loop.index.documents import Document, RunDocument
 from learning_loop.retrieval.chunks import neighbours
 
-SCHEMA = 9
+SCHEMA = 8
 PLACES = 24  # bits of a chunk's number for its place in its note: the others are the note's number
 WEIGHTS = (1.0, 1.0, 0.4, 0.5)  # of title, text, context, said: measured on notes, post-mortems and conversations
 

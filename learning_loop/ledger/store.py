@@ -64,9 +64,12 @@ class Ledger(Database):
         super().__init__(path, durability=durability, busy_timeout_s=busy_timeout_s)
         self._sanitize = sanitize
         self._clock = clock
-        self._ended = 0  # the place of the last outcome that `finish` wrote
 
-    # ---------------------------------------------------------------------------------------------------- open
+    def _begin_afresh(self) -> None:
+        super()._begin_afresh()
+        self._ended = 0  # the place of the last outcome that `finish` wrote: after a fork histories may lack it
+
+    # ----------------------------------------------------------------------------------------------------------- open
 
     @classmethod
     def open(

@@ -70,6 +70,7 @@ class Pages:
         app = self._served.app
         from learning_loop.flows.alerts import OPEN, alerts
 
+        state = context["state"] if "state" in context else state_of(places_of(app))
         here = request.url.path
         about = {
             "pages": NAV,
@@ -83,9 +84,7 @@ class Pages:
             "address": f"{request.url.scheme}://{request.url.netloc}",
             "link": partial(_link, request),
         }
-        if "state" not in context:
-            about["state"] = state_of(places_of(app))
-        return self._environment.get_template(template).render({**about, **context})
+        return self._environment.get_template(template).render({**about, **context, "state": state})
 
     def bare(self, template: str, **context: Any) -> str:
         return self._environment.get_template(template).render(context)

@@ -66,23 +66,28 @@ function take(fresh) {
 
 let waiting = null;
 let last = 0;
-let asked = 0;
+let again = false;
 async function refresh() {
-  waiting = null;
   if (document.hidden) return;
   last = Date.now();
   const from = document.querySelector("[data-from]")?.dataset.from;  // of a form refused, whose own address takes nothing but forms
-  const mine = ++asked;
   const answer = await fetch(from || location.href, { headers: { "X-Live": "1" } });
-  if (answer.status >= 500) throw new Error(answer.statusText);
+  if (answer.status >= 500 || answer.status === 429) throw new Error(answer.statusText);
   const text = await answer.text();
-  if (!answer.ok || answer.redirected || mine !== asked) return;
+  if (!answer.ok || answer.redirected) return;
   const fresh = new DOMParser().parseFromString(text, "text/html");
   document.body.dataset.state = fresh.body.dataset.state;
   take(fresh);
 }
-function soon() {
-  if (waiting === null) waiting = setTimeout(() => refresh().catch(() => setTimeout(soon, 3000)), Math.max(0, 1500 - (Date.now() - last)));
+function soon() {  // one at a time: what is asked for meanwhile comes after
+  again = waiting !== null;
+  if (again) return;
+  waiting = setTimeout(async () => {
+    again = false;
+    try { await refresh(); } catch { setTimeout(soon, 3000); }
+    waiting = null;
+    if (again) soon();
+  }, Math.max(0, 1500 - (Date.now() - last)));
 }
 
 function listen() {

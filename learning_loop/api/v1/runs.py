@@ -174,6 +174,14 @@ def _as_it_ended(app: App, record: ExecutionRecord) -> Ended:
     )
 
 
+def _error_of(said: ErrorIn | str | None) -> tuple[str | None, str | None]:
+    """Return an error's type and message; a text of several lines stays whole, an empty one says nothing."""
+    if isinstance(said, ErrorIn):
+        return said.type, said.message
+    kind, line = error_line(said or "")
+    return kind, line if said is not None and len(said.splitlines()) == 1 else said or None
+
+
 def _note(run: Run, outcome: OutcomeIn) -> None:
     """Tell a run what its work says of itself."""
     said = outcome.model_dump(
@@ -181,11 +189,9 @@ def _note(run: Run, outcome: OutcomeIn) -> None:
         | {"peak_memory_bytes"},
         exclude_none=True,
     )
-    if isinstance(error := outcome.error, str):
-        kind, message = error_line(error)
-        error = ErrorIn(type=kind, message=message or error)
-    if error is not None:
-        said |= {"success": bool(outcome.success), "error_message": error.message, "error_type": error.type}
+    kind, message = _error_of(outcome.error)
+    if message is not None:
+        said |= {"success": bool(outcome.success), "error_message": message, "error_type": kind}
     run.ran = False  # what says nothing of how it went leaves it unknown
     run.outcome(**{**outcome.measures, **said})
     for text in outcome.deviations:
