@@ -84,7 +84,9 @@ def test_an_error_may_be_said_as_one_text(client: httpx2.Client) -> None:
         run = ended(client, begun(client), error=text)["execution_id"]
         said = on_record(client, run)["outcome"]
         assert (said["success"], said["error_type"], said["error_message"]) == (False, kind, message)
-    assert ended(client, begun(client), error="", success=True)["success"] is True
+    for blank in ("", " \n\n "):
+        assert ended(client, begun(client), error=blank, success=True)["success"] is True
+        assert ended(client, begun(client), error=blank)["success"] is None
 
 
 def test_a_run_of_another_language_is_recorded_scored_and_learned_from(client: httpx2.Client) -> None:

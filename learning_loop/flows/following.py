@@ -21,7 +21,7 @@ from learning_loop.records import Event, Kind, Outcome
 DUE, DONE = "reflection_due", "reflected"  # the kinds of events; their subject is the execution
 FOLLOWED = "followed"  # up to which place kinds were told of
 AT_ONCE = MOST_EVIDENCE  # what is done again after a crash has to be among the evidence of its note: so it is not counted twice
-A_PASS = 5 * AT_ONCE  # some seconds
+A_PASS = 5 * AT_ONCE  # so many reflections at most until index and alerts come round: some seconds
 WRITTEN_EVERY = timedelta(minutes=1)
 HELD_UP = timedelta(hours=1)  # by one reflection whose note cannot be written
 log = logging.getLogger("learning_loop")

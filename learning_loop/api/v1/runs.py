@@ -175,11 +175,12 @@ def _as_it_ended(app: App, record: ExecutionRecord) -> Ended:
 
 
 def _error_of(said: ErrorIn | str | None) -> tuple[str | None, str | None]:
-    """Return an error's type and message; a text of several lines stays whole, an empty one says nothing."""
+    """Return an error's type and message; a text of several lines stays whole, a blank one says nothing."""
     if isinstance(said, ErrorIn):
         return said.type, said.message
-    kind, line = error_line(said or "")
-    return kind, line if said is not None and len(said.splitlines()) == 1 else said or None
+    text = (said or "").strip()
+    kind, line = error_line(text)
+    return kind, line if len(text.splitlines()) <= 1 else text
 
 
 def _note(run: Run, outcome: OutcomeIn) -> None:
