@@ -81,12 +81,12 @@ def test_an_error_may_be_said_as_one_text(client: httpx2.Client) -> None:
         (long, "E" * 600 + "Error", "boom"),
         (lines, "OSError", lines),
     ):
-        run = ended(client, begun(client), error=text)["execution_id"]
+        run = ended(client, begun(client, type="broken"), error=text)["execution_id"]
         said = on_record(client, run)["outcome"]
         assert (said["success"], said["error_type"], said["error_message"]) == (False, kind, message)
     for blank in ("", " \n\n "):
-        assert ended(client, begun(client), error=blank, success=True)["success"] is True
-        assert ended(client, begun(client), error=blank)["success"] is None
+        assert ended(client, begun(client, type="broken"), error=blank, success=True)["success"] is True
+        assert ended(client, begun(client, type="broken"), error=blank)["success"] is None
 
 
 def test_a_run_of_another_language_is_recorded_scored_and_learned_from(client: httpx2.Client) -> None:
@@ -136,7 +136,7 @@ def test_a_run_ends_once_however_often_it_is_said(client: httpx2.Client) -> None
 
 
 def test_feedback_changes_how_a_run_is_judged(client: httpx2.Client) -> None:
-    run = begun(client, id="judged")
+    run = begun(client, id="judged", type="judged")
     ended(client, run, success=True)
     assert client.post(f"{V1}/executions/{run}/feedback", json={"metric": "success", "value": False}).json()["score"] == 0
     row = client.get(f"{V1}/executions", params={"task_id": "judged"}).json()["items"][0]
