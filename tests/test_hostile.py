@@ -98,6 +98,8 @@ def test_of_the_html_in_notes_only_what_reports_link_to_is_taken() -> None:
     page = harmless(f'{evil}\n\n| <a id="run-20260315-060000-mtycxxdc"></a>x |\n|---|\n', lambda path: None)
     assert '<th><a id="run-20260315-060000-mtycxxdc" rel="noopener noreferrer nofollow"></a>x</th>' in page
     assert harmless("a </a> [b </a> c](http://x)", lambda path: None).count("&lt;/a&gt;") == 2
+    run = "`20260315-060000-mtycxxdc`"
+    assert harmless(f"{run} [{run}](http://x) `20260315`", lambda path: None).count('<a href="/admin/runs/2026') == 1
     assert "&lt;a id=" in harmless('<a id="run-1">open', lambda path: None)
     assert "<img" not in harmless('<a id="run-1">`</a>` one <img src="/x"> two', lambda path: None)
     for text in ('<b onclick="x()">', '<a id="rows">', '<a id="run-1" onclick="x()">', '<div id="run-2">', "<script>"):

@@ -8,8 +8,11 @@ import pytest
 
 from learning_loop import LearningOrchestrator, Run
 from learning_loop.errors import NotFoundError
+from learning_loop.flows import earlier
+from learning_loop.flows.earlier import Earlier
 from learning_loop.flows.reflect import Reflection
 from learning_loop.ledger import Filter
+from learning_loop.records import Phase
 from learning_loop.reflection import Contradiction, with_contradiction
 from learning_loop.workspace import Note, Workspace
 from tests.conftest import MakeLoop
@@ -350,3 +353,31 @@ def test_the_clock_is_the_only_source_of_time(make_loop: MakeLoop, workspace: Wo
     assert note.created
     assert note.created.year == 2027
     assert Path(note.path).name.startswith("2027-")
+
+
+def test_earlier_runs_are_read_once_and_only_those_that_ended(
+    make_loop: MakeLoop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where git answers nothing by itself
+    loop = make_loop(lambda task: True)
+    under_way = loop.begin({"id": "t", "type": "build", "parameters": {"load": 0}})
+    for load in range(1, 4):
+        attempt(loop, parameters={"load": load})
+    wanted, ledger = Filter(task_id="t"), loop._must().app.ledger
+    every = Earlier(ledger)
+    first = every.runs(wanted, limit=10)
+    assert [run.features["parameter:load"] for run in first] == ["3", "2", "1"]
+    loop.finish(under_way)
+    attempt(loop, parameters={"load": 4})
+    again = every.runs(wanted, limit=10)
+    assert [run.features["parameter:load"] for run in again] == ["4", "3", "2", "1", "0"]
+    assert all(old is new for old, new in zip(first, again[1:4], strict=True))
+    state = {"initial_state": {"git": {"commit": "c0ffee"}}}
+    ledger.append(Phase(execution_id=first[0].id, phase="state", at=first[0].started_at, data=state))  # git answers late
+    again = every.runs(wanted, limit=10)
+    assert [run.features.get("state:git.commit") == "c0ffee" for run in again] == [False, True, False, False, False]
+    monkeypatch.setattr(earlier, "KEPT", 2)
+    few = Earlier(ledger)
+    for _ in range(3):  # more than it keeps is found all the same
+        assert few.runs(wanted, limit=10) == again
+    assert len(few.runs(wanted, limit=2)) == 2

@@ -25,6 +25,7 @@ KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 CHARTS = "vega.js"
 _MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).disable("html_block")
 _ANCHOR = re.compile(r'<a id="run-[\w.-]+">')  # what reports link to: with its end at once, all of HTML that notes may hold
+_RUN = re.compile(r"\d{8}-\d{6}-[a-z0-9]{8}")  # the id of a run, which leads to its page wherever a text has it as code
 _WIDE = '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>'
 _TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "li", "ol", "p", "pre", "s",
@@ -103,6 +104,7 @@ def harmless(markdown: str, link: Callable[[str], str | None]) -> Markup:
                 given = inner.attrGet(name)
                 if isinstance(given, str) and not re.match(r"[a-z][a-z0-9+.-]*:|#", given, re.IGNORECASE):
                     inner.attrSet(name, link(given) or "")
+        token.children = _lead_to_runs(token.children or [])
     html = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
     clean = nh3.clean(
         html,
@@ -126,6 +128,19 @@ def _keep_anchors(tokens: list[Token]) -> None:
             if not (begins or ends):
                 token.type = "text"
         ends = begins
+
+
+def _lead_to_runs(tokens: list[Token]) -> list[Token]:
+    """Return the same with a link round the id of each run that is in none yet."""
+    linked, within = list[Token](), 0
+    for token in tokens:
+        within += (token.type == "link_open") - (token.type == "link_close")
+        if token.type == "code_inline" and not within and _RUN.fullmatch(token.content):
+            opened = Token("link_open", "a", 1, attrs={"href": f"/admin/runs/{token.content}"})
+            linked += [opened, token, Token("link_close", "a", -1)]
+        else:
+            linked.append(token)
+    return linked
 
 
 # ----------------------------------------------------------------------------------------------------------- static files

@@ -9,11 +9,13 @@ from learning_loop.app import App
 from learning_loop.capture import digest
 from learning_loop.errors import NoteError, NotFoundError
 from learning_loop.features.saying import clipped
+from learning_loop.flows.earlier import Earlier
 from learning_loop.flows.remember import note_name, remember
 from learning_loop.flows.wording import ToWord, Wordings, worded
-from learning_loop.ledger import BEFORE, EVERYTHING, Filter
-from learning_loop.records import Decision, ExecutionRecord, Finding, Kind, Outcome, Phase, RootCause
+from learning_loop.ledger import EVERYTHING, Filter
+from learning_loop.records import ExecutionRecord, Finding, Kind, Outcome, RootCause
 from learning_loop.reflection import (
+    Compared,
     Contradiction,
     Template,
     contradiction,
@@ -25,6 +27,7 @@ from learning_loop.reflection import (
 from learning_loop.reflection import with_contradiction as entered
 from learning_loop.workspace import atomic_write
 
+MOST_ALIKE = 100  # runs with the same error that are looked at
 GOOD_RUNS = 20  # a template is generalised from at most so many of the newest good runs
 GROWTH = 1.5  # a template whose words stay the same is written again when its evidence has grown by half
 
@@ -52,6 +55,7 @@ class Reflector:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._earlier = Earlier(app.ledger)
         self._wordings = Wordings(app)
         self._examined: dict[Kind, _Examined] = {}
         self._actions: Mapping[str, Callable[[Outcome, str, Reflection], None]] = {
@@ -86,22 +90,11 @@ class Reflector:
             ) from None
 
     def _analyse(self, record: ExecutionRecord) -> RootCause:
-        others = self._earlier(record)
+        kind, before = record.execution.kind, record.execution.started_at
+        others = self._earlier.runs(Filter(kind=kind, before=before), limit=self._app.settings.reflection.compare_with)
         mark = record.outcome.error_fingerprint if record.outcome else None
-        same = (
-            self._app.ledger.executions(Filter(fingerprints=(mark,), before=record.execution.started_at), limit=100)
-            if mark
-            else []
-        )
-        return root_cause(record, others, [run for run in same if run.execution.project == record.execution.project])
-
-    def _earlier(self, record: ExecutionRecord) -> list[ExecutionRecord]:
-        """Return the newest earlier runs of the same kind, with all that may explain them."""
-        limit = self._app.settings.reflection.compare_with
-        before = record.execution.started_at
-        return self._app.ledger.executions(
-            Filter(kind=record.execution.kind, before=before), limit=limit, parts=(Phase, Decision), phases=BEFORE
-        )
+        same = Filter(fingerprints=(mark,), within=(kind.project,), before=before) if mark else None
+        return root_cause(record, others, self._earlier.runs(same, limit=MOST_ALIKE) if same else [])
 
     def _mandatory_reflection(self, outcome: Outcome, reason: str, into: Reflection) -> None:
         record = self._app.ledger.execution(outcome.execution_id)
@@ -257,8 +250,12 @@ class Reflector:
         if record.outcome and record.outcome.success is False:
             return self._analyse(record).findings
         limit = self._app.settings.reflection_triggers.thresholds.high_surprise
-        usual = [run for run in self._earlier(record) if run.outcome and run.outcome.success and not _surprising(run, limit)]
-        return tuple(differences_from(record, usual[0], "the last ordinary run")[:5]) if usual else ()
+        wanted = Filter(kind=record.execution.kind, status="succeeded", before=record.execution.started_at)
+        most = self._app.settings.reflection.compare_with
+        earlier = self._app.ledger.executions(wanted, limit=most)
+        usual = next((run.execution.id for run in earlier if not _surprising(run, limit)), None)
+        known = self._earlier.runs(Filter(ids=(usual,)), limit=1) if usual else []
+        return tuple(differences_from(Compared.of(record), known[0], "the last ordinary run")[:5]) if known else ()
 
     def _enter(self, found: Contradiction, note: str, execution_id: str) -> None:
         path = self._app.workspace.assumptions

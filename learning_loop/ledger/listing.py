@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from learning_loop.ledger import tables
-from learning_loop.ledger.selection import Filter, conditions, verdict
+from learning_loop.ledger.selection import WITH_OUTCOMES, Filter, conditions, verdict
 from learning_loop.records import FORGOTTEN
 
 _E, _O, _S = tables.executions.c, tables.outcomes.c, tables.scores.c
@@ -22,7 +22,6 @@ ORDERS: Mapping[str, sa.ColumnElement[Any]] = {
     "score": _SCORE,
     "task": _E.task_id,
 }
-_FROM = tables.executions.outerjoin(tables.outcomes, _O.execution_id == _E.id)
 MOST_WORDS = 20  # of a search
 SEARCHED = (_E.id, _E.task_id, _E.task_type, _E.component, _E.agent, _E.description, _O.error_message)
 
@@ -71,7 +70,7 @@ def listed(
             _E.started_at, state.label("status"), success.label("success"), _O.duration_s, _O.cost_usd,
             sa.func.substr(_O.error_message, 1, 300).label("error"), _SCORE.label("score"),
         )
-        .select_from(_FROM)
+        .select_from(WITH_OUTCOMES)
         .where(*chosen)
         .order_by(*unknown, way[0](key), way[1](_E.seq))
         .limit(limit)
@@ -81,7 +80,7 @@ def listed(
 def numbered(wanted: Filter, search: str | None) -> sa.Select[Any]:
     """Select how many rows there are in all."""
     chosen = [*conditions(wanted), *_searched(search)]
-    source = _FROM if search or wanted != Filter() else tables.executions
+    source = WITH_OUTCOMES if search or wanted != Filter() else tables.executions
     return sa.select(sa.func.count()).select_from(source).where(*chosen)
 
 

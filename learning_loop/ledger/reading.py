@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from learning_loop.ledger import tables
 from learning_loop.ledger.rows import FIELDS
-from learning_loop.ledger.selection import counted, of_kind, verdict
+from learning_loop.ledger.selection import WITH_OUTCOMES, counted, of_kind, verdict
 from learning_loop.records import (
     Checkpoint,
     Credit,
@@ -47,7 +47,7 @@ def records(
     e, o = tables.executions, tables.outcomes
     statement = (
         sa.select(*e.c, *[column.label(f"o_{column.name}") for column in o.c])
-        .select_from(e.outerjoin(o, o.c.execution_id == e.c.id))
+        .select_from(WITH_OUTCOMES)
         .where(*chosen)
         .order_by(order, e.c.seq.desc())
         .limit(limit)
@@ -78,6 +78,12 @@ def records(
         )
         for row in rows
     ]
+
+
+def ids_of(connection: sa.Connection, chosen: Sequence[sa.ColumnElement[bool]], limit: int) -> list[str]:
+    """Return the ids of the newest executions of those chosen, the newest first."""
+    statement = sa.select(tables.executions.c.id).select_from(WITH_OUTCOMES).where(*chosen).order_by(NEWEST).limit(limit)
+    return list(connection.execute(statement).scalars())
 
 
 def past_run(seq: int, ended: Any) -> PastRun:

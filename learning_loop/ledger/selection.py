@@ -41,6 +41,7 @@ class Filter:
     ids: tuple[str, ...] | None = None
 
 
+WITH_OUTCOMES = tables.executions.outerjoin(tables.outcomes, _O.execution_id == _E.id)  # those still under way have none
 EXCLUDED = "excluded"  # the kind of event by which a person takes an execution out of the evidence
 GROUPS = {"component": _E.component, "agent": _E.agent, "type": _E.task_type, "error": _O.error_fingerprint}
 

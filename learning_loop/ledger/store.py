@@ -20,7 +20,7 @@ from learning_loop.ledger.erasing import Erasing, words_in_use
 from learning_loop.ledger.exposing import exposed_since, newest_exposed
 from learning_loop.ledger.listing import Place, Row, listed, numbered
 from learning_loop.ledger.observing import observations
-from learning_loop.ledger.reading import EVERYTHING, PHASES, past_run, past_runs, records
+from learning_loop.ledger.reading import BEFORE, EVERYTHING, PHASES, ids_of, past_run, past_runs, records
 from learning_loop.ledger.rows import FIELDS, INSERTS
 from learning_loop.ledger.selection import EXCLUDED, Filter, conditions, counted, course, of_kind, tally
 from learning_loop.records import (
@@ -224,6 +224,23 @@ class Ledger(Database):
             chosen.append(tables.outcomes.c.duration_s.is_not(None))
         with self._read() as connection:
             return records(connection, chosen, limit=limit, parts=parts, order=_ORDERS[order], phases=phases)
+
+    def ids(self, wanted: Filter, *, limit: int) -> list[str]:
+        """Return the ids of the executions that a filter lets through, the newest first."""
+        with self._read() as connection:
+            return ids_of(connection, conditions(wanted), limit)
+
+    def noted_since(self, place: int | None) -> tuple[int, set[str]]:
+        """Return the place of what was captured last, and which executions something from before them came to after a place.
+
+        Where the place is None, it is the end.
+        """
+        p = tables.phases.c
+        with self._read() as connection:
+            if place is None:
+                return connection.execute(sa.select(sa.func.max(p.seq))).scalar() or 0, set()
+            rows = connection.execute(sa.select(p.seq, p.execution_id, p.phase).where(p.seq > place)).all()
+        return max((row.seq for row in rows), default=place), {row.execution_id for row in rows if row.phase in BEFORE}
 
     def tally(self, wanted: Filter, by: str | None = None) -> list[Tally]:
         """Count the ended executions that a filter lets through, in all or for each `component`, `agent`, `type` or `error`.

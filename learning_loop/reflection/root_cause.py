@@ -1,9 +1,11 @@
 """Root cause from evidence: what the error says, what changed since it last worked, what failures have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from learning_loop.features import contrasts, differences, explain, features_of
-from learning_loop.records import ExecutionRecord, Finding, RootCause
+from learning_loop.records import ExecutionRecord, Finding, Kind, RootCause
 
 MOST_FINDINGS = 6
 PASSING = ("state:git.changed_files", "state:git.branch")  # vary from run to run without meaning anything
@@ -24,29 +26,58 @@ CHECKED, SAID, MENDED, COMMON, CHANGED, RAISED, CHANGED_STATE, CHANGED_CODE, SEE
 MOST_COMPARED = 20
 
 
-def root_cause(record: ExecutionRecord, others: Sequence[ExecutionRecord], same_error: Sequence[ExecutionRecord]) -> RootCause:
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What is compared of a run: how it ended, all that may explain it, and which dependencies were found before it."""
+
+    id: str
+    kind: Kind
+    started_at: datetime
+    success: bool | None
+    fingerprint: str | None
+    features: Mapping[str, str]
+    found: frozenset[str]
+
+    @classmethod
+    def of(cls, record: ExecutionRecord) -> "Compared":
+        """Take it from a record that has its decisions and the phases before it."""
+        execution, outcome = record.execution, record.outcome
+        checks = record.noted("pre", "dependencies") or {}
+        return cls(
+            id=execution.id,
+            kind=execution.kind,
+            started_at=execution.started_at,
+            success=outcome.success if outcome else None,
+            fingerprint=outcome.error_fingerprint if outcome else None,
+            features=features_of(record),
+            found=frozenset(name for name, check in checks.items() if check.get("satisfied")),
+        )
+
+
+def root_cause(record: ExecutionRecord, others: Sequence[Compared], same_error: Sequence[Compared]) -> RootCause:
     """Return the likeliest causes of how a run went, each with the executions it rests on.
 
     `others` are earlier runs of the same kind, newest first; `same_error` are runs of any kind with the same error.
     """
     outcome = record.outcome
     message = (outcome.error_message or outcome.output_tail or "") if outcome else ""
-    failed = [other for other in others if other.outcome and other.outcome.success is False]
-    succeeded = [other for other in others if other.outcome and other.outcome.success]
+    here = Compared.of(record)
+    failed = [other for other in others if other.success is False]
+    succeeded = [other for other in others if other.success]
     findings = [
         *_missing(record, succeeded),
         *_said(record, message),
         *_raised(record),
-        *_mended(record, failed, succeeded),
-        *_common(record, failed, succeeded),
-        *(_changed(record, succeeded) if succeeded else ()),
+        *_mended(here, failed, succeeded),
+        *_common(here, failed, succeeded),
+        *(_changed(here, succeeded) if succeeded else ()),
     ]
     merged = _merge(findings)
-    if seen := _recurrence(record, same_error):
+    if seen := _recurrence(here, same_error):
         merged.append(seen)
     return RootCause(
         execution_id=record.execution.id,
-        fingerprint=outcome.error_fingerprint if outcome else None,
+        fingerprint=here.fingerprint,
         error=_error(record),
         findings=tuple(merged[:MOST_FINDINGS]),
         compared_with=len(others),
@@ -60,19 +91,17 @@ def _error(record: ExecutionRecord) -> str | None:
     return ": ".join(part for part in (outcome.error_type, outcome.error_message) if part)
 
 
-def _missing(record: ExecutionRecord, succeeded: Sequence[ExecutionRecord]) -> list[Finding]:
+def _missing(record: ExecutionRecord, succeeded: Sequence[Compared]) -> list[Finding]:
     """Name the declared dependencies that were found missing before the run."""
     found = []
     for name, check in (record.noted("pre", "dependencies") or {}).items():
         if check.get("satisfied"):
             continue
         text, executions = check.get("reason") or f"{name} is missing", [record.execution.id]
-        earlier = next(
-            (run for run in succeeded if (run.noted("pre", "dependencies") or {}).get(name, {}).get("satisfied")), None
-        )
+        earlier = next((run for run in succeeded if name in run.found), None)
         if earlier:
             text += "; it was there in the last success"
-            executions.append(earlier.execution.id)
+            executions.append(earlier.id)
         subject = name if ":" in name else f"{check.get('sort', 'python')}:{name}"
         found.append(
             Finding(kind="missing dependency", subject=subject, text=text, executions=tuple(executions), weight=CHECKED)
@@ -106,54 +135,49 @@ def _raised(record: ExecutionRecord) -> list[Finding]:
     return [Finding(kind="error", subject="error text", text=text, executions=(record.execution.id,), weight=RAISED)]
 
 
-def _changed(record: ExecutionRecord, succeeded: Sequence[ExecutionRecord]) -> list[Finding]:
+def _changed(here: Compared, succeeded: Sequence[Compared]) -> list[Finding]:
     """Say what differs from the last success, but for what differs between successes just as well."""
-    known = [features_of(run) for run in succeeded[:MOST_COMPARED]]
+    known = [run.features for run in succeeded[:MOST_COMPARED]]
     varies = {name for name in known[0] if len({features.get(name) for features in known}) > 1}
-    return [finding for finding in differences_from(record, succeeded[0], "the last success") if finding.subject not in varies]
+    return [finding for finding in differences_from(here, succeeded[0], "the last success") if finding.subject not in varies]
 
 
-def _mended(record: ExecutionRecord, failed: Sequence[ExecutionRecord], succeeded: Sequence[ExecutionRecord]) -> list[Finding]:
+def _mended(here: Compared, failed: Sequence[Compared], succeeded: Sequence[Compared]) -> list[Finding]:
     """Say what changed when the same error last went away."""
-    mark = record.outcome.error_fingerprint if record.outcome else None
-    before = next((run for run in failed if mark and run.outcome and run.outcome.error_fingerprint == mark), None)
+    before = next((run for run in failed if here.fingerprint and run.fingerprint == here.fingerprint), None)
     if before is None:
         return []
-    later = [run for run in succeeded if run.execution.started_at > before.execution.started_at]
+    later = [run for run in succeeded if run.started_at > before.started_at]
     if not later:
         return []
-    after = min(later, key=lambda run: run.execution.started_at)
-    here = features_of(record)
+    after = min(later, key=lambda run: run.started_at)
     changed = [
         (name, old, new)
-        for name, old, new in differences(features_of(after), features_of(before))
-        if here.get(name) == old and not name.startswith("state:git")
+        for name, old, new in differences(after.features, before.features)
+        if here.features.get(name) == old and not name.startswith("state:git")
     ]
     return [
         Finding(
             kind="mended before",
             subject=name,
             text=f"the same error went away when {spoken(name)} {_change(old, new)}",
-            executions=(before.execution.id, after.execution.id),
+            executions=(before.id, after.id),
             weight=MENDED,
         )
         for name, old, new in changed[:2]
     ]
 
 
-def _common(record: ExecutionRecord, failed: Sequence[ExecutionRecord], succeeded: Sequence[ExecutionRecord]) -> list[Finding]:
+def _common(here: Compared, failed: Sequence[Compared], succeeded: Sequence[Compared]) -> list[Finding]:
     """Say what this run shares with the failures of its kind and not with the successes."""
     if not failed or not succeeded:
         return []
-    group = [record, *failed]
-    here = features_of(record)
+    group = [here, *failed]
     found = []
-    inside = [features_of(run) for run in group]
-    for contrast in contrasts(inside, [features_of(run) for run in succeeded]):
-        if here.get(contrast.feature) != contrast.value or contrast.feature in PASSING:
+    for contrast in contrasts([run.features for run in group], [run.features for run in succeeded]):
+        if here.features.get(contrast.feature) != contrast.value or contrast.feature in PASSING:
             continue
-        pairs = zip(group, inside, strict=True)
-        sharing = [run.execution.id for run, known in pairs if known.get(contrast.feature) == contrast.value]
+        sharing = [run.id for run in group if run.features.get(contrast.feature) == contrast.value]
         text = (
             f"{spoken(contrast.feature)} = {short(contrast.value)} in {contrast.with_count} of {contrast.with_total} failures "
             f"and {contrast.without_count} of {contrast.without_total} successes (Fisher p = {contrast.p_value:.2g})"
@@ -166,17 +190,17 @@ def _common(record: ExecutionRecord, failed: Sequence[ExecutionRecord], succeede
     return found[:3]
 
 
-def differences_from(record: ExecutionRecord, reference: ExecutionRecord, name: str) -> list[Finding]:
+def differences_from(here: Compared, reference: Compared, name: str) -> list[Finding]:
     """Return what differs between a run and one that went well, as findings."""
     found = []
-    for feature, old, new in differences(features_of(record), features_of(reference)):
+    for feature, old, new in differences(here.features, reference.features):
         if feature in PASSING:
             continue
         code = feature.startswith("state:git")
         weight = CHANGED_CODE if code else CHANGED_STATE if feature.startswith("state:") else CHANGED
         text = f"since {name}, {spoken(feature)} {_change(old, new)}"
-        ids = (record.execution.id, reference.execution.id)
-        found.append(Finding(kind="changed", subject=feature, text=text, executions=ids, weight=weight))
+        executions = (here.id, reference.id)
+        found.append(Finding(kind="changed", subject=feature, text=text, executions=executions, weight=weight))
     return found
 
 
@@ -206,18 +230,18 @@ def _merge(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(merged, key=lambda finding: -finding.weight)
 
 
-def _recurrence(record: ExecutionRecord, same_error: Sequence[ExecutionRecord]) -> Finding | None:
-    earlier = [run for run in same_error if run.execution.id != record.execution.id]
+def _recurrence(here: Compared, same_error: Sequence[Compared]) -> Finding | None:
+    earlier = [run for run in same_error if run.id != here.id]
     if not earlier:
         return None
-    kinds = sorted({str(run.execution.kind) for run in earlier})
-    newest, oldest = earlier[0].execution, earlier[-1].execution
+    kinds = sorted({str(run.kind) for run in earlier})
+    newest, oldest = earlier[0], earlier[-1]
     when = (
         f"{oldest.started_at:%Y-%m-%d %H:%M}" + (f" to {newest.started_at:%Y-%m-%d %H:%M}" if len(earlier) > 1 else "") + " UTC"
     )
     times = "once" if len(earlier) == 1 else f"{len(earlier)} times"
     text = f"the same error was seen {times} before ({when}; {', '.join(kinds[:4])})"
-    ids = tuple(run.execution.id for run in earlier[:20])
+    ids = tuple(run.id for run in earlier[:20])
     return Finding(kind="recurrence", subject="error", text=text, executions=ids, weight=SEEN)
 
 

@@ -197,4 +197,4 @@ async def start_job(kind: str, request: Request, serving: Serving, who: Who) -> 
     form = {name: value for name, value in (await request.form()).items() if isinstance(value, str) and value}
     given = given_by(steering.JOBS[kind][0], **form)
     await asyncio.to_thread(steering.begin_job, serving, who, kind, given)
-    return done(WHERE[kind], f"The {kind} has begun; this page says how far it is.")
+    return done(WHERE[kind], f"Begun: {kind}. This page says how far it is.")

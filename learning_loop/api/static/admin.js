@@ -42,12 +42,17 @@ function drawAll(anew) {
   });
 }
 
+function changed(field) {
+  if (field.matches("select")) return field.selectedIndex !== Math.max(0, [...field.options].findIndex((option) => option.defaultSelected));
+  return field.value !== field.defaultValue || field.checked !== field.defaultChecked;
+}
+
 /* Put what is new in its place; what a person is at, a field or an open fold, stays. */
 function take(fresh) {
   fresh.querySelectorAll("[data-live]").forEach((now) => {
     const old = document.getElementById(now.id);
     if (!old || old.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")) return;
-    if ([...old.querySelectorAll("input, textarea")].some((item) => item.value !== item.defaultValue)) return;
+    if ([...old.querySelectorAll("input, textarea, select")].some(changed)) return;
     const open = [...old.querySelectorAll("details[open]")].map((item) => item.id);
     open.forEach((id) => { const item = id && now.querySelector("#" + CSS.escape(id)); if (item) item.open = true; });
     if (old.dataset.source === now.innerHTML) return;
@@ -75,6 +80,7 @@ async function refresh() {
   if (answer.status >= 500 || answer.status === 429) throw new Error(answer.statusText);
   const text = await answer.text();
   if (!answer.ok || answer.redirected) return;
+  while (document.querySelector("[data-live] :active")) await new Promise((go) => setTimeout(go, 100));  // a button let go of is pressed
   const fresh = new DOMParser().parseFromString(text, "text/html");
   document.body.dataset.state = fresh.body.dataset.state;
   take(fresh);

@@ -1,4 +1,4 @@
-"""Reports, alerts and settings."""
+"""What the loop reports: weeks, what is odd, and how it is set."""
 
 from typing import Annotated, Any, cast
 from urllib.parse import quote, unquote
