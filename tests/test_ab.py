@@ -14,6 +14,7 @@ from learning_loop.settings import AbTesting
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 Likely = Callable[[str, str], float]  # how likely an arm succeeds in a context
+MANY = pytest.param(20, marks=pytest.mark.slow)  # lives that are lived at leisure
 
 
 def unit(number: int, context: str, *, good: bool) -> Exposed:
@@ -154,18 +155,20 @@ def test_what_helps_most_and_harms_a_large_part_does_not_win() -> None:
     assert found.test.winner is None
 
 
-def test_where_one_arm_loses_its_failures_nothing_is_concluded() -> None:
+@pytest.mark.parametrize("lives", [8, MANY])
+def test_where_one_arm_loses_its_failures_nothing_is_concluded(lives: int) -> None:
     """Of the units of the new arm 12 % vanish, all of them failures, so that it looks better than it is."""
     caught = []
-    for seed in range(20):
+    for seed in range(lives):
         found = make(seed=seed).run(1_500, lambda _arm, _: 0.6, lost=0.3)
         caught.append(found.test.frozen and found.test.winner is None)
-    assert sum(caught) >= 19
+    assert sum(caught) >= 0.95 * lives
 
 
-def test_units_that_are_missing_without_a_trace_are_noticed_by_their_number() -> None:
+@pytest.mark.parametrize("lives", [5, MANY])
+def test_units_that_are_missing_without_a_trace_are_noticed_by_their_number(lives: int) -> None:
     frozen = 0
-    for seed in range(10):
+    for seed in range(lives):
         history, rng = make(seed=seed, most_units=1_000_000, least_runs=100_000), random.Random(seed)
         for number in range(6_000):
             arm = rng.choice(("old", "new"))
@@ -175,7 +178,7 @@ def test_units_that_are_missing_without_a_trace_are_noticed_by_their_number() ->
             if history.test.frozen:
                 break
         frozen += history.test.frozen
-    assert frozen >= 9
+    assert frozen >= 0.9 * lives
 
 
 def watched(seed: int, new: float, old: float = 0.5) -> tuple[AbTest, list[Told]]:
@@ -198,10 +201,11 @@ def test_a_winner_whose_effect_goes_is_doubted_and_taken_back(now: float) -> Non
     assert test.winner is None
 
 
-def test_a_winner_that_helps_less_than_it_seemed_is_doubted_and_stays() -> None:
-    lived = [watched(seed, 0.65) for seed in range(20)]
-    assert sum(any(one.move is Move.DOUBTED for one in told) for _, told in lived) >= 5
-    assert sum(test.winner == "new" for test, _ in lived) >= 19
+@pytest.mark.parametrize("lives", [8, MANY])
+def test_a_winner_that_helps_less_than_it_seemed_is_doubted_and_stays(lives: int) -> None:
+    lived = [watched(seed, 0.65) for seed in range(lives)]
+    assert sum(any(one.move is Move.DOUBTED for one in told) for _, told in lived) >= 0.25 * lives
+    assert sum(test.winner == "new" for test, _ in lived) >= 0.95 * lives
     assert all(test.phase is Phase.WATCHING for test, _ in lived if test.winner == "new")
 
 
