@@ -239,8 +239,8 @@ class Ledger(Database):
         with self._read() as connection:
             if place is None:
                 return connection.execute(sa.select(sa.func.max(p.seq))).scalar() or 0, set()
-            rows = connection.execute(sa.select(p.seq, p.execution_id, p.phase).where(p.seq > place)).all()
-        return max((row.seq for row in rows), default=place), {row.execution_id for row in rows if row.phase in BEFORE}
+            rows = connection.execute(sa.select(p.seq, p.execution_id).where(p.seq > place, p.phase.in_(BEFORE))).all()
+        return max((row.seq for row in rows), default=place), {row.execution_id for row in rows}
 
     def tally(self, wanted: Filter, by: str | None = None) -> list[Tally]:
         """Count the ended executions that a filter lets through, in all or for each `component`, `agent`, `type` or `error`.
